@@ -20,7 +20,7 @@ _HOME = {
     "RunConfig": "lossbench.config",
     "load_history": "lossbench.records",
     "load_runs": "lossbench.records",
-    "run": "lossbench.run",
+    "run": "lossbench.runner",
 }
 _MODULES = ("explorer", "metrics", "models", "plots", "probabilities", "published", "report", "stats", "study")
 
@@ -59,5 +59,5 @@ if TYPE_CHECKING:
     from lossbench.probabilities import PROBABILITIES as PROBABILITIES
     from lossbench.records import load_history as load_history
     from lossbench.records import load_runs as load_runs
-    from lossbench.run import run as run
+    from lossbench.runner import run as run
     from lossbench.study import STUDIES as STUDIES
