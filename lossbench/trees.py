@@ -1,0 +1,235 @@
+"""Class trees: plain dicts `{parent: [children]}` whose leaves are the classes, and what follows from them.
+
+    >>> tree = find_tree("cifar-10").children
+    >>> path(tree, "cat")
+    ['root', 'animal', 'carnivore', 'cat']
+    >>> tree_distance(tree, "cat", "dog"), tree_distance(tree, "cat", "ship")
+    (2, 6)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossbench import class_trees
+from lossbench.names import unknown
+
+Tree = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ClassTree:
+    """A tree together with the order of its classes.
+
+    Args:
+        children: `{parent: [children]}`; a node without an entry is a leaf.
+        class_names: the leaves in the order of the target indices.
+        reconstruction: True where no source gives the tree in words.
+        source: where it comes from.
+    """
+
+    children: Tree
+    class_names: tuple[str, ...]
+    reconstruction: bool = True
+    source: str = "given by the user"
+
+
+TREES: dict[str, ClassTree] = {
+    "cifar-10": ClassTree(
+        class_trees.CIFAR_10,
+        class_trees.CIFAR_10_CLASSES,
+        source="reading of the picture on the poster Loss in Layers (paper 004); every class at depth 3",
+    ),
+    "cifar-10-mammals": ClassTree(
+        class_trees.CIFAR_10_MAMMALS,
+        class_trees.CIFAR_10_CLASSES,
+        source="as cifar-10, with a node for mammals: cat, dog, deer and horse at depth 4",
+    ),
+    "fashion-mnist": ClassTree(
+        class_trees.FASHION_MNIST,
+        class_trees.FASHION_MNIST_CLASSES,
+        source="after Seo and Shin 2019, Expert Systems with Applications 116, 328-339; groups of one class left out",
+    ),
+    "cifar-100": ClassTree(
+        class_trees.CIFAR_100,
+        class_trees.CIFAR_100_CLASSES,
+        reconstruction=False,
+        source="the 20 superclasses of Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    ),
+}
+
+
+def find_tree(tree: str | Tree | None = None, class_names: Sequence[str] | None = None) -> ClassTree:
+    """Find the tree that is meant, checked, with its classes in the order of the target indices.
+
+    Args:
+        tree: a name in `TREES`, a dict `{parent: [children]}`, or None for the first of `TREES` that has these classes.
+        class_names: the classes in target order; may be left out where `tree` is a name.
+
+    Raises:
+        ValueError: an unknown name, a tree that is no tree or has other leaves than the classes, or no tree at all.
+        TypeError: `tree` is neither a name nor a dict of lists of names.
+    """
+    if tree is None:
+        return _tree_of_classes(class_names)
+    if isinstance(tree, str):
+        if tree not in TREES:
+            raise ValueError(unknown("tree", tree, TREES))
+        entry = TREES[tree]
+        if class_names is None:
+            return entry
+        check_tree(entry.children, class_names)
+        return ClassTree(entry.children, tuple(class_names), entry.reconstruction, entry.source)
+    check_tree(tree, class_names)
+    if class_names is None:
+        raise ValueError(
+            "tree is a dict, so class_names is needed: the classes in the order of the target indices; "
+            f"its leaves are {', '.join(leaves(tree))}"
+        )
+    return ClassTree(tree, tuple(class_names))
+
+
+def _tree_of_classes(class_names: Sequence[str] | None) -> ClassTree:
+    hint = f"give tree a name ({', '.join(TREES)}) or a dict {{parent: [children]}}"
+    if class_names is None:
+        raise ValueError(f"neither tree nor class_names was given; {hint}")
+    for entry in TREES.values():
+        if set(entry.class_names) == set(class_names):
+            return ClassTree(entry.children, tuple(class_names), entry.reconstruction, entry.source)
+    raise ValueError(f"no tree is known for the classes {_quoted(class_names)}; {hint}")
+
+
+def check_tree(tree: Tree, class_names: Sequence[str] | None = None) -> None:
+    """Check that `tree` has one root, one parent a node, no cycle, and exactly the classes as leaves.
+
+    Raises:
+        ValueError: it has not; the message names the nodes at fault.
+        TypeError: it is no dict of lists of names.
+    """
+    _check_types(tree)
+    parents = Counter(child for children in tree.values() for child in children)
+    if twice := [child for child, count in parents.items() if count > 1]:
+        raise ValueError(f"tree: each node needs one parent, but {_quoted(twice)} is listed more than once")
+    if childless := [parent for parent, children in tree.items() if not children]:
+        raise ValueError(f"tree: {_quoted(childless)} has an empty list of children; a leaf has no entry")
+    roots = [parent for parent in tree if parent not in parents]
+    if len(roots) > 1:
+        raise ValueError(f"tree: needs a single root, but has {_quoted(roots)}")
+    reached = _below(tree, roots[0]) if roots else []
+    if cut_off := [node for node in tree if node not in reached]:
+        raise ValueError(f"tree: has a cycle through {_quoted(cut_off)}")
+    if class_names is not None:
+        _check_leaves(leaves(tree), class_names)
+
+
+def _check_types(tree: object) -> None:
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"tree must be a name or a dict {{parent: [children]}}, got {tree!r}")
+    if not tree:
+        raise ValueError("tree: is empty")
+    for parent, children in tree.items():
+        if isinstance(children, str) or not isinstance(children, Sequence):
+            raise TypeError(f"tree: the children of {parent!r} must be a list of names, got {children!r}")
+        if wrong := [node for node in (parent, *children) if not isinstance(node, str)]:
+            raise TypeError(f"tree: nodes must be names, got {wrong[0]!r}")
+
+
+def _check_leaves(found: Sequence[str], class_names: Sequence[str]) -> None:
+    if len(set(class_names)) < len(class_names):
+        raise ValueError(f"class_names must differ from each other, got {_quoted(class_names)}")
+    problems = []
+    if missing := [name for name in class_names if name not in found]:
+        problems.append(f"the classes {_quoted(missing)} are no leaves")
+    if extra := [name for name in found if name not in class_names]:
+        problems.append(f"the leaves {_quoted(extra)} are no classes")
+    if problems:
+        raise ValueError(f"tree: its leaves must be the classes, but {' and '.join(problems)}")
+
+
+def _quoted(names: Sequence[object], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _below(tree: Tree, node: str) -> list[str]:
+    """`node` and all below it, parents first."""
+    found = [node]
+    for parent in found:
+        found.extend(tree.get(parent, ()))
+    return found
+
+
+def root(tree: Tree) -> str:
+    """The one node without a parent."""
+    children = {child for group in tree.values() for child in group}
+    return next(parent for parent in tree if parent not in children)
+
+
+def leaves(tree: Tree, below: str | None = None) -> list[str]:
+    """The leaves below a node (default: all), level by level."""
+    return [node for node in _below(tree, below or root(tree)) if node not in tree]
+
+
+def path(tree: Tree, node: str) -> list[str]:
+    """The nodes from the root to `node`, both included."""
+    parents = {child: parent for parent, children in tree.items() for child in children}
+    if node not in parents and node not in tree:
+        raise ValueError(unknown("node", node, _below(tree, root(tree))))
+    found = [node]
+    while found[-1] in parents:
+        found.append(parents[found[-1]])
+    return found[::-1]
+
+
+def depth(tree: Tree, node: str) -> int:
+    """How many edges lie between the root and `node`."""
+    return len(path(tree, node)) - 1
+
+
+def height(tree: Tree, node: str) -> int:
+    """How many edges lie between `node` and the leaf farthest below it; 0 for a leaf."""
+    return 1 + max(height(tree, child) for child in tree[node]) if node in tree else 0
+
+
+def subtree_size(tree: Tree, node: str) -> int:
+    """How many nodes there are in the subtree of `node`, itself included."""
+    return len(_below(tree, node))
+
+
+def lowest_common_ancestor(tree: Tree, first: str, second: str) -> str:
+    """The deepest node that is above, or is, both nodes."""
+    pairs = zip(path(tree, first), path(tree, second), strict=False)
+    return [ancestor for ancestor, other in pairs if ancestor == other][-1]
+
+
+def tree_distance(tree: Tree, first: str, second: str) -> int:
+    """How many edges lie on the way from one node to the other."""
+    shared = depth(tree, lowest_common_ancestor(tree, first, second))
+    return depth(tree, first) + depth(tree, second) - 2 * shared
+
+
+def tree_distance_matrix(tree: Tree, class_names: Sequence[str]) -> NDArray[np.int64]:
+    """The tree distances between all classes.
+
+    Returns: (classes, classes), symmetric, zero on the diagonal.
+    """
+    check_tree(tree, class_names)
+    paths = [path(tree, name) for name in class_names]
+    shared = np.array([[len(set(first) & set(second)) for second in paths] for first in paths], dtype=np.int64)
+    lengths = shared.diagonal()
+    return lengths[:, None] + lengths[None, :] - 2 * shared
+
+
+def top_groups(tree: Tree, class_names: Sequence[str]) -> NDArray[np.int64]:
+    """The branch below the root that each class is in; a mistake across branches is a critical one.
+
+    Returns: (classes,) the place of the branch among the children of the root.
+    """
+    check_tree(tree, class_names)
+    branches = list(tree[root(tree)])
+    return np.array([branches.index(path(tree, name)[1]) for name in class_names], dtype=np.int64)
