@@ -1,0 +1,162 @@
+"""What a dataset is once it is in memory: two splits of uint8 images, and how to name and check them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Bytes = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their classes.
+
+    Args:
+        images: (N, C, H, W) uint8, 0 to 255.
+        target: (N,) int64 class indices.
+
+    Raises ValueError when shapes or types are others.
+    """
+
+    images: Tensor
+    target: Tensor
+
+    def __post_init__(self) -> None:
+        import torch
+
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.target.dtype != torch.int64 or self.target.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"target must be int64 ({len(self.images)},), "
+                f"got {self.target.dtype} {tuple(self.target.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def subset(self, indices: Tensor) -> Split:
+        """The images at `indices` (M,) int64, in that order."""
+        indices = indices.to(self.target.device)
+        return Split(self.images[indices], self.target[indices])
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on `device`."""
+        return Split(self.images.to(device), self.target.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset in memory; `mean` and `std` per channel are those of the training images, scaled to 0-1."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    fingerprint: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+class Arrays(NamedTuple):
+    """What a reader returns: images (N, C, H, W) uint8 and targets (N,) int64 of both splits."""
+
+    train_images: Bytes
+    train_target: Indices
+    test_images: Bytes
+    test_target: Indices
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One row of `DATASETS`: everything that is known about a dataset before it is read.
+
+    Args:
+        read: (spec, folder) -> Arrays.
+        image_shape: (C, H, W).
+        split: where the division into training and test images comes from.
+        source: where to get it.
+        files: file in the folder -> digest, "" where none is published. Digests are `sha256:` or `md5:` of
+            the unpacked bytes, or `gz-md5:` of the packed file.
+        folders: where the files may lie below the folder that is searched.
+        fingerprint: of the arrays, see `fingerprint`; "" where it is known only after an import.
+        mean, std: of the training images on the 0-1 scale, per channel; () where known only after an import.
+        embedded: folder beside this module that holds the files of what ships with the package.
+        title: the name to report results under, where it is not `name`.
+    """
+
+    name: str
+    read: Callable[[DatasetSpec, Path], Arrays]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_size: int
+    test_size: int
+    licence: str
+    citation: str
+    source: str
+    split: str = "official"
+    files: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    fingerprint: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    embedded: str = ""
+    title: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+def fingerprint(arrays: Arrays) -> str:
+    """The sha256 of all four arrays with their shapes: equal for equal data, whatever file it came from."""
+    digest = hashlib.sha256()
+    for name in Arrays._fields:
+        array: npt.NDArray[np.generic] = getattr(arrays, name)
+        digest.update(f"{name}{array.shape}".encode())
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(np.ascontiguousarray(little_endian).data)
+    return digest.hexdigest()
+
+
+def channel_statistics(images: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of (N, C, H, W) uint8 images, on the 0-1 scale.
+
+    Sums are of integers, hence the same on every machine.
+    """
+    squares = np.arange(256, dtype=np.uint16) ** 2
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        total = square = 0
+        for start in range(0, len(images), 4096):  # a block at a time: `squares[...]` doubles the memory
+            block = images[start : start + 4096, channel]
+            total += int(block.sum(dtype=np.uint64))
+            square += int(squares[block].sum(dtype=np.uint64))
+        count = images.size // images.shape[1]
+        mean = total / count
+        means.append(mean / 255)
+        stds.append((square / count - mean**2) ** 0.5 / 255)
+    return tuple(means), tuple(stds)
