@@ -1,0 +1,16 @@
+"""Every loss of the five papers, and `Criterion`, which makes any of them a drop-in for nn.CrossEntropyLoss."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from lossbench.losses.criterion import Criterion
+from lossbench.losses.registry import LOSSES, LossEntry, find_loss, register
+from lossbench.losses.state import Context, LossState
+
+# Importing a family registers its losses: this order is the order in which they are taught and listed.
+FAMILIES = ("thesis",)
+for _family in FAMILIES:
+    import_module(f"lossbench.losses.{_family}")
+
+__all__ = ["LOSSES", "Context", "Criterion", "LossEntry", "LossState", "find_loss", "register"]

@@ -1,0 +1,205 @@
+"""`Criterion`: any loss on any probability function, as a drop-in for nn.CrossEntropyLoss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lossbench.losses.registry import LossEntry, find_loss
+from lossbench.losses.state import Context, LossState
+from lossbench.losses.validation import check_inputs, check_target, check_weight
+from lossbench.names import unknown
+from lossbench.probabilities import find_probability
+
+Reduction = Literal["none", "mean", "sum"]
+REDUCTIONS = ("none", "mean", "sum")
+STATELESS = LossState()
+
+
+class Criterion(nn.Module):
+    """A loss by name, with class weights, ignore_index and reductions as nn.CrossEntropyLoss has them.
+
+    >>> criterion = Criterion("focal", gamma=2.0, probability="taylor_softmax")
+    >>> loss = criterion(torch.zeros(4, 10), torch.tensor([0, 1, 2, 3]))
+
+    Call it with logits (batch, classes), or with embeddings (batch, dim) when `takes` is "embeddings", and a target:
+    class indices (batch,) or, where the loss allows, class probabilities (batch, classes). float16 and bfloat16 are
+    computed in float32 outside autocast, and the loss is float32. A probability function's margin applies in train()
+    mode only.
+
+    Args:
+        name: a name in `LOSSES`.
+        probability: a name in `PROBABILITIES`; `probability_params` are its hyperparameters.
+        reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for (batch,).
+        weight: (classes,) weight of each class, or None.
+        ignore_index: samples with this target count neither in the loss nor in its mean.
+        num_classes, embedding_dim, class_counts: what the loss may need to know of the task (proxies, imbalance).
+        seed: of the loss's own learnable parameters; global random state is left alone.
+        **loss_params: the loss's hyperparameters.
+
+    Raises:
+        ValueError: an unknown name, a value out of range, or something the loss needs to know that is missing.
+        TypeError: an unknown hyperparameter, or one of the wrong type.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        probability: str = "softmax",
+        probability_params: dict[str, Any] | None = None,
+        reduction: Reduction = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        num_classes: int | None = None,
+        embedding_dim: int | None = None,
+        class_counts: Tensor | Sequence[int] | None = None,
+        seed: int = 0,
+        **loss_params: Any,
+    ) -> None:
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise ValueError(unknown("reduction", reduction, REDUCTIONS))
+        self.entry: LossEntry = find_loss(name)
+        self.probability = find_probability(probability)
+        self.loss_params = self.entry.complete(loss_params)
+        self.probability_params = self.probability.complete(probability_params or {})
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.weight: Tensor | None
+        self.register_buffer("weight", check_weight(name, weight, num_classes, takes=self.takes))
+        context = Context(
+            loss=name,
+            num_classes=num_classes,
+            embedding_dim=embedding_dim,
+            class_counts=None if class_counts is None else torch.as_tensor(class_counts),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self.state = self.entry.state(self.loss_params, context) if self.entry.state else None
+        self.num_classes: int | None = self._layout.num_classes or num_classes
+        for event in self.entry.events:
+            self.register_buffer(f"count_{event}", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def takes(self) -> Literal["logits", "embeddings"]:
+        """What the criterion is called with."""
+        return self.entry.takes
+
+    @property
+    def events(self) -> dict[str, int]:
+        """How often each of the loss's events has happened so far."""
+        return {event: int(self.get_buffer(f"count_{event}")) for event in self.entry.events}
+
+    def num_outputs(self, num_classes: int) -> int:
+        """How many logits the model must give for this many classes."""
+        return self._layout.num_outputs(num_classes)
+
+    def forward(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """Loss of logits (or embeddings) and target: 0-d, or (batch,) with reduction "none".
+
+        Raises:
+            TypeError, ValueError: naming the argument and what it got. Values of the target are read on the CPU only,
+                outside torch.compile and vmap.
+        """
+        self._check_call(inputs, target)
+        with torch.autocast(inputs.device.type, enabled=False):
+            inputs = _widen(inputs)
+            if target.is_floating_point():
+                return self._reduce_soft(inputs, target.to(inputs.dtype))
+            return self._reduce_hard(inputs, target.long())
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        """Log-probabilities (batch, classes) to predict and score with: no margin, leaves of a tree.
+
+        Raises:
+            TypeError, ValueError: logits of the wrong type or shape, or a loss on embeddings, which has none.
+        """
+        if self.takes == "embeddings":
+            raise TypeError(f"{self.entry.name} works on embeddings: it gives no class probabilities")
+        self._check_logits(logits)
+        with torch.autocast(logits.device.type, enabled=False):
+            return self._layout.class_log_probs(_widen(logits), self._probability)
+
+    def extra_repr(self) -> str:
+        shown = {"reduction": self.reduction, **self.loss_params}
+        if self.takes == "logits":
+            shown |= {"probability": self.probability.name, **self.probability_params}
+        if self.ignore_index != -100:
+            shown["ignore_index"] = self.ignore_index
+        return ", ".join([repr(self.entry.name), *(f"{name}={value!r}" for name, value in shown.items())])
+
+    @property
+    def _layout(self) -> LossState:
+        return self.state if self.state is not None else STATELESS
+
+    def _check_call(self, inputs: Tensor, target: Tensor) -> None:
+        name = self.entry.name
+        if self.takes == "logits":
+            self._check_logits(inputs)
+            classes: int | None = self.num_classes or inputs.shape[1]
+        else:
+            check_inputs(name, inputs, takes="embeddings", columns=None)
+            classes = self.num_classes
+        ignorable = self.takes == "logits" or "valid" in self.entry.tensors
+        soft = self.entry.soft_target != "no" and (
+            self.weight is None or self.entry.soft_target == "by_class"
+        )
+        check_target(
+            name,
+            target,
+            batch=inputs.shape[0],
+            classes=classes,
+            soft=soft,
+            ignore=self.ignore_index if ignorable else None,
+        )
+
+    def _check_logits(self, logits: Tensor) -> None:
+        columns = None if self.num_classes is None else self.num_outputs(self.num_classes)
+        check_inputs(self.entry.name, logits, takes="logits", columns=columns)
+
+    def _probability(self, logits: Tensor, target: Tensor | None) -> Tensor:
+        result: Tensor = self.probability.function(logits, target, **self.probability_params)
+        return result
+
+    def _per_sample(self, inputs: Tensor, target: Tensor, weighted: Tensor, valid: Tensor | None) -> Tensor:
+        """The loss function on what its signature asks for; `weighted` is the target times the class weights."""
+        arguments = {**self.loss_params, **self._layout(), "target": weighted}
+        tensors = self.entry.tensors
+        if "log_probs" in tensors:
+            margin_target = target if self.training else None
+            arguments["log_probs"] = self._layout.training_log_probs(inputs, margin_target, self._probability)
+        for name in ("logits", "embeddings"):
+            if name in tensors:
+                arguments[name] = inputs
+        if "valid" in tensors:
+            arguments["valid"] = valid
+        for event, happened in self.entry.events.items():
+            self.get_buffer(f"count_{event}").add_(happened(inputs.detach(), target))
+        loss: Tensor = self.entry.function(**arguments)
+        return loss
+
+    def _reduce_hard(self, inputs: Tensor, target: Tensor) -> Tensor:
+        valid = target != self.ignore_index
+        target = torch.where(valid, target, 0)
+        loss = torch.where(valid, self._per_sample(inputs, target, target, valid), 0)
+        weight = valid.to(loss.dtype)
+        if self.weight is not None:
+            weight = weight * self.weight.to(loss.dtype)[target]
+            loss = loss * weight
+        if self.reduction == "none":
+            return loss
+        return loss.sum() / weight.sum() if self.reduction == "mean" else loss.sum()
+
+    def _reduce_soft(self, inputs: Tensor, target: Tensor) -> Tensor:
+        weighted = target if self.weight is None else target * self.weight.to(target.dtype)
+        loss = self._per_sample(inputs, target, weighted, None)
+        if self.reduction == "none":
+            return loss
+        return loss.mean() if self.reduction == "mean" else loss.sum()
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
