@@ -1,0 +1,210 @@
+"""The command line. Nothing heavy loads before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Does the choice of loss function matter for image classification, and how would you know?",
+)
+notebook_app = typer.Typer(
+    no_args_is_help=True, help="List and execute the notebooks, with strict parameters."
+)
+app.add_typer(notebook_app, name="notebook")
+
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results. [default: LOSSBENCH_OUTPUT, else outputs]", show_default=False),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder to look for the data set in. [default: LOSSBENCH_DATA]", show_default=False),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]", show_default=False)
+]
+
+
+class Kind(StrEnum):
+    """What `lossbench list` can list."""
+
+    losses = "losses"
+    probabilities = "probabilities"
+    models = "models"
+    datasets = "datasets"
+    studies = "studies"
+
+
+def main() -> None:
+    """Run the command line. A mistake in what was asked for is one line on standard error and exit code 2."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError) as error:
+        if hasattr(error, "__notes__"):  # raised while training, so not the user's mistake
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+@app.command("list")
+def list_entries(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    long: Annotated[bool, typer.Option("--long", help="Everything that is known about each entry.")] = False,
+) -> None:
+    """List what can be named in a run or a study."""
+    from lossbench.listing import describe
+
+    typer.echo(describe(kind.value, long=long))
+
+
+@app.command("run")
+def run_one(
+    dataset: Annotated[str, typer.Option(help="See `lossbench list datasets`.")] = "fashion-mini",
+    model: Annotated[str, typer.Option(help="See `lossbench list models`.")] = "small_cnn",
+    loss: Annotated[str, typer.Option(help="See `lossbench list losses`.")] = "cross_entropy",
+    loss_param: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the loss, such as gamma=2.")
+    ] = None,
+    probability: Annotated[str, typer.Option(help="See `lossbench list probabilities`.")] = "softmax",
+    probability_param: Annotated[list[str] | None, typer.Option(help="Such as margin=0.3.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
+    seed: Annotated[int, typer.Option(help="Fixes split, first weights, order and augmentation.")] = 0,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other RunConfig field, such as lr=0.01 or optimizer=sgd."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    device: Device = None,
+    data: Data = None,
+    output: Output = None,
+) -> None:
+    """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/."""
+    from lossbench.config import RunConfig
+    from lossbench.records import Record
+    from lossbench.runner import run
+
+    named = {
+        "dataset": dataset,
+        "model": model,
+        "loss": loss,
+        "loss_params": parse_pairs(loss_param, "--loss-param"),
+        "probability": probability,
+        "probability_params": parse_pairs(probability_param, "--probability-param"),
+        "epochs": epochs,
+        "seed": seed,
+    }
+    config = RunConfig.from_dict(named | parse_pairs(setting, "--set"))
+    if Record.of(config, output).finished:
+        typer.echo("already finished; this is its record:")
+    record = run(config, output, device=device, threads=threads, data=data, progress=_print_epoch)
+    typer.echo(f"{record!r}\n{record.path}")
+
+
+@app.command("study")
+def run_study(
+    name: Annotated[str, typer.Argument(help="See `lossbench list studies`.")],
+    dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each configuration, paired by seed.")] = 3,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. [default: 10]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, one thread each. [default: one per core]")
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the report when the runs are done.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and stop.")] = False,
+    device: Device = None,
+    data: Data = None,
+    output: Output = None,
+) -> None:
+    """Run every configuration of a study in worker processes. Finished runs are skipped, so a second call goes on."""
+    from lossbench.config import RunConfig
+    from lossbench.engine import run_configs
+    from lossbench.records import Record
+    from lossbench.study import plan_study
+
+    shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
+    configs = plan_study(name, dataset or (), seeds, RunConfig.from_dict(shared))
+    if dry_run:
+        todo = [config for config in configs if not Record.of(config, output).finished]
+        typer.echo("\n".join(config.run_id for config in todo))
+        typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
+        return
+    summary = run_configs(configs, output, workers=workers, device=device, data=data)
+    typer.echo(summary)
+    if report and not summary.interrupted:
+        build_report(output)
+    sys.exit(summary.exit_code)
+
+
+@app.command("report")
+def build_report(output: Output = None) -> None:
+    """Write OUTPUT/report.html, and its figures and tables as files, from the runs on disk."""
+    from lossbench.records import output_folder
+    from lossbench.report import build
+
+    typer.echo(build(output_folder(output)))
+
+
+@notebook_app.command("list")
+def list_notebooks() -> None:
+    """List the notebooks and their parameters."""
+    from lossbench.notebook import describe_notebooks
+
+    typer.echo(describe_notebooks())
+
+
+@notebook_app.command("run")
+def run_notebook(
+    name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Execute a notebook into OUTPUT/notebooks/. Unknown or ill-typed parameters are refused."""
+    from lossbench.notebook import NotebookFailed, execute
+
+    try:
+        typer.echo(execute(name, parse_pairs(parameter, "--parameter"), output))
+    except NotebookFailed as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+def parse_pairs(pairs: list[str] | None, option: str) -> dict[str, Any]:
+    """Turn `["gamma=2", "on=logits"]` into a dict; values are JSON where they can be, else text."""
+    values: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.isidentifier():
+            raise ValueError(f"{option} takes name=value, such as gamma=2, got {pair!r}")
+        if key in values:
+            raise ValueError(f"{option} {key} was given twice: {values[key]!r} and {text!r}")
+        values[key] = parse_value(text)
+    return values
+
+
+def parse_value(text: str) -> Any:
+    """Read `2`, `0.5`, `true`, `null`, `{"a": 1}`, also `True` and `None`; anything else stays text."""
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except json.JSONDecodeError:
+        return text
+
+
+def _print_epoch(row: dict[str, float]) -> None:
+    scores = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr"))
+    typer.echo(f"epoch {row['epoch']:>3}  {scores}")

@@ -1,0 +1,218 @@
+"""What a run computes: a flat, frozen, validated description with a stable, readable name."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
+from typing import Any
+
+from lossbench.names import unknown
+from lossbench.parameters import Check, above, at_least, boolean, whole
+
+OPTIMIZERS = ("adam", "sgd", "adadelta")
+SCHEDULERS = ("cosine", "constant", "step")
+SELECTIONS = ("validation", "best_test")
+PRECISIONS = ("float32", "bfloat16")
+TRAINABLE = ("all", "head")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that changes what one run computes, and nothing that does not.
+
+    Two configs that compute the same thing are equal and share a `run_id`. Device, threads and folders are
+    arguments of `run`. Every field has a default, and a default never changes.
+
+    Args:
+        dataset: a name in `DATASETS`.
+        model: a name in `MODELS`.
+        loss: a name in `LOSSES`; `loss_params` are its keyword arguments.
+        probability: a name in `PROBABILITIES`; `probability_params` are its keyword arguments.
+        optimizer: one of `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9.
+        lr: learning rate, > 0.
+        weight_decay: L2 penalty of the optimizer, >= 0.
+        scheduler: how `lr` goes over the epochs: `cosine` to zero, `constant`, or `step` (a tenth at 1/2 and 3/4).
+        batch_size: images a step, >= 2.
+        epochs: passes over the training images, >= 1.
+        seed: fixes the validation split, the first weights, the order of the images and the augmentation.
+        train_size: images to train on, drawn evenly from each class; None takes all.
+        label_noise: fraction of training targets replaced by another class, in [0, 1).
+        imbalance: how many times more images the largest class has than the smallest, >= 1.
+        augmentation: a name in `AUGMENTATIONS`.
+        pretrained: start from published weights; only for models that have some.
+        trainable: `all` weights, or only the `head`.
+        selection: `validation` picks the epoch on held-out training images and scores the test images once;
+            `best_test` picks the epoch on the test images, as paper 000 did: optimistic, kept to show its bias.
+        precision: `float32`, or `bfloat16` for the model's forward and backward pass (losses stay in float32).
+
+    Raises:
+        ValueError: a name or value that is not allowed, quoted together with what is.
+        TypeError: a value of the wrong type, or a parameter that the loss or probability function does not have.
+    """
+
+    dataset: str = "fashion-mini"
+    model: str = "small_cnn"
+    loss: str = "cross_entropy"
+    loss_params: Mapping[str, Any] = field(default_factory=dict)
+    probability: str = "softmax"
+    probability_params: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    scheduler: str = "cosine"
+    batch_size: int = 32
+    epochs: int = 10
+    seed: int = 0
+    train_size: int | None = None
+    label_noise: float = 0.0
+    imbalance: float = 1.0
+    augmentation: str = "none"
+    pretrained: bool = False
+    trainable: str = "all"
+    selection: str = "validation"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        for name, entry in (("loss", self._loss), ("probability", self._probability)):
+            given = getattr(self, f"{name}_params")
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{name}_params must be a mapping such as {{'gamma': 2.0}}, got {given!r}")
+            # A parameter left at its default is dropped, so that focal and focal(gamma=2) are one run.
+            checked = entry.check(given)
+            kept = {key: value for key, value in sorted(checked.items()) if value != entry.defaults[key]}
+            object.__setattr__(self, f"{name}_params", kept)
+
+    def __hash__(self) -> int:
+        return hash(self.run_id)
+
+    @property
+    def _loss(self) -> Any:
+        from lossbench.losses import LOSSES
+
+        return LOSSES[self.loss]
+
+    @property
+    def _probability(self) -> Any:
+        from lossbench.probabilities import PROBABILITIES
+
+        return PROBABILITIES[self.probability]
+
+    @property
+    def run_id(self) -> str:
+        """`dataset-model-loss-probability-s<seed>-<hash>`; the hash covers what differs from the defaults."""
+        parts = [self.dataset, self.model, self.loss, *_shown(self._loss, self.loss_params)]
+        parts += [self.probability, *_shown(self._probability, self.probability_params), f"s{self.seed}"]
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:92].lstrip("._-")
+        changed = {
+            f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)
+        }
+        text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
+        return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+    @property
+    def label(self) -> str:
+        """The loss as figures name it, such as `focal γ=2`."""
+        return str(self._loss.label(self.loss_params))
+
+    @property
+    def full_loss_params(self) -> dict[str, Any]:
+        """The loss's parameters with its defaults filled in."""
+        return {**self._loss.defaults, **self.loss_params}
+
+    @property
+    def full_probability_params(self) -> dict[str, Any]:
+        """The probability function's parameters with its defaults filled in."""
+        return {**self._probability.defaults, **self.probability_params}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `RunConfig.from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Build a config from names and values; an unknown name is a TypeError with the nearest match."""
+        names = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise TypeError(unknown("RunConfig field", name, names))
+        return cls(**values)
+
+
+def grid(**axes: Sequence[Any]) -> list[RunConfig]:
+    """Every combination of the values given for each field, the last field varying fastest.
+
+    >>> [c.seed for c in grid(loss=["focal"], seed=[0, 1])]
+    [0, 1]
+    """
+    return [
+        RunConfig.from_dict(dict(zip(axes, row, strict=True))) for row in itertools.product(*axes.values())
+    ]
+
+
+def _default(item: Any) -> Any:
+    return {} if item.name.endswith("_params") else item.default
+
+
+def _shown(entry: Any, params: Mapping[str, Any]) -> Iterator[str]:
+    """The parameters that a run id names: always the entry's `shown`, and any other that was changed."""
+    full = {**entry.defaults, **params}
+    for key in [*entry.shown, *(k for k in params if k not in entry.shown)]:
+        value = full[key]
+        if isinstance(value, bool | int | float | str):
+            yield f"{key}{value:g}" if isinstance(value, float) else f"{key}{value}"
+
+
+def _name_in(kind: str, table: Callable[[], Iterable[str]]) -> Check:
+    def check(name: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a name, got {value!r}")
+        if value not in (allowed := list(table())):
+            raise ValueError(unknown(kind, value, allowed))
+        return value
+
+    return check
+
+
+def _registry(module: str, table: str) -> Callable[[], Iterable[str]]:
+    """The names in a registry, imported only when a config is checked: `--help` must not wait for torch."""
+    return lambda: getattr(import_module(module), table)  # type: ignore[no-any-return]
+
+
+def _optional(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _fraction(name: str, value: object) -> float:
+    if (number := at_least(0)(name, value)) >= 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return float(number)
+
+
+_CHECKS: dict[str, Check] = {
+    "dataset": _name_in("dataset", _registry("lossbench.data", "DATASETS")),
+    "model": _name_in("model", _registry("lossbench.models", "MODELS")),
+    "loss": _name_in("loss", _registry("lossbench.losses", "LOSSES")),
+    "probability": _name_in("probability function", _registry("lossbench.probabilities", "PROBABILITIES")),
+    "optimizer": _name_in("optimizer", lambda: OPTIMIZERS),
+    "lr": above(0),
+    "weight_decay": at_least(0),
+    "scheduler": _name_in("scheduler", lambda: SCHEDULERS),
+    "batch_size": whole(2),
+    "epochs": whole(1),
+    "seed": whole(0),
+    "train_size": _optional(whole(1)),
+    "label_noise": _fraction,
+    "imbalance": at_least(1),
+    "augmentation": _name_in("augmentation", _registry("lossbench.augmentation", "AUGMENTATIONS")),
+    "pretrained": boolean(),
+    "trainable": _name_in("choice of trainable weights", lambda: TRAINABLE),
+    "selection": _name_in("selection", lambda: SELECTIONS),
+    "precision": _name_in("precision", lambda: PRECISIONS),
+}

@@ -1,0 +1,100 @@
+"""What `lossbench list` prints."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe(kind: str, *, long: bool = False) -> str:
+    """A table of the entries of one kind, or with `long` all that is known about each."""
+    headers, rows, pages = _LISTS[kind]()
+    return "\n\n".join(pages) if long else table(headers, rows)
+
+
+def table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Left-aligned columns; the last one is wrapped to the width of a terminal."""
+    widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers) - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    lines = []
+    for row in [headers, *rows]:
+        start = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
+        text = textwrap.wrap(row[-1], max(40, 110 - indent)) or [""]
+        lines += [(start + text[0]).rstrip(), *(" " * indent + line for line in text[1:])]
+    return "\n".join(lines)
+
+
+_Listing = tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]
+
+
+def _functions(entries: Mapping[str, Any]) -> _Listing:
+    rows, pages = [], []
+    for name, entry in entries.items():
+        params = ", ".join(f"{key}={value!r}" for key, value in entry.defaults.items())
+        mark = " (reconstruction)" if entry.reconstruction else ""
+        rows.append((name, params, entry.card.summary + mark))
+        pages.append(entry.card.text())
+    return ("name", "parameters", "what it is"), rows, pages
+
+
+def _losses() -> _Listing:
+    from lossbench.losses import LOSSES
+
+    return _functions(LOSSES)
+
+
+def _probabilities() -> _Listing:
+    from lossbench.probabilities import PROBABILITIES
+
+    return _functions(PROBABILITIES)
+
+
+def _models() -> _Listing:
+    from lossbench.models import MODELS
+
+    rows, pages = [], []
+    for name, entry in MODELS.items():
+        parameters = sum(p.numel() for p in entry(10, 3).parameters())
+        rows.append((name, f"{parameters:,}", entry.summary))
+        pages.append(
+            f"{name}\n  {entry.summary}\n  parameters: {parameters:,} (10 classes, 3 channels)\n"
+            f"  embeddings: {entry.embedding_dim}\n  images: at least {entry.min_size} x {entry.min_size} pixels"
+        )
+    return ("name", "parameters", "what it is"), rows, pages
+
+
+def _datasets() -> _Listing:
+    from lossbench.data import DATASETS
+
+    rows, pages = [], []
+    for name, spec in DATASETS.items():
+        shape = " x ".join(str(side) for side in spec.image_shape)
+        sizes = f"{spec.train_size:,} + {spec.test_size:,}"
+        rows.append((name, sizes, shape, str(len(spec.class_names)), spec.source))
+        pages.append(
+            f"{name}\n  images: {sizes}, {shape} ({spec.split})\n  classes: {', '.join(spec.class_names)}\n"
+            f"  licence: {spec.licence}\n  citation: {spec.citation}\n  source: {spec.source}"
+        )
+    return ("name", "train + test", "shape", "classes", "where it comes from"), rows, pages
+
+
+def _studies() -> _Listing:
+    from lossbench.study import STUDIES, plan_study
+
+    rows, pages = [], []
+    for name, study in STUDIES.items():
+        configs = plan_study(name, seeds=1)
+        rows.append((name, str(len(configs)), study.question))
+        listed = "\n".join(f"    {config.run_id}" for config in configs)
+        pages.append(f"{name}\n  {study.question}\n  {len(configs)} runs a seed:\n{listed}")
+    return ("name", "runs a seed", "question"), rows, pages
+
+
+_LISTS = {
+    "losses": _losses,
+    "probabilities": _probabilities,
+    "models": _models,
+    "datasets": _datasets,
+    "studies": _studies,
+}

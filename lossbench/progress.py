@@ -1,0 +1,66 @@
+"""The progress bar of a study: runs done, time left, best so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from lossbench.config import RunConfig
+
+
+class StudyBar:
+    """Counts epochs, so that the time left is right from the first minute; safe to call from several threads."""
+
+    def __init__(self, configs: Sequence[RunConfig], *, disable: bool = False) -> None:
+        from tqdm.auto import tqdm
+
+        self.lock = threading.Lock()
+        self.epochs = dict.fromkeys((config.run_id for config in configs), 0)
+        self.runs_done = 0
+        self.best: dict[str, Any] | None = None
+        self.bar = tqdm(
+            total=sum(config.epochs for config in configs),
+            disable=disable,
+            unit="epoch",
+            mininterval=0.5,
+            dynamic_ncols=True,
+            bar_format="{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}]{postfix}",
+        )
+        self._show()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.close()
+
+    def epoch(self, config: RunConfig, epoch: int) -> None:
+        """Run `config` has ended this epoch."""
+        with self.lock:
+            self.bar.update(max(0, epoch - self.epochs[config.run_id]))
+            self.epochs[config.run_id] = max(epoch, self.epochs[config.run_id])
+
+    def finish(self, config: RunConfig, answer: dict[str, Any] | None) -> None:
+        """Run `config` has come to its end; `answer` is None when it failed."""
+        self.epoch(config, config.epochs)
+        with self.lock:
+            self.runs_done += 1
+            score = answer["test_accuracy"] if answer else None
+            if answer and score is not None and (self.best is None or score > self.best["test_accuracy"]):
+                self.best = answer
+            self._show()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.bar.write(text, file=self.bar.fp if not self.bar.disable else None)
+
+    def _show(self) -> None:
+        self.bar.set_description_str(f"{self.runs_done}/{len(self.epochs)} runs", refresh=False)
+        if self.best:
+            best = f"best {self.best['test_accuracy']:.4f} {self.best['label']}, {self.best['probability']}"
+            self.bar.set_postfix_str(best, refresh=False)
+        self.bar.refresh()

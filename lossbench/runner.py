@@ -1,0 +1,240 @@
+"""One run from config to record: seed, data, train, select, score once, write."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import lossbench
+from lossbench.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
+from lossbench.config import RunConfig
+from lossbench.augmentation import AUGMENTATIONS
+from lossbench.data import Dataset, Split, degrade, load, stratified_split
+from lossbench.files import require_writable
+from lossbench.losses import Criterion
+from lossbench.models import MODELS
+from lossbench.records import Record, output_folder
+from lossbench.train import Diverged, Normalise, Training, evaluate, train
+
+VALIDATION_FRACTION = 0.1
+
+Progress = Callable[[dict[str, float]], object]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on, what it scores after each epoch, and the test images."""
+
+    train: Split
+    scored: Split
+    prefix: str
+    test: Split
+
+
+def run(
+    config: RunConfig,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    threads: int | None = 1,
+    data: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Record:
+    """Train and score one configuration and keep the record under `<output>/runs/<run_id>/`.
+
+    A finished run is returned as it stands; an interrupted one goes on from its last whole epoch. On a CPU with
+    the same number of threads, equal configs give bit-identical histories.
+
+    Args:
+        config: what to compute.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        device: such as `cpu` or `cuda`; None takes a GPU if there is one.
+        threads: CPU threads; None leaves torch's own number.
+        data: folder to look for the data set in; None takes LOSSBENCH_DATA, then the usual places.
+        progress: called with each epoch's row, after its checkpoint is on disk.
+
+    Raises:
+        ValueError, FileNotFoundError, PermissionError: before any training, when the data are missing or damaged,
+            the output cannot be written or the device is not there.
+    """
+    record = Record.of(config, output)
+    if record.finished and record.config == config:
+        return record
+    require_writable(output_folder(output))
+    where = find_device(device)
+    dataset = load(config.dataset, None if data is None else Path(data))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    record.write_config(config)
+    splits = prepare(config, dataset, where)
+    training = start(config, dataset, splits.train, where)
+    resumed = read_checkpoint(record.path)
+    epoch_seconds: list[float] = resumed.pop("epoch_seconds") if resumed else []
+    if resumed:
+        training.load_state_dict(resumed)
+    status = "finished"
+    began = time.perf_counter()
+    try:
+        for row in train(training, splits.train, splits.scored, splits.prefix):
+            epoch_seconds.append(round(time.perf_counter() - began, 4))
+            if training.epoch < config.epochs:
+                write_checkpoint(record.path, {**training.state_dict(), "epoch_seconds": epoch_seconds})
+            if progress is not None:
+                progress(row)
+            began = time.perf_counter()
+    except Diverged as error:
+        status = "diverged"
+        warnings.warn(f"{config.run_id}: {error}", stacklevel=2)
+    except Exception as error:
+        error.add_note(f"while training {config.run_id}")
+        raise
+    finish(record, training, splits, dataset, {"status": status, "epoch_seconds": epoch_seconds})
+    return record
+
+
+def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
+    """Put the images on the device, with the validation split held out where the config selects on it."""
+    whole, test = (
+        Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test)
+    )
+    if config.selection == "best_test":
+        return Splits(degrade(whole, config), test, "test", test)
+    rest, held = stratified_split(dataset.train.target, VALIDATION_FRACTION, config.seed)
+    return Splits(degrade(whole.subset(rest), config), whole.subset(held), "val", test)
+
+
+def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch.device) -> Training:
+    """The state before the first step: for one seed the same first weights, whatever the loss."""
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)  # noqa: NPY002  libraries that a loss calls may use the global stream
+    torch.manual_seed(config.seed)
+    num_classes = len(dataset.class_names)
+    channels = train_split.images.shape[1]
+    entry = MODELS[config.model]
+    criterion = Criterion(
+        config.loss,
+        probability=config.probability,
+        probability_params=dict(config.probability_params),
+        num_classes=num_classes,
+        embedding_dim=entry.embedding_dim,
+        class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
+        seed=config.seed,
+        **config.loss_params,
+    )
+    model = entry(criterion.num_outputs(num_classes), channels)
+    shape = (1, -1, 1, 1)
+    normalise = Normalise(
+        torch.tensor(dataset.mean, device=device).reshape(shape),
+        torch.tensor(dataset.std, device=device).reshape(shape),
+        None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation],
+    )
+    model.to(device, memory_format=torch.channels_last)
+    return Training(model, criterion.to(device), normalise, config)
+
+
+def finish(
+    record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]
+) -> None:
+    """Score the test images with the selected epoch's weights and write the record."""
+    config, scores, predictions = training.config, {}, ()
+    if training.best_epoch:
+        training.restore_best()
+        test, log_probs = evaluate(training, splits.test)
+        scores = {"test_accuracy": test["accuracy"], "test_nll": test["nll"]}
+        predictions = (splits.test.target.cpu().numpy(), log_probs.cpu().numpy())
+    result = {
+        "run_id": config.run_id,
+        "status": known["status"],
+        "epochs": config.epochs,
+        "epochs_done": len(training.history),
+        "best_epoch": training.best_epoch or None,
+        "test_accuracy": scores.get("test_accuracy"),
+        "test_nll": _finite(scores.get("test_nll")),
+        "val_accuracy": training.best_score
+        if training.best_epoch and config.selection == "validation"
+        else None,
+        "seconds": round(sum(known["epoch_seconds"]), 3),
+        "epoch_seconds": known["epoch_seconds"],
+        "train_images": len(splits.train),
+        "test_images": len(splits.test),
+        "num_parameters": sum(
+            p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())
+        ),
+        "dataset_fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "events": dict(training.criterion.events),
+        **describe_machine(splits.train.images.device),
+    }
+    record.write(result, training.history, *predictions)
+    remove_checkpoint(record.path)
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Where and with what a run was computed, without naming the machine."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "peak_memory_mb": _peak_memory_mb(),
+        "commit": _commit(),
+        "versions": {
+            "lossbench": lossbench.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def find_device(device: str | None) -> torch.device:
+    """The device asked for, or the best there is. ValueError when it is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        here = "cpu" + (", cuda" if torch.cuda.is_available() else "")
+        raise ValueError(f"device {device!r} is not available; choose from {here}") from error
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity; a likelihood of zero is written as null."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of a source checkout; None when installed without one."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,243 @@
+"""The training loop: a generator that yields one row of metrics an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossbench.config import RunConfig
+from lossbench.data import Split
+from lossbench.losses import Criterion
+from lossbench.models import Classifier, Output
+
+EVALUATION_BATCH = 1000
+
+
+class Diverged(ArithmeticError):
+    """The training loss stopped being a finite number."""
+
+    def __init__(self, epoch: int, step: int, loss: float) -> None:
+        super().__init__(f"training loss became {loss} at step {step} of epoch {epoch}")
+        self.epoch, self.step = epoch, step
+
+
+@dataclass
+class Normalise:
+    """Bring uint8 images to the scale that the model sees: zero mean and unit variance on the training images."""
+
+    mean: Tensor
+    std: Tensor
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Turn (batch, channels, height, width) uint8 into float32, augmented where a generator is given."""
+        scaled = images.float() / 255
+        if self.augment is not None and generator is not None:
+            scaled = self.augment(scaled, generator)
+        return ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass
+class Training:
+    """Everything that changes while a run trains; `state_dict` is enough to go on as if nothing had happened."""
+
+    model: Classifier
+    criterion: Criterion
+    normalise: Normalise
+    config: RunConfig
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        seed = self.config.seed
+        # Three separate streams: a loss that draws random numbers cannot change the order of the images.
+        self.order = torch.Generator().manual_seed(seed)
+        self.augmentation = torch.Generator(self.normalise.mean.device).manual_seed(seed + 1)
+        self.optimizer = build_optimizer(
+            [*self.model.parameters(), *self.criterion.parameters()], self.config
+        )
+        self.scheduler = build_scheduler(self.optimizer, self.config)
+
+    _PARTS = ("model", "criterion", "optimizer", "scheduler")
+    _VALUES = ("epoch", "best_epoch", "best_score", "best_state", "history")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types and tensors only, so that it can be read back without running any code."""
+        state = {part: getattr(self, part).state_dict() for part in self._PARTS}
+        state |= {value: getattr(self, value) for value in self._VALUES}
+        return state | {
+            "order": self.order.get_state(),
+            "augmentation": self.augmentation.get_state(),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        for part in self._PARTS:
+            getattr(self, part).load_state_dict(state[part])
+        for value in self._VALUES:
+            setattr(self, value, state[value])
+        self.order.set_state(state["order"])
+        self.augmentation.set_state(state["augmentation"])
+        torch.set_rng_state(state["torch_rng"])
+
+    def keep_best(self, score: float) -> None:
+        """Remember the weights of the first epoch that attains the highest score."""
+        if score > self.best_score:
+            self.best_score, self.best_epoch = score, self.epoch
+            self.best_state = {
+                part: {
+                    name: value.detach().clone() for name, value in getattr(self, part).state_dict().items()
+                }
+                for part in ("model", "criterion")
+            }
+
+    def restore_best(self) -> None:
+        """Put the selected epoch's weights back into the model and the criterion."""
+        for part, state in self.best_state.items():
+            getattr(self, part).load_state_dict(state)
+
+
+def build_optimizer(parameters: list[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
+    """The optimizer that the config names; frozen parameters are left out."""
+    moving = [parameter for parameter in parameters if parameter.requires_grad]
+    shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "adadelta":
+        return torch.optim.Adadelta(moving, **shared)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(moving, momentum=0.9, nesterov=True, fused=True, **shared)
+    return torch.optim.Adam(moving, fused=True, **shared)
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LambdaLR:
+    """How the learning rate goes from epoch to epoch, as a factor of `config.lr`."""
+
+    def factor(epoch: int) -> float:
+        done = epoch / config.epochs
+        if config.scheduler == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if config.scheduler == "step":
+            return 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def train(training: Training, train_split: Split, scored: Split, prefix: str) -> Iterator[dict[str, float]]:
+    """Train in place and yield a row of metrics for each epoch that is left; the best epoch's weights are kept.
+
+    Args:
+        training: the model, loss, optimizer and random streams; continued from where they stand.
+        train_split: the images to learn from.
+        scored: the images to score after every epoch and to select the epoch on.
+        prefix: of the scores' columns: `val` or `test`.
+
+    Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`.
+    Raises: Diverged, in the step after which the loss is no longer finite.
+    """
+    while training.epoch < training.config.epochs:
+        training.epoch += 1
+        row = {"epoch": training.epoch, "lr": training.optimizer.param_groups[0]["lr"]}
+        row |= train_epoch(training, train_split)
+        training.scheduler.step()
+        if training.criterion.takes == "embeddings":
+            fit_head(training, train_split)
+        scores, _ = evaluate(training, scored)
+        row |= {f"{prefix}_{name}": value for name, value in scores.items()}
+        training.keep_best(scores["accuracy"])
+        training.history.append(row)
+        yield row
+
+
+def train_epoch(training: Training, split: Split) -> dict[str, float]:
+    """One pass over the images in a new order. Returns the mean loss and accuracy while training."""
+    model, criterion, optimizer = training.model, training.criterion, training.optimizer
+    model.train()
+    criterion.train()
+    losses, correct = [], []
+    order = torch.randperm(len(split), generator=training.order).to(split.target.device)
+    for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
+        images, target = training.normalise(split.images[index], training.augmentation), split.target[index]
+        with autocast(training.config, images.device):
+            output = model(images)
+        loss = criterion(getattr(output, criterion.takes).float(), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        correct.append(log_probs(criterion, output.logits.detach()).argmax(1) == target)
+        if loss.device.type == "cpu" and not math.isfinite(
+            loss.item()
+        ):  # waiting for a GPU here would stall it
+            raise Diverged(training.epoch, step, loss.item())
+    every = torch.stack(losses)
+    if not every.isfinite().all():
+        first = int((~every.isfinite()).nonzero()[0])
+        raise Diverged(training.epoch, first + 1, every[first].item())
+    return {"train_loss": every.mean().item(), "train_accuracy": torch.cat(correct).float().mean().item()}
+
+
+def full_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Split `order` into batches; a last batch of one joins the one before, since batch norm needs two images."""
+    stops = list(range(batch_size, len(order), batch_size)) + [len(order)]
+    if len(stops) > 1 and stops[-1] - stops[-2] == 1:
+        del stops[-2]
+    yield from (order[start:stop] for start, stop in zip([0, *stops[:-1]], stops, strict=True))
+
+
+@torch.no_grad()
+def evaluate(training: Training, split: Split) -> tuple[dict[str, float], Tensor]:
+    """Score a split as at test time: no augmentation, no margin, running statistics.
+
+    Returns `{"loss", "nll", "accuracy"}` and the log-probabilities (images, classes). The loss is the training
+    loss without its margin; `nll` is the mean of -log p of the target and comparable between losses.
+    """
+    criterion = training.criterion.eval()
+    output = predict(training, split)
+    loss = criterion(getattr(output, criterion.takes), split.target)
+    scores = log_probs(criterion, output.logits)
+    nll = -scores.gather(1, split.target[:, None]).mean()
+    accuracy = (scores.argmax(1) == split.target).float().mean()
+    return {"loss": loss.item(), "nll": nll.item(), "accuracy": accuracy.item()}, scores
+
+
+@torch.no_grad()
+def predict(training: Training, split: Split) -> Output:
+    """The model's float32 outputs for a whole split, in evaluation mode."""
+    model = training.model.eval()
+    outputs = []
+    for start in range(0, len(split), EVALUATION_BATCH):
+        images = training.normalise(split.images[start : start + EVALUATION_BATCH])
+        with autocast(training.config, images.device):
+            outputs.append(model(images))
+    return Output(*(torch.cat(parts).float() for parts in zip(*outputs, strict=True)))
+
+
+def log_probs(criterion: Criterion, logits: Tensor) -> Tensor:
+    """(batch, classes) log-probabilities to predict from; a loss on embeddings has none, its head's softmax serves."""
+    if criterion.takes == "embeddings":
+        return torch.log_softmax(logits.float(), 1)
+    return criterion.log_probs(logits)
+
+
+@torch.no_grad()
+def fit_head(training: Training, split: Split) -> None:
+    """Make the head a nearest-class-mean classifier by cosine, since a loss on embeddings does not train it."""
+    embeddings = nn.functional.normalize(predict(training, split).embeddings)
+    head = training.model.head
+    sums = torch.zeros_like(head.weight).index_add_(0, split.target, embeddings)
+    head.weight.copy_(nn.functional.normalize(sums))
+    head.bias.zero_()
+
+
+def autocast(config: RunConfig, device: torch.device) -> torch.autocast:
+    """bfloat16 for the model when the config asks for it; losses are computed outside, in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16")
