@@ -36,7 +36,8 @@ class Criterion(nn.Module):
         reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for (batch,).
         weight: (classes,) weight of each class, or None.
         ignore_index: samples with this target count neither in the loss nor in its mean.
-        num_classes, embedding_dim, class_counts: what the loss may need to know of the task (proxies, imbalance).
+        num_classes, embedding_dim, class_counts, class_names: what the loss may need to know of the task (proxies,
+            imbalance, class tree).
         seed: of the loss's own learnable parameters; global random state is left alone.
         **loss_params: the loss's hyperparameters.
 
@@ -57,6 +58,7 @@ class Criterion(nn.Module):
         num_classes: int | None = None,
         embedding_dim: int | None = None,
         class_counts: Tensor | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
         seed: int = 0,
         **loss_params: Any,
     ) -> None:
@@ -77,6 +79,7 @@ class Criterion(nn.Module):
             embedding_dim=embedding_dim,
             class_counts=None if class_counts is None else torch.as_tensor(class_counts),
             generator=torch.Generator().manual_seed(seed),
+            class_names=None if class_names is None else tuple(class_names),
         )
         self.state = self.entry.state(self.loss_params, context) if self.entry.state else None
         self.num_classes: int | None = self._layout.num_classes or num_classes

@@ -21,6 +21,7 @@ class Context:
         num_classes: number of classes.
         embedding_dim: width of the embeddings.
         class_counts: (classes,) number of training samples of each class.
+        class_names: the classes in the order of the target indices.
         generator: the only source of randomness; global random state stays untouched.
     """
 
@@ -29,6 +30,7 @@ class Context:
     embedding_dim: int | None
     class_counts: Tensor | None
     generator: torch.Generator
+    class_names: tuple[str, ...] | None = None
 
     def require(self, name: str) -> Any:
         """The named piece of context; ValueError saying how to pass it if it is missing."""
