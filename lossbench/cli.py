@@ -16,9 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Does the choice of loss function matter for image classification, and how would you know?",
 )
-notebook_app = typer.Typer(
-    no_args_is_help=True, help="List and execute the notebooks, with strict parameters."
-)
+notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
 app.add_typer(notebook_app, name="notebook")
 
 Output = Annotated[
@@ -29,9 +27,7 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder to look for the data set in. [default: LOSSBENCH_DATA]", show_default=False),
 ]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]", show_default=False)
-]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]", show_default=False)]
 
 
 class Kind(StrEnum):
@@ -71,9 +67,7 @@ def run_one(
     dataset: Annotated[str, typer.Option(help="See `lossbench list datasets`.")] = "fashion-mini",
     model: Annotated[str, typer.Option(help="See `lossbench list models`.")] = "small_cnn",
     loss: Annotated[str, typer.Option(help="See `lossbench list losses`.")] = "cross_entropy",
-    loss_param: Annotated[
-        list[str] | None, typer.Option(help="A parameter of the loss, such as gamma=2.")
-    ] = None,
+    loss_param: Annotated[list[str] | None, typer.Option(help="A parameter of the loss, such as gamma=2.")] = None,
     probability: Annotated[str, typer.Option(help="See `lossbench list probabilities`.")] = "softmax",
     probability_param: Annotated[list[str] | None, typer.Option(help="Such as margin=0.3.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
@@ -121,9 +115,7 @@ def run_study(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one thread each. [default: one per core]")
     ] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Write the report when the runs are done.")
-    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and stop.")] = False,
     device: Device = None,
     data: Data = None,
@@ -169,9 +161,7 @@ def list_notebooks() -> None:
 @notebook_app.command("run")
 def run_notebook(
     name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")
-    ] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")] = None,
     output: Output = None,
 ) -> None:
     """Execute a notebook into OUTPUT/notebooks/. Unknown or ill-typed parameters are refused."""

@@ -80,6 +80,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.pretrained and not _registry("lossbench.models", "MODELS")()[self.model].pretrained:
+            raise ValueError(f"model {self.model!r} has no published weights; set pretrained=False")
         for name, entry in (("loss", self._loss), ("probability", self._probability)):
             given = getattr(self, f"{name}_params")
             if not isinstance(given, Mapping):
@@ -110,9 +112,7 @@ class RunConfig:
         parts = [self.dataset, self.model, self.loss, *_shown(self._loss, self.loss_params)]
         parts += [self.probability, *_shown(self._probability, self.probability_params), f"s{self.seed}"]
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:92].lstrip("._-")
-        changed = {
-            f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)
-        }
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)}
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
@@ -151,9 +151,7 @@ def grid(**axes: Sequence[Any]) -> list[RunConfig]:
     >>> [c.seed for c in grid(loss=["focal"], seed=[0, 1])]
     [0, 1]
     """
-    return [
-        RunConfig.from_dict(dict(zip(axes, row, strict=True))) for row in itertools.product(*axes.values())
-    ]
+    return [RunConfig.from_dict(dict(zip(axes, row, strict=True))) for row in itertools.product(*axes.values())]
 
 
 def _default(item: Any) -> Any:
@@ -180,9 +178,9 @@ def _name_in(kind: str, table: Callable[[], Iterable[str]]) -> Check:
     return check
 
 
-def _registry(module: str, table: str) -> Callable[[], Iterable[str]]:
+def _registry(module: str, table: str) -> Callable[[], Mapping[str, Any]]:
     """The names in a registry, imported only when a config is checked: `--help` must not wait for torch."""
-    return lambda: getattr(import_module(module), table)  # type: ignore[no-any-return]
+    return lambda: getattr(import_module(module), table)
 
 
 def _optional(check: Check) -> Check:

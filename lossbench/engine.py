@@ -16,11 +16,12 @@ from typing import IO, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable
+from lossbench.machine import find_device, usable_cores
 from lossbench.progress import StudyBar
 from lossbench.records import Record, output_folder
 
 TRIES = 3
-SINGLE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass
@@ -81,7 +82,7 @@ def run_configs(
     summary = Summary(planned=len(unique), skipped=len(unique) - len(todo))
     if not todo:
         return summary
-    where = str(check_before_start(todo, device, data))
+    where = check_before_start(todo, device, data)
     count = workers or (1 if where != "cpu" else usable_cores())
     task = {
         "output": str(folder.resolve()),
@@ -93,24 +94,14 @@ def run_configs(
     return summary
 
 
-def check_before_start(
-    configs: Sequence[RunConfig], device: str | None, data: str | os.PathLike[str] | None
-) -> Any:
+def check_before_start(configs: Sequence[RunConfig], device: str | None, data: str | os.PathLike[str] | None) -> str:
     """Find the device and read each data set once, so that what is missing is said before any work starts."""
     from lossbench.data import load
-    from lossbench.runner import find_device
 
-    found = find_device(device)
+    found = str(find_device(device))
     for name in dict.fromkeys(config.dataset for config in configs):
         load(name, None if data is None else Path(data))
     return found
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, fewer than the machine has in a container or a Slurm job."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Pool:
@@ -132,9 +123,7 @@ class _Pool:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.workers: dict[int, subprocess.Popen[str]] = {}
-        self.slots = [
-            threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in range(count)
-        ]
+        self.slots = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in range(count)]
 
     def execute(self) -> None:
         began = time.perf_counter()
@@ -192,9 +181,7 @@ class _Pool:
                 self.bar.finish(config, answer)
                 return
             why = answer["error"]
-            if (
-                answer["event"] == "failed"
-            ):  # an exception repeats itself; only a dead worker is worth another try
+            if answer["event"] == "failed":  # an exception repeats itself; only a dead worker is worth another try
                 break
         with self.lock:
             self.summary.failed[config.run_id] = f"{why} (see {log.name})"

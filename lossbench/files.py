@@ -53,9 +53,7 @@ def require_writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(
-            f"output {str(folder)!r} is not a folder; choose another with --output"
-        ) from error
+        raise NotADirectoryError(f"output {str(folder)!r} is not a folder; choose another with --output") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise PermissionError(

@@ -25,11 +25,13 @@ def table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
-_Listing = tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]
+_Rows = list[tuple[str, ...]]
+_Listing = tuple[tuple[str, ...], _Rows, list[str]]
 
 
 def _functions(entries: Mapping[str, Any]) -> _Listing:
-    rows, pages = [], []
+    rows: _Rows = []
+    pages: list[str] = []
     for name, entry in entries.items():
         params = ", ".join(f"{key}={value!r}" for key, value in entry.defaults.items())
         mark = " (reconstruction)" if entry.reconstruction else ""
@@ -53,7 +55,8 @@ def _probabilities() -> _Listing:
 def _models() -> _Listing:
     from lossbench.models import MODELS
 
-    rows, pages = [], []
+    rows: _Rows = []
+    pages: list[str] = []
     for name, entry in MODELS.items():
         parameters = sum(p.numel() for p in entry(10, 3).parameters())
         rows.append((name, f"{parameters:,}", entry.summary))
@@ -67,7 +70,8 @@ def _models() -> _Listing:
 def _datasets() -> _Listing:
     from lossbench.data import DATASETS
 
-    rows, pages = [], []
+    rows: _Rows = []
+    pages: list[str] = []
     for name, spec in DATASETS.items():
         shape = " x ".join(str(side) for side in spec.image_shape)
         sizes = f"{spec.train_size:,} + {spec.test_size:,}"
@@ -82,7 +86,8 @@ def _datasets() -> _Listing:
 def _studies() -> _Listing:
     from lossbench.study import STUDIES, plan_study
 
-    rows, pages = [], []
+    rows: _Rows = []
+    pages: list[str] = []
     for name, study in STUDIES.items():
         configs = plan_study(name, seeds=1)
         rows.append((name, str(len(configs)), study.question))

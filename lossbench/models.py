@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -25,6 +25,19 @@ class Classifier(nn.Module):
         self.body = body
         # The head comes last: with one seed, losses that need other heads still start from the same body.
         self.head = nn.Linear(embedding_dim, num_outputs)
+        self.body_is_frozen = False
+
+    def freeze_body(self) -> None:
+        """Train the head alone: the body keeps its weights and its running statistics."""
+        self.body.requires_grad_(False)
+        self.body_is_frozen = True
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module.train, but a frozen body stays in evaluation mode."""
+        super().train(mode)
+        if self.body_is_frozen:
+            self.body.eval()
+        return self
 
     def forward(self, images: Tensor) -> Output:
         embeddings = self.body(images)
@@ -39,6 +52,7 @@ class ModelEntry:
     embedding_dim: int
     min_size: int
     summary: str
+    pretrained: bool = False
 
     def __call__(self, num_outputs: int, in_channels: int = 1) -> Classifier:
         """Build the model for `num_outputs` logits and images with `in_channels` channels."""

@@ -80,9 +80,7 @@ class Record:
         """Start a record. A folder that holds another config under the same name is never overwritten."""
         if (self.path / "config.json").exists():
             if (stored := self.config) != config:
-                raise ValueError(
-                    f"{self.path} already holds another run: {stored}; move it away or use another output"
-                )
+                raise ValueError(f"{self.path} already holds another run: {stored}; move it away or use another output")
             return
         write_text(self.path / "config.json", _json(config.to_dict()))
 
@@ -134,16 +132,12 @@ def load_history(output: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     tables = []
     for record in find_records(output):
         row = _row(record)
-        names = {
-            name: row[name] for name in ("run_id", "dataset", "model", "loss", "label", "probability", "seed")
-        }
+        names = {name: row[name] for name in ("run_id", "dataset", "model", "loss", "label", "probability", "seed")}
         tables.append(record.history.assign(**names)[[*names, *record.history.columns]])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run_id", "epoch"])
 
 
-def load_predictions(
-    run_id: str, output: str | os.PathLike[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def load_predictions(run_id: str, output: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Targets and log-probabilities of one run's test images."""
     return Record(output_folder(output) / "runs" / run_id).predictions
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import random
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import lossbench
+from lossbench.augmentation import AUGMENTATIONS
 from lossbench.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
 from lossbench.config import RunConfig
-from lossbench.augmentation import AUGMENTATIONS
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
 from lossbench.files import require_writable
 from lossbench.losses import Criterion
+from lossbench.machine import describe_machine, find_device
 from lossbench.models import MODELS
 from lossbench.records import Record, output_folder
 from lossbench.train import Diverged, Normalise, Training, evaluate, train
@@ -108,9 +104,7 @@ def run(
 
 def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
     """Put the images on the device, with the validation split held out where the config selects on it."""
-    whole, test = (
-        Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test)
-    )
+    whole, test = (Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test))
     if config.selection == "best_test":
         return Splits(degrade(whole, config), test, "test", test)
     rest, held = stratified_split(dataset.train.target, VALIDATION_FRACTION, config.seed)
@@ -125,6 +119,11 @@ def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch
     num_classes = len(dataset.class_names)
     channels = train_split.images.shape[1]
     entry = MODELS[config.model]
+    if min(dataset.image_shape[1:]) < entry.min_size:
+        raise ValueError(
+            f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "
+            f"{dataset.name} has {dataset.image_shape[1]} x {dataset.image_shape[2]}; choose another model"
+        )
     criterion = Criterion(
         config.loss,
         probability=config.probability,
@@ -142,99 +141,44 @@ def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch
         torch.tensor(dataset.std, device=device).reshape(shape),
         None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation],
     )
-    model.to(device, memory_format=torch.channels_last)
+    if config.trainable == "head":
+        model.freeze_body()
+    model = model.to(device).to(memory_format=torch.channels_last)
     return Training(model, criterion.to(device), normalise, config)
 
 
-def finish(
-    record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]
-) -> None:
+def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
     """Score the test images with the selected epoch's weights and write the record."""
-    config, scores, predictions = training.config, {}, ()
+    config = training.config
+    scores: dict[str, float] = {}
+    target = found = None
     if training.best_epoch:
         training.restore_best()
-        test, log_probs = evaluate(training, splits.test)
-        scores = {"test_accuracy": test["accuracy"], "test_nll": test["nll"]}
-        predictions = (splits.test.target.cpu().numpy(), log_probs.cpu().numpy())
+        scores, log_probs = evaluate(training, splits.test)
+        target, found = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
     result = {
         "run_id": config.run_id,
         "status": known["status"],
         "epochs": config.epochs,
         "epochs_done": len(training.history),
         "best_epoch": training.best_epoch or None,
-        "test_accuracy": scores.get("test_accuracy"),
-        "test_nll": _finite(scores.get("test_nll")),
-        "val_accuracy": training.best_score
-        if training.best_epoch and config.selection == "validation"
-        else None,
+        "test_accuracy": scores.get("accuracy"),
+        "test_nll": _finite(scores.get("nll")),
+        "val_accuracy": training.best_score if training.best_epoch and config.selection == "validation" else None,
         "seconds": round(sum(known["epoch_seconds"]), 3),
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "num_parameters": sum(
-            p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())
-        ),
+        "num_parameters": sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "events": dict(training.criterion.events),
         **describe_machine(splits.train.images.device),
     }
-    record.write(result, training.history, *predictions)
+    record.write(result, training.history, target, found)
     remove_checkpoint(record.path)
-
-
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Where and with what a run was computed, without naming the machine."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "peak_memory_mb": _peak_memory_mb(),
-        "commit": _commit(),
-        "versions": {
-            "lossbench": lossbench.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-    }
-
-
-def find_device(device: str | None) -> torch.device:
-    """The device asked for, or the best there is. ValueError when it is not there."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        here = "cpu" + (", cuda" if torch.cuda.is_available() else "")
-        raise ValueError(f"device {device!r} is not available; choose from {here}") from error
-    return found
 
 
 def _finite(value: float | None) -> float | None:
     """JSON has no infinity; a likelihood of zero is written as null."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-@cache
-def _commit() -> str | None:
-    """The commit of a source checkout; None when installed without one."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

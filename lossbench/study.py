@@ -84,7 +84,5 @@ def compare_losses(
     """
     shared = base or RunConfig()
     return [
-        replace(shared, seed=seed, loss=loss, loss_params=params)
-        for seed in range(seeds)
-        for loss, params in losses
+        replace(shared, seed=seed, loss=loss, loss_params=params) for seed in range(seeds) for loss, params in losses
     ]

@@ -61,9 +61,7 @@ class Training:
         # Three separate streams: a loss that draws random numbers cannot change the order of the images.
         self.order = torch.Generator().manual_seed(seed)
         self.augmentation = torch.Generator(self.normalise.mean.device).manual_seed(seed + 1)
-        self.optimizer = build_optimizer(
-            [*self.model.parameters(), *self.criterion.parameters()], self.config
-        )
+        self.optimizer = build_optimizer([*self.model.parameters(), *self.criterion.parameters()], self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
 
     _PARTS = ("model", "criterion", "optimizer", "scheduler")
@@ -94,9 +92,7 @@ class Training:
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self.epoch
             self.best_state = {
-                part: {
-                    name: value.detach().clone() for name, value in getattr(self, part).state_dict().items()
-                }
+                part: {name: value.detach().clone() for name, value in getattr(self, part).state_dict().items()}
                 for part in ("model", "criterion")
             }
 
@@ -174,9 +170,7 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
         optimizer.step()
         losses.append(loss.detach())
         correct.append(log_probs(criterion, output.logits.detach()).argmax(1) == target)
-        if loss.device.type == "cpu" and not math.isfinite(
-            loss.item()
-        ):  # waiting for a GPU here would stall it
+        if loss.device.type == "cpu" and not math.isfinite(loss.item()):  # waiting for a GPU here would stall it
             raise Diverged(training.epoch, step, loss.item())
     every = torch.stack(losses)
     if not every.isfinite().all():
@@ -187,7 +181,7 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
 
 def full_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
     """Split `order` into batches; a last batch of one joins the one before, since batch norm needs two images."""
-    stops = list(range(batch_size, len(order), batch_size)) + [len(order)]
+    stops = [*range(batch_size, len(order), batch_size), len(order)]
     if len(stops) > 1 and stops[-1] - stops[-2] == 1:
         del stops[-2]
     yield from (order[start:stop] for start, stop in zip([0, *stops[:-1]], stops, strict=True))

@@ -51,9 +51,7 @@ def _serve(task: dict[str, Any], answers: TextIO, stopping: threading.Event) -> 
             raise Stop
 
     config = RunConfig.from_dict(task["config"])
-    record = run(
-        config, task["output"], device=task["device"], data=task["data"], threads=1, progress=progress
-    )
+    record = run(config, task["output"], device=task["device"], data=task["data"], threads=1, progress=progress)
     result = record.result
     kept = {key: result[key] for key in ("status", "test_accuracy", "seconds")}
     _answer(

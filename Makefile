@@ -1,0 +1,50 @@
+# Two commands: `make demo` compares loss functions on real images, `make test` checks everything.
+# PYTHON=/path/to/python3.12 make demo   uses another interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+# Notebooks write below a folder of their own, never into a user's results.
+TEST_OUTPUT := $(CURDIR)/outputs/test
+
+.PHONY: demo test lint unit notebooks report explore clean help
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed  ## compare five losses under three probability functions, write outputs/report.html
+	$(BIN)/lossbench study thesis --dataset fashion-mini --seeds 3 --report
+
+test: lint unit notebooks  ## ruff, mypy, pytest, and every notebook under nbval
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+notebooks: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 LOSSBENCH_OUTPUT=$(TEST_OUTPUT) \
+		$(BIN)/python -m pytest --nbval-lax notebooks -n $(WORKERS) --dist loadfile -p no:cacheprovider
+
+report: $(VENV)/.installed  ## write outputs/report.html from the runs on disk
+	$(BIN)/lossbench report
+
+explore: $(VENV)/.installed  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+clean:  ## remove what tests and builds leave; results and .venv stay
+	rm -rf outputs/test build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lossbench needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@

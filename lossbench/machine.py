@@ -1,0 +1,75 @@
+"""Where a run is computed: device, cores, memory, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import lossbench
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, fewer than the machine has in a container or a Slurm job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Where and with what a run was computed, without naming the machine."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "peak_memory_mb": _peak_memory_mb(),
+        "commit": _commit(),
+        "versions": {
+            "lossbench": lossbench.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def find_device(device: str | None) -> torch.device:
+    """The device asked for, or the best there is. ValueError when it is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        here = "cpu" + (", cuda" if torch.cuda.is_available() else "")
+        raise ValueError(f"device {device!r} is not available; choose from {here}") from error
+    return found
+
+
+def _peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of a source checkout; None when installed without one."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
