@@ -20,8 +20,8 @@ CIFAR_10_MAMMALS = {
     "mammal": ["carnivore", "ungulate"],
 }
 
-# Seo and Shin 2019 also have the groups bottoms, dresses, outers and accessories with one class each. A group of
-# one child carries no information, so here its class hangs directly below the group above.
+# Seo and Shin 2019 also have the groups bottoms, dresses, outers and accessories with one class each. A group
+# of one child carries no information, so here its class hangs directly below the group above.
 FASHION_MNIST = {
     "root": ["clothes", "goods"],
     "clothes": ["tops", "Trouser", "Dress", "Coat"],

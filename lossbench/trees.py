@@ -1,10 +1,10 @@
 """Class trees: plain dicts `{parent: [children]}` whose leaves are the classes, and what follows from them.
 
-    >>> tree = find_tree("cifar-10").children
-    >>> path(tree, "cat")
-    ['root', 'animal', 'carnivore', 'cat']
-    >>> tree_distance(tree, "cat", "dog"), tree_distance(tree, "cat", "ship")
-    (2, 6)
+>>> tree = find_tree("cifar-10").children
+>>> path(tree, "cat")
+['root', 'animal', 'carnivore', 'cat']
+>>> tree_distance(tree, "cat", "dog"), tree_distance(tree, "cat", "ship")
+(2, 6)
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ TREES: dict[str, ClassTree] = {
     "fashion-mnist": ClassTree(
         class_trees.FASHION_MNIST,
         class_trees.FASHION_MNIST_CLASSES,
-        source="after Seo and Shin 2019, Expert Systems with Applications 116, 328-339; groups of one class left out",
+        source="after Seo and Shin 2019, Expert Systems with Applications 116; groups of one class left out",
     ),
     "cifar-100": ClassTree(
         class_trees.CIFAR_100,
         class_trees.CIFAR_100_CLASSES,
         reconstruction=False,
-        source="the 20 superclasses of Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        source="the 20 superclasses of Krizhevsky 2009, Learning Multiple Layers of Features",
     ),
 }
 
@@ -68,11 +68,11 @@ def find_tree(tree: str | Tree | None = None, class_names: Sequence[str] | None 
     """Find the tree that is meant, checked, with its classes in the order of the target indices.
 
     Args:
-        tree: a name in `TREES`, a dict `{parent: [children]}`, or None for the first of `TREES` that has these classes.
+        tree: a name in `TREES`, a dict `{parent: [children]}`, or None for the first of `TREES` with these classes.
         class_names: the classes in target order; may be left out where `tree` is a name.
 
     Raises:
-        ValueError: an unknown name, a tree that is no tree or has other leaves than the classes, or no tree at all.
+        ValueError: an unknown name, a tree that is none or has other leaves than the classes, or nothing to go by.
         TypeError: `tree` is neither a name nor a dict of lists of names.
     """
     if tree is None:
@@ -104,14 +104,14 @@ def _tree_of_classes(class_names: Sequence[str] | None) -> ClassTree:
     raise ValueError(f"no tree is known for the classes {_quoted(class_names)}; {hint}")
 
 
-def check_tree(tree: Tree, class_names: Sequence[str] | None = None) -> None:
-    """Check that `tree` has one root, one parent a node, no cycle, and exactly the classes as leaves.
+def check_tree(tree: object, class_names: Sequence[str] | None = None) -> dict[str, list[str]]:
+    """Check that `tree` has one root, one parent a node, no cycle, and exactly the classes as leaves; copy it.
 
     Raises:
         ValueError: it has not; the message names the nodes at fault.
         TypeError: it is no dict of lists of names.
     """
-    _check_types(tree)
+    tree = _checked_types(tree)
     parents = Counter(child for children in tree.values() for child in children)
     if twice := [child for child, count in parents.items() if count > 1]:
         raise ValueError(f"tree: each node needs one parent, but {_quoted(twice)} is listed more than once")
@@ -125,9 +125,10 @@ def check_tree(tree: Tree, class_names: Sequence[str] | None = None) -> None:
         raise ValueError(f"tree: has a cycle through {_quoted(cut_off)}")
     if class_names is not None:
         _check_leaves(leaves(tree), class_names)
+    return {parent: list(children) for parent, children in tree.items()}
 
 
-def _check_types(tree: object) -> None:
+def _checked_types(tree: object) -> Tree:
     if not isinstance(tree, Mapping):
         raise TypeError(f"tree must be a name or a dict {{parent: [children]}}, got {tree!r}")
     if not tree:
@@ -137,6 +138,7 @@ def _check_types(tree: object) -> None:
             raise TypeError(f"tree: the children of {parent!r} must be a list of names, got {children!r}")
         if wrong := [node for node in (parent, *children) if not isinstance(node, str)]:
             raise TypeError(f"tree: nodes must be names, got {wrong[0]!r}")
+    return tree
 
 
 def _check_leaves(found: Sequence[str], class_names: Sequence[str]) -> None:

@@ -1,0 +1,216 @@
+"""Hierarchical cross-entropy on a tree of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.losses.primitives import of_target, over_target
+from lossbench.losses.registry import register
+from lossbench.losses.state import Context, LogProbs, LossState
+from lossbench.losses.tree_index import TreeIndex, index_tree, log_sums, path_sums
+from lossbench.names import unknown
+from lossbench.parameters import any_number, at_least, one_of
+from lossbench.trees import TREES, ClassTree, Tree, check_tree, find_tree
+
+MODES = ("conditional", "leaf", "flat_nodes")
+NODE_WEIGHTS = ("path", "literal", "exp")
+DEFAULT_TREE = "cifar-10"  # the poster's own; only where nothing says what the classes are
+
+
+class TreeState(LossState):
+    """The index tables of the tree, and how many logits its mode asks of the model."""
+
+    def __init__(self, params: Mapping[str, Any], context: Context) -> None:
+        super().__init__()
+        self.mode: str = params["mode"]
+        found = _find_tree(params["tree"], context)
+        self.class_names = found.class_names
+        self.num_classes = len(found.class_names)
+        for name, table in index_tree(found)._asdict().items():
+            self.register_buffer(name, table, persistent=False)
+
+    @property
+    def index(self) -> TreeIndex:
+        """The tables, on the device of this module."""
+        return TreeIndex(*(self.get_buffer(name) for name in TreeIndex._fields))
+
+    def forward(self) -> dict[str, Any]:
+        """The tables, in one piece."""
+        return {"index": self.index}
+
+    def num_outputs(self, num_classes: int) -> int:
+        """One logit a class in mode leaf, else one a node below the root.
+
+        Raises:
+            ValueError: the tree has another number of classes.
+        """
+        if num_classes != self.num_classes:
+            raise ValueError(f"num_classes is {num_classes}, but the tree has {self.num_classes} classes")
+        return num_classes if self.mode == "leaf" else self.index.num_nodes
+
+    def training_log_probs(self, logits: Tensor, target: Tensor | None, log_probs: LogProbs) -> Tensor:
+        """The probability function over all outputs; its margin, if any, is on the target's own leaf."""
+        if target is not None and target.dim() == 2:
+            target = F.pad(target, (0, logits.shape[1] - target.shape[1]))
+        return log_probs(logits, target)
+
+    def class_log_probs(self, logits: Tensor, log_probs: LogProbs) -> Tensor:
+        """(batch, classes) log-probabilities of the leaves."""
+        return leaf_log_probs(log_probs(logits, None), self.index, mode=self.mode)
+
+
+def _find_tree(tree: str | Tree | None, context: Context) -> ClassTree:
+    class_names = context.class_names
+    if tree is None and class_names is None:
+        tree = DEFAULT_TREE
+    found = find_tree(tree, class_names)
+    if context.num_classes not in (None, len(found.class_names)):
+        raise ValueError(
+            f"{context.loss}: num_classes is {context.num_classes}, but the tree has {len(found.class_names)} "
+            "classes; pass tree=... or class_names=..."
+        )
+    return found
+
+
+def node_log_terms(log_probs: Tensor, index: TreeIndex, *, mode: str) -> Tensor:
+    """The quantity that the loss adds up along a path, for every node below the root.
+
+    Args:
+        log_probs: (batch, classes) in mode leaf, else (batch, nodes).
+        index: tables of the tree.
+        mode: `conditional` renormalises within each group of siblings; `leaf` adds leaves up and divides by the
+            parent; `flat_nodes` takes the probabilities over all nodes as they are.
+
+    Returns: (batch, nodes): log P(node | parent), or in `flat_nodes` log p(node).
+
+    Raises:
+        ValueError: `log_probs` has another number of columns.
+    """
+    columns = index.num_classes if mode == "leaf" else index.num_nodes
+    if log_probs.shape[1] != columns:
+        raise ValueError(f"mode {mode!r} of this tree needs {columns} columns, got {tuple(log_probs.shape)}")
+    if mode == "conditional":
+        group = index.parents - index.num_classes  # inner nodes are numbered in the order of their groups
+        return log_probs - log_sums(log_probs, index.groups)[:, group]
+    if mode == "leaf":
+        nodes = torch.cat([log_probs, log_sums(log_probs, index.leaves)], dim=1)
+        return nodes - F.pad(nodes, (0, 1))[:, index.parents]  # log P(root) = 0
+    return log_probs
+
+
+def leaf_log_probs(log_probs: Tensor, index: TreeIndex, *, mode: str) -> Tensor:
+    """Log-probabilities of the classes, to predict and score with; each row of probabilities sums to one.
+
+    Returns: (batch, classes); `flat_nodes` renormalises over the leaves, which keeps the order of its leaf outputs.
+    """
+    if mode == "conditional":
+        return path_sums(node_log_terms(log_probs, index, mode=mode), index.paths[: index.num_classes])
+    return log_probs if mode == "leaf" else log_probs[:, : index.num_classes].log_softmax(1)
+
+
+def path_penalty(terms: Tensor, index: TreeIndex) -> Tensor:
+    """Sum over all inner nodes, the root included, of the product of the terms along the path to it: (batch,)."""
+    return 1 + path_sums(terms, index.paths[index.num_classes :]).exp().sum(1)
+
+
+def _node_weights(index: TreeIndex, node_weight: str, alpha: float) -> Tensor | float:
+    if node_weight == "literal":
+        return index.sizes
+    return (-alpha * index.heights).exp() if node_weight == "exp" else 1.0
+
+
+def _check_tree_argument(name: str, value: object) -> str | dict[str, list[str]] | None:
+    if value is None or (isinstance(value, str) and value in TREES):
+        return value
+    if isinstance(value, str):
+        raise ValueError(unknown(name, value, TREES))
+    try:
+        return check_tree(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _check_kappa(name: str, value: object) -> float | None:
+    return None if value is None else float(at_least(0.0)(name, value))
+
+
+@register(
+    checks={
+        "tree": _check_tree_argument,
+        "mode": one_of(*MODES),
+        "node_weight": one_of(*NODE_WEIGHTS),
+        "alpha": any_number(),
+        "kappa": _check_kappa,
+    },
+    shown=("mode", "node_weight"),
+    state=TreeState,
+    soft_target="by_class",
+    reconstruction=True,
+)
+def hierarchical_cross_entropy(
+    log_probs: Tensor,
+    target: Tensor,
+    index: TreeIndex,
+    *,
+    tree: str | Mapping[str, list[str]] | None = None,
+    mode: str = "conditional",
+    node_weight: str = "path",
+    alpha: float = 0.1,
+    kappa: float | None = None,
+) -> Tensor:
+    r"""Cross-entropy at every node on the way from the root to the class, and a price on paths to inner nodes.
+
+    .. math:: L = -\sum_{j \in path(t)} w_j c_j + \kappa \sum_{i} \exp \sum_{j \in path(i)} c_j
+
+    c is log P(node | parent) with the node's own output in mode conditional, with sums of leaf probabilities in mode
+    leaf; in mode flat_nodes it is the log-probability among all nodes. Of the root c = 0. The second sum is over the
+    inner nodes, the root included. The weight w is 1 (path),
+    the number of nodes in the subtree (literal) or :math:`e^{-\alpha h}`, h the height above the farthest leaf (exp).
+
+    Range: [0, ∞) at κ = 0; the second sum is between the smallest and the largest number of inner nodes above a class
+        in modes conditional and leaf, and at least 1 in flat_nodes.
+    Gradient: at κ = 0 and w = 1, :math:`P_j - Y_j` within each group of siblings on the path (conditional), or
+        :math:`p_j - Y_j` on the classes (leaf).
+    At p -> 0: grows without bound, as -log of each conditional probability on the path.
+    At p -> 1: falls to 0 at κ = 0 (in flat_nodes p is shared along the path and cannot reach 1).
+    Equals: with w = 1 and κ = 0 it is cross_entropy on the classes: exactly in mode leaf, and of a softmax built along
+        the tree in mode conditional. Only other weights bring the hierarchy in.
+    Note: printed with node probabilities of no stated kind and a sum that counts a node once for each node below it
+        (literal). In modes conditional and leaf the second sum is the expected depth of the class: constant where all
+        classes are equally deep, and a pull towards shallow classes elsewhere. It acts as meant in flat_nodes only,
+        hence the default κ: 1 there, 0 in the other modes. For exp the code of Bertinetto et al. takes the distance
+        from the root where we take the height, as their text says: where all classes are equally deep, theirs is ours
+        with the sign of α turned, up to a factor.
+    Source: paper 004, whose tree is a picture and whose formula leaves the above open; exp weights: Bertinetto et al.
+        2020, Making Better Mistakes, arXiv:1912.09393.
+    Peers: making-better-mistakes (HierarchicalCrossEntropyLoss: leaf with exp, see the note).
+
+    Args:
+        log_probs: (batch, classes) in mode leaf, else (batch, nodes): classes first, then inner nodes.
+        target: (batch,) class indices, or (batch, classes) class probabilities.
+        index: tables of the tree, from `index_tree`.
+        tree: a name in `lossbench.trees.TREES` or {parent: [children]}, read when the criterion is built; None finds
+            the tree of the class names, and without those takes the one of CIFAR-10.
+        mode: what c is; conditional and flat_nodes need a model with an output for each node.
+        node_weight: what w is.
+        alpha: for exp, how fast the weight falls with the height of a node; below 0 it grows, and mistakes across
+            branches cost more than mistakes among siblings.
+        kappa: weight of the second sum, >= 0; None is 1 for flat_nodes and 0 otherwise.
+
+    Returns: (batch,) loss in nats.
+    """
+    terms = node_log_terms(log_probs, index, mode=mode)
+    weighted = terms * _node_weights(index, node_weight, alpha)
+    along_path = path_sums(weighted, index.paths[: index.num_classes])
+    loss = -of_target(along_path, target)
+    if kappa is None:
+        kappa = 1.0 if mode == "flat_nodes" else 0.0
+    if kappa:
+        penalty = path_penalty(terms, index)
+        loss = loss + kappa * (penalty[:, None] if target.dim() == 2 else penalty)
+    return over_target(loss, target)
