@@ -118,10 +118,12 @@ def path_penalty(terms: Tensor, index: TreeIndex) -> Tensor:
     return 1 + path_sums(terms, index.paths[index.num_classes :]).exp().sum(1)
 
 
-def _node_weights(index: TreeIndex, node_weight: str, alpha: float) -> Tensor | float:
+def _weighted(terms: Tensor, index: TreeIndex, node_weight: str, alpha: float) -> Tensor:
+    if node_weight == "path":
+        return terms
     if node_weight == "literal":
-        return index.sizes
-    return (-alpha * index.heights).exp() if node_weight == "exp" else 1.0
+        return terms * index.sizes
+    return terms * (-alpha * index.heights.to(terms.dtype)).exp()
 
 
 def _check_tree_argument(name: str, value: object) -> str | dict[str, list[str]] | None:
@@ -205,8 +207,7 @@ def hierarchical_cross_entropy(
     Returns: (batch,) loss in nats.
     """
     terms = node_log_terms(log_probs, index, mode=mode)
-    weighted = terms * _node_weights(index, node_weight, alpha)
-    along_path = path_sums(weighted, index.paths[: index.num_classes])
+    along_path = path_sums(_weighted(terms, index, node_weight, alpha), index.paths[: index.num_classes])
     loss = -of_target(along_path, target)
     if kappa is None:
         kappa = 1.0 if mode == "flat_nodes" else 0.0
