@@ -1,0 +1,215 @@
+"""Find, describe and execute notebooks. Papermill does the work; this module makes it strict.
+
+Papermill runs a misspelt parameter silently, takes names as code, writes over the output while it works and leaves it
+empty on a full disk. Here parameters are checked before a kernel starts, and the output appears only when it is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lossbench.files import require_writable, write_text
+from lossbench.names import unknown
+from lossbench.notebook_parameters import check_parameters, parameters_source, read_parameters
+from lossbench.records import output_folder
+
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook stopped with an error. `path` is the copy that was kept, None if it could not be written."""
+
+    def __init__(self, message: str, path: Path | None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def execute(
+    name: str,
+    parameters: Mapping[str, Any],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    name_as: str | None = None,
+) -> Path:
+    """Execute a notebook with other parameters and keep the executed copy in `<output>/notebooks/`.
+
+    The notebook runs in this Python and this folder; what it records goes to `output` too. The source is never
+    written to, and an executed copy from before stays until the new one is whole.
+
+    Args:
+        name: a notebook's name, an unambiguous part of it, or a path.
+        parameters: JSON values for names in its `parameters` cell.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        name_as: name of the executed copy, without `.ipynb`; None takes the notebook's.
+
+    Returns: the path of the executed copy.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: before anything runs, when the notebook, a parameter or its value
+            is not what it should be.
+        OSError: the output cannot be written; no damaged file is left.
+        NotebookFailed: a cell raised an error or the kernel died; `<name>.failed.ipynb` shows how far it came.
+    """
+    source = find_notebook(name)
+    check_parameters(parameters, read_parameters(_read(source), source.stem), source.stem)
+    stem = source.stem if name_as is None else _file_name(name_as)
+    folder = require_writable((output_folder(output) / "notebooks").resolve())
+    finished, failed, part = (folder / f"{stem}{end}.ipynb" for end in ("", ".failed", ".part"))
+    if source.resolve() in (finished, failed, part):
+        raise ValueError(f"{source} would be overwritten by its own result; choose another --output")
+    try:
+        _run(source, part, parameters, folder.parent)
+        _move(part, finished)
+        failed.unlink(missing_ok=True)
+        return finished
+    except _Stopped as stop:
+        kept = _try_move(part, failed)
+        where = f"; the notebook up to there is {kept}" if kept else "; the disk had no room to keep the notebook"
+        raise NotebookFailed(f"notebook {source.stem!r} stopped {stop}{where}", kept) from stop.__cause__
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        raise OSError(_explain(error, part)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook of this name, or the only one whose name holds it, or the file at this path.
+
+    Looks in `./notebooks`, then beside the package. ValueError with the nearest names, or all that match, when that
+    does not lead to one; FileNotFoundError for a path where nothing is.
+    """
+    known = notebooks()
+    stem = name.removesuffix(".ipynb")
+    if stem in known:
+        return known[stem]
+    if name.endswith(".ipynb") or len(Path(name).parts) > 1:
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"no notebook at {name!r}; known by name are {', '.join(known) or '(none)'}")
+        return Path(name)
+    found = [key for key in known if name and name in key]
+    if len(found) > 1:
+        raise ValueError(f"notebook {name!r} could be {' or '.join(found)}; give more of the name")
+    if not found:
+        raise ValueError(unknown("notebook", name, known))
+    return known[found[0]]
+
+
+def notebooks() -> dict[str, Path]:
+    """Every notebook that has a name, in order: those in `./notebooks` and those that came with the package."""
+    found: dict[str, Path] = {}
+    for folder in (Path("notebooks"), Path(__file__).resolve().parents[1] / "notebooks"):
+        for path in folder.glob("*.ipynb"):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def describe_notebooks() -> str:
+    """Name, title and parameters of every notebook, with defaults and comments, as text."""
+    blocks = []
+    for name, path in notebooks().items():
+        notebook = _read(path)
+        headings = (line for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# "))
+        lines = parameters_source(notebook, name).splitlines()
+        blocks.append("\n".join([f"{name}: {next(headings, '')[2:]}", *(f"    {line}" for line in lines)]))
+    return "\n\n".join(blocks) or "no notebooks here: run this in a clone of the repository"
+
+
+class _Stopped(Exception):
+    """Where and why a notebook stopped; the text goes on after "stopped"."""
+
+
+def _run(source: Path, part: Path, parameters: Mapping[str, Any], output: Path) -> None:
+    """Execute into `part`, which papermill rewrites after every cell."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from papermill.execute import execute_notebook
+
+    try:
+        execute_notebook(
+            _literal(source),
+            _literal(part),
+            dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar=sys.stderr.isatty(),
+            kernel_manager_class=_kernel_here(output),
+        )
+    except PapermillExecutionError as error:
+        raise _Stopped(f"in cell [{error.exec_count}]: {error.ename}: {error.evalue}") from error
+    except DeadKernelError as error:
+        raise _Stopped("because its kernel was ended: interrupted, or out of memory") from error
+
+
+def _kernel_here(output: Path) -> type:
+    """A kernel manager for this very Python: a `python3` kernel that the user registered may be another one."""
+    import zmq
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class KernelHere(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            # On a shared machine others could listen in; jupyter_client before 8.9 cannot encrypt.
+            if self.has_trait("transport_encryption") and zmq.has("curve"):
+                self.transport_encryption = "auto"
+
+        @property
+        def kernel_spec(self) -> Any:
+            # Jupyter fills in $names, so dollars are doubled.
+            return KernelSpec(**get_kernel_dict(), env={"LOSSBENCH_OUTPUT": str(output).replace("$", "$$")})
+
+    return KernelHere
+
+
+def _literal(path: Path) -> str:
+    """Papermill fills in {names} in paths with parameters, so braces are doubled."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _read(path: Path) -> Any:
+    import nbformat
+    from nbformat.reader import NotJSONError
+
+    try:
+        return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except (NotJSONError, nbformat.ValidationError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+
+
+def _file_name(name: str) -> str:
+    if not _FILE_NAME.fullmatch(name):
+        raise ValueError(
+            f"name_as={name!r} must be at most 120 letters, digits, '.', '_' and '-', a letter or digit first"
+        )
+    return name
+
+
+def _move(part: Path, kept: Path) -> Path:
+    """Write the notebook whole under its final name, flushed to disk."""
+    return write_text(kept, part.read_text(encoding="utf-8"))
+
+
+def _try_move(part: Path, kept: Path) -> Path | None:
+    try:
+        return _move(part, kept) if part.stat().st_size else None
+    except OSError:
+        return None
+
+
+def _explain(error: OSError, part: Path) -> str:
+    free = shutil.disk_usage(part.parent).free
+    return (
+        f"cannot write {error.filename or part} ({error.strerror}; {free} bytes free); "
+        "free some space or choose another --output"
+    )
