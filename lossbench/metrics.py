@@ -28,13 +28,9 @@ def _check(log_probs: ArrayLike, target: ArrayLike) -> tuple[Floats, NDArray[np.
     if not np.issubdtype(truth.dtype, np.integer):
         raise TypeError(f"target must hold class indices, got dtype {truth.dtype}")
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
-        raise ValueError(
-            f"target spans {truth.min()}..{truth.max()}, but there are {scores.shape[1]} classes"
-        )
+        raise ValueError(f"target spans {truth.min()}..{truth.max()}, but there are {scores.shape[1]} classes")
     if np.isnan(scores).any():
-        raise ValueError(
-            f"log_probs holds nan in {int(np.isnan(scores).any(axis=1).sum())} of {len(truth)} rows"
-        )
+        raise ValueError(f"log_probs holds nan in {int(np.isnan(scores).any(axis=1).sum())} of {len(truth)} rows")
     return scores, truth.astype(np.int64)
 
 
@@ -152,7 +148,7 @@ def macro_f1(log_probs: ArrayLike, target: ArrayLike) -> float:
 def false_positives(log_probs: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
     """Wrong samples assigned to each class, (classes,); they sum to the number of errors."""
     matrix = confusion_matrix(log_probs, target)
-    return (matrix.sum(axis=0) - np.diag(matrix)).astype(np.int64)
+    return np.asarray(matrix.sum(axis=0) - np.diag(matrix), dtype=np.int64)
 
 
 def _check_embeddings(embeddings: ArrayLike, target: ArrayLike) -> tuple[Floats, NDArray[Any]]:

@@ -28,13 +28,9 @@ BY_SKLEARN = {
     "precision": lambda p, t: oracle.precision_score(
         t, p.argmax(1), labels=range(5), average=None, zero_division=np.nan
     ),
-    "recall": lambda p, t: oracle.recall_score(
-        t, p.argmax(1), labels=range(5), average=None, zero_division=np.nan
-    ),
+    "recall": lambda p, t: oracle.recall_score(t, p.argmax(1), labels=range(5), average=None, zero_division=np.nan),
     "f1": lambda p, t: oracle.f1_score(t, p.argmax(1), labels=range(5), average=None, zero_division=0),
-    "macro_f1": lambda p, t: oracle.f1_score(
-        t, p.argmax(1), labels=range(5), average="macro", zero_division=0
-    ),
+    "macro_f1": lambda p, t: oracle.f1_score(t, p.argmax(1), labels=range(5), average="macro", zero_division=0),
 }
 
 

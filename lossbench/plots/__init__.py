@@ -1,0 +1,21 @@
+"""Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
+
+from lossbench.plots.curves import history, learning_curves
+from lossbench.plots.intervals import accuracy, differences, epochs_to_reach
+from lossbench.plots.predictions import confusion_matrix, reliability
+from lossbench.plots.style import PROBABILITY_MARKERS, Style, in_order, loss_styles, styles_of
+
+__all__ = [
+    "PROBABILITY_MARKERS",
+    "Style",
+    "accuracy",
+    "confusion_matrix",
+    "differences",
+    "epochs_to_reach",
+    "history",
+    "in_order",
+    "learning_curves",
+    "loss_styles",
+    "reliability",
+    "styles_of",
+]

@@ -1,0 +1,114 @@
+"""One place for how a loss and a probability function look.
+
+Colour tells the loss (Okabe and Ito's palette, safe for colour-blind readers), the line style tells it
+again in grey, and variants of one loss are lighter shades. Cross-entropy, the reference, has the colour of the
+text, so that it stays readable on a dark page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+INK = "#1b1c1e"
+GREY = "#8a8d91"
+FIGURE_FONT = 8.5
+
+ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
+BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
+
+# In the order in which the losses are taught, which is also the order of rows and legends.
+LOSS_COLOURS = {
+    "cross_entropy": INK,
+    "kl_divergence": SKY,
+    "js_divergence": VERMILLION,
+    "focal": GREEN,
+    "adma": PURPLE,
+    "mse": BLUE,
+    "squared_hinge": ORANGE,
+    "sampling_free": BLUE,
+    "false_positive": VERMILLION,
+    "confidence_penalty": ORANGE,
+    "hierarchical_cross_entropy": PURPLE,
+    "contrastive": SKY,
+    "triplet": GREEN,
+    "margin": VERMILLION,
+    "n_pair": ORANGE,
+    "proxy_nca": PURPLE,
+}
+PROBABILITY_MARKERS = {"softmax": "o", "soft_margin_softmax": "s", "taylor_softmax": "^"}
+OTHER_COLOURS = (BLUE, ORANGE, PURPLE, YELLOW)
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (2.5, 1.2)))
+LINES += ((0, (8, 2, 1, 2, 1, 2)), (0, (10, 3)))
+MARKERS = "osD^vPX"
+
+
+class Style(NamedTuple):
+    """How one loss is drawn: `colour`, `line` (a matplotlib line style) and `marker`."""
+
+    colour: str
+    line: Any
+    marker: str
+
+
+def loss_styles(names: Iterable[tuple[str, str]]) -> dict[str, Style]:
+    """Give each (loss, label) pair its style; the same pairs always get the same styles.
+
+    >>> loss_styles([("cross_entropy", "cross entropy")])["cross entropy"].line
+    '-'
+    """
+    rank = {loss: place for place, loss in enumerate(LOSS_COLOURS)}
+    pairs = sorted(set(names), key=lambda pair: (rank.get(pair[0], len(rank)), pair))
+    others = sorted({loss for loss, _ in pairs} - LOSS_COLOURS.keys())
+    fallback = {loss: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, loss in enumerate(others)}
+    styles: dict[str, Style] = {}
+    for i, (loss, label) in enumerate(pairs):
+        variant = sum(earlier == loss for earlier, _ in pairs[:i])
+        colour = _lighter(LOSS_COLOURS.get(loss) or fallback[loss], variant)
+        styles[label] = Style(colour, LINES[i % len(LINES)], MARKERS[i % len(MARKERS)])
+    return styles
+
+
+def _lighter(colour: str, steps: int) -> str:
+    """Mix a colour with white, a third of the way a step."""
+    keep = (2 / 3) ** steps
+    return "#" + "".join(f"{round(255 - keep * (255 - int(colour[i : i + 2], 16))):02x}" for i in (1, 3, 5))
+
+
+def styles_of(table: Any) -> dict[str, Style]:
+    """The styles of the losses in a table with columns `loss` and `label`, in taught order."""
+    return loss_styles(zip(table["loss"], table["label"], strict=True))
+
+
+def in_order(table: Any) -> Any:
+    """Sort a table of runs by probability function, loss, label and seed, in the order they are taught."""
+    losses = {name: place for place, name in enumerate(LOSS_COLOURS)}
+    probabilities = {name: place for place, name in enumerate(PROBABILITY_MARKERS)}
+    places = table.assign(
+        _loss=[losses.get(name, len(losses)) for name in table["loss"]],
+        _probability=[probabilities.get(name, len(probabilities)) for name in table["probability"]],
+    ).sort_values(["_probability", "probability", "_loss", "label", "seed"], kind="stable")
+    return places.drop(columns=["_loss", "_probability"]).reset_index(drop=True)
+
+
+def settle(ax: Any, title: str = "", x: str = "", y: str = "") -> Any:
+    """Set the title at the left, the axis labels, thin spines and a faint grid; return `ax`."""
+    ax.set_title(title, loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
+    ax.set_xlabel(x, fontsize=FIGURE_FONT, color=INK)
+    ax.set_ylabel(y, fontsize=FIGURE_FONT, color=INK)
+    ax.tick_params(labelsize=FIGURE_FONT - 0.5, color=GREY, labelcolor=INK, length=3, width=0.6)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=GREY, linewidth=0.6)
+    ax.set_facecolor("none")
+    ax.set_axisbelow(True)
+    return ax
+
+
+def axes(ax: Any = None) -> Any:
+    """The axes given, or new ones in a new pyplot figure."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(5.4, 3.6), layout="constrained")[1]

@@ -1,0 +1,92 @@
+"""Draw a figure once for the page, panel by panel, and once for the files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lossbench.files import replacing
+from lossbench.plots.style import FIGURE_FONT, GREY, INK
+
+PANEL_WIDTH = 3.85  # inches: 370 pixels, the width of a phone, so that text keeps its size there
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes: `draw(ax)` fills it, `alt` says in words what it shows."""
+
+    draw: Callable[[Any], Any]
+    alt: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels side by side, with one caption; `name` is the name of its files."""
+
+    name: str
+    title: str
+    caption: str
+    panels: list[Panel]
+    height: float = 2.6
+    width: float = PANEL_WIDTH
+
+
+def render(figure: Figure) -> list[str]:
+    """Return one inline SVG a panel, in the page's own text and grid colours."""
+    return [_inline(_svg(figure, [panel]), f"{figure.name}-{i}", panel.alt) for i, panel in enumerate(figure.panels)]
+
+
+def save(figure: Figure, folder: Path) -> list[Path]:
+    """Write all panels as `<name>.png` and `<name>.svg`, black on white."""
+    canvas, options = _draw(figure, figure.panels), {"facecolor": "white", "dpi": 200}
+    paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+    for path in paths:
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        with replacing(path) as temporary, _fonts("path"):
+            canvas.savefig(temporary, format=path.suffix[1:], metadata=metadata, **options)
+    return paths
+
+
+def _fonts(kind: str) -> Any:
+    import matplotlib as mpl
+
+    look: Any = {"font.size": FIGURE_FONT, "legend.fontsize": FIGURE_FONT - 1, "text.color": INK}
+    return mpl.rc_context({"svg.fonttype": kind, "svg.hashsalt": "lossbench", **look})
+
+
+def _draw(figure: Figure, panels: list[Panel]) -> Any:
+    # A Figure of its own, not pyplot's: a report changes nothing in the caller's session.
+    from matplotlib.figure import Figure as Canvas
+
+    with _fonts("none"):
+        canvas = Canvas(figsize=(figure.width * len(panels), figure.height), layout="constrained")
+        for ax, panel in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            panel.draw(ax)
+    return canvas
+
+
+def _svg(figure: Figure, panels: list[Panel]) -> str:
+    buffer = io.StringIO()
+    canvas = _draw(figure, panels)
+    with _fonts("none"):
+        canvas.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return buffer.getvalue()
+
+
+def _inline(svg: str, name: str, alt: str) -> str:
+    """Fit a matplotlib SVG into a page: no prologue, unique ids, page colours and fonts, a text for all."""
+    from markupsafe import escape
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r"(url\(#|href=\"#)", rf"\1{name}-", svg)
+    svg = svg.replace(INK, "currentColor").replace(GREY, "var(--grey)")
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]+"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]+"', r"\1", svg))
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)

@@ -1,0 +1,108 @@
+"""Figures say what their tables say."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from lossbench import LOSSES, PROBABILITIES, metrics, plots, records, stats
+
+mpl.use("Agg")
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@pytest.fixture
+def runs(study_folder):
+    return plots.in_order(records.load_runs(study_folder(probabilities=("taylor_softmax",))))
+
+
+def xs(ax, marker):
+    return [line.get_xdata() for line in ax.lines if line.get_marker() == marker]
+
+
+def names(ax):
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_accuracy_draws_every_run_in_percent_with_its_loss_and_probability(runs, ax):
+    assert plots.accuracy(runs, ax, title="t") is ax
+    assert names(ax) == ["cross_entropy", "kl_divergence", "js_divergence", "focal γ=0.5", "focal γ=2"]
+    dots = xs(ax, plots.PROBABILITY_MARKERS["taylor_softmax"])
+    for label, drawn in zip(names(ax), dots, strict=True):
+        np.testing.assert_allclose(drawn, 100 * runs[runs["label"] == label]["test_accuracy"].astype(float))
+    assert {text.get_text() for text in ax.texts} == {"n=3"}
+
+
+def test_accuracy_marks_a_diverged_run(runs, ax):
+    runs.loc[runs["run_id"] == runs["run_id"].iloc[0], "status"] = "diverged"
+    plots.accuracy(runs, ax)
+    assert len(xs(ax, "x")) == 1
+    assert ax.texts[0].get_text() == "n=2, 1 div."
+
+
+def test_differences_draws_the_bands_of_the_comparison(runs, ax):
+    found = stats.compare(runs)
+    plots.differences(runs, ax)
+    halves = sorted({round(bar.get_width() / 2, 9) for bar in ax.patches})
+    expected = {round(100 * x, 9) for x in found[["floor", "family_floor"]].to_numpy().ravel()}
+    assert halves == sorted(expected)
+    means = [line.get_xdata()[0] for line in ax.lines if line.get_linewidth() == 1.6]
+    np.testing.assert_allclose(means, 100 * found["mean"])
+
+
+def test_learning_curve_is_the_mean_over_seeds(study_folder, ax):
+    history = records.load_history(study_folder(losses=[("focal", {})], probabilities=["softmax"]))
+    plots.learning_curves(history, ax)
+    expected = 100 * history.groupby("epoch")["val_accuracy"].mean()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(100 * history["val_accuracy"].max())
+
+
+def test_history_of_one_run_needs_no_axes(study_folder):
+    table = records.load_history(study_folder(losses=[("focal", {})], probabilities=["softmax"], seeds=[0]))
+    drawn = plots.history(table)
+    np.testing.assert_allclose(drawn.lines[1].get_ydata(), 100 * table["val_accuracy"])
+    assert plots.history(table, what="loss").get_ylabel() == "loss"
+
+
+def test_confusion_matrix_prints_row_percent_and_leaves_zeros_empty(ax):
+    plots.confusion_matrix([[0.75, 0.25], [0.0, 1.0]], ["cat", "dog"], ax)
+    assert [text.get_text() for text in ax.texts] == ["75", "25", "100"]
+    assert names(ax) == ["cat", "dog"]
+    assert ax.get_ylabel() == "true class"
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first class is on top
+    with pytest.raises(ValueError, match="3 class names"):
+        plots.confusion_matrix(np.eye(2), list("abc"), ax)
+
+
+def test_reliability_bars_are_the_accuracies_of_the_bins(ax):
+    log_probs = np.log([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    plots.reliability(metrics.reliability_table(log_probs, [0, 1, 0, 0], bins=10), ax)
+    assert [bar.get_height() for bar in ax.patches] == [1.0, 0.5]
+
+
+def test_every_loss_and_probability_function_has_a_look():
+    assert set(plots.style.LOSS_COLOURS) >= set(LOSSES)
+    assert set(plots.PROBABILITY_MARKERS) >= set(PROBABILITIES)
+
+
+def test_styles_differ_without_colour_and_do_not_depend_on_the_order():
+    pairs = [("focal", "focal γ=2"), ("cross_entropy", "cross_entropy"), ("focal", "focal γ=0.5"), ("new", "new")]
+    styles = plots.loss_styles(pairs)
+    assert styles == plots.loss_styles(pairs[::-1])
+    assert next(iter(styles)) == "cross_entropy"
+    assert len({(str(style.line), style.marker) for style in styles.values()}) == 4
+    assert len({style.colour for style in styles.values()}) == 4
+
+
+def test_in_order_puts_cross_entropy_and_softmax_first():
+    rows = [("taylor_softmax", "focal"), ("softmax", "focal"), ("softmax", "cross_entropy")]
+    table = pd.DataFrame(rows, columns=["probability", "loss"]).assign(label="x", seed=0)
+    found = plots.in_order(table)[["probability", "loss"]]
+    assert found.to_numpy().tolist() == [list(row) for row in rows[::-1]]

@@ -1,0 +1,217 @@
+"""The report: right numbers, whole page, and a named limitation for everything that is missing."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from lossbench import records, report
+from lossbench.report import panels
+from lossbench.report.evidence import gather
+
+CE, KL, FOCAL = ("cross_entropy", {}), ("kl_divergence", {}), ("focal", {"gamma": 2.0})
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collect ids, links and figure texts, and check that tags close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.open, self.svgs, self.outside = [], [], [], []
+        self.links = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        self.svgs += [values] if tag == "svg" else []
+        self.links += [values["href"][1:]] if tag == "a" and values["href"].startswith("#") else []
+        for name in ("src", "href", "xlink:href"):
+            if name in values and not values[name].startswith("#"):
+                self.outside.append(values[name])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(folder):
+    text = report.build(folder).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture
+def text_of(study_folder, monkeypatch):
+    monkeypatch.setattr(report.figures, "save", lambda figure, folder: [])  # half of the time
+    return lambda **study: read(study_folder(**study))[0]
+
+
+def test_page_is_whole_and_needs_nothing_else(study_folder):
+    text, page = read(study_folder())
+    assert page.open == []
+    assert page.outside == []
+    assert len(page.ids) == len(set(page.ids))
+    assert set(page.links) <= set(page.ids)
+    assert re.findall(r"@import|url\((?!#)|<script", text) == []
+    assert len(page.svgs) == 4 * 2 + 1
+    for svg in page.svgs:
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"]) > 60
+
+
+def test_building_twice_writes_the_same_bytes(study_folder):
+    folder = study_folder(losses=(CE, FOCAL), seeds=(0, 1))
+    names = ("report.html", "figures/setting-1-accuracy.svg", "tables/setting-1-accuracy.csv")
+    report.build(folder)
+    first = [(folder / name).read_bytes() for name in names]
+    report.build(folder)
+    assert first == [(folder / name).read_bytes() for name in names]
+
+
+def test_accuracy_table_is_recomputed_from_the_predictions(study_folder):
+    folder = study_folder(losses=(CE, FOCAL))
+    text, _ = read(folder)
+    table = pd.read_csv(folder / "tables" / "setting-1-accuracy.csv")
+    runs = records.load_runs(folder)
+    for row in table.to_dict("records"):
+        short = "taylor_softmax" if "Taylor" in row["probability"] else "softmax"
+        chosen = runs[(runs["loss"] == row["loss"]) & (runs["probability"] == short)]["run_id"]
+        scores = [accuracy_score(t, p.argmax(1)) for t, p in (records.load_predictions(i, folder) for i in chosen)]
+        assert row["mean"] == pytest.approx(np.mean(scores))
+        assert row["sd"] == pytest.approx(np.std(scores, ddof=1))
+        assert f">{100 * np.mean(scores):.2f}<" in text
+    assert (folder / "tables" / "setting-1-accuracy.md").read_text().count("\n|") == 2 + len(table)
+
+
+def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder):
+    folder = study_folder(losses=(CE, FOCAL), seeds=(0, 1, 2, 3))
+    runs = records.load_runs(folder)
+    best = runs.loc[runs["val_accuracy"].idxmax()]
+    assert best["test_accuracy"] < runs["test_accuracy"].max()  # else the test could not tell
+    target, log_probs = records.load_predictions(best["run_id"], folder)
+    matrix = confusion_matrix(target, log_probs.argmax(1), normalize="true")
+    worst = (matrix - np.diag(np.diag(matrix))).max()
+    text, page = read(folder)
+    assert f"most frequent mistake: {100 * worst:.0f} %" in page.svgs[-1]["aria-label"]
+    assert f"test accuracy {100 * best['test_accuracy']:.1f} %" in text
+
+
+def test_twins_are_called_one_function_and_a_worse_loss_is_found(text_of):
+    text = text_of(seeds=(0, 1, 2, 3, 4))
+    assert "Under the same seed 10 of 10 pairs of runs have exactly the same test accuracy" in text
+    assert re.search(r"Worse than cross-entropy: JS divergence with softmax \(−\d\.\d\d points\)", text)
+
+
+def test_a_null_result_is_said_as_a_result(text_of):
+    text = text_of(losses=(CE, KL, FOCAL), seeds=(0, 1, 2))
+    assert "No loss differs from cross-entropy by more than the noise floor, in all 2 comparisons" in text
+
+
+AWKWARD = {
+    "One seed": {"seeds": (0,)},
+    "Few seeds": {"seeds": (0, 1)},
+    "Only one loss": {"losses": (CE,), "probabilities": ("softmax",), "seeds": (0,)},
+    "No cross-entropy": {"losses": (KL, FOCAL)},
+    "No KL runs": {"losses": (CE, FOCAL)},
+    "Diverged runs": {"losses": (CE, FOCAL), "diverged": {("focal", "softmax", 1)}},
+    "Chosen on the test images": {"losses": (CE, FOCAL), "selection": "best_test"},
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_an_awkward_study_gets_a_named_limitation(text_of, name):
+    assert f"<dt>{name}</dt>" in text_of(**AWKWARD[name])
+
+
+def test_missing_cells_and_unequal_seeds_are_named(study_folder):
+    study_folder(losses=(CE,), seeds=(0, 1, 2))
+    folder = study_folder(losses=(FOCAL,), probabilities=("softmax",), seeds=(1, 2))
+    text, _ = read(folder)
+    assert "<dt>Missing cells</dt><dd>3 of 4 combinations" in text
+    assert "<dt>Unequal seeds</dt><dd>combinations have between 2 and 3 seeds" in text
+    differences = pd.read_csv(folder / "tables" / "setting-1-differences.csv")
+    assert differences["n"].tolist() == [2]
+
+
+def test_everything_diverged_is_reported_not_hidden(text_of):
+    lost = {(loss, "softmax", seed) for loss in ("cross_entropy", "focal") for seed in (0, 1)}
+    text = text_of(losses=(CE, FOCAL), probabilities=("softmax",), seeds=(0, 1), diverged=lost)
+    assert "4 of 4 runs did not finish" in text
+    assert "0 of 2" in text
+
+
+def test_a_diverged_loss_gets_no_verdict(study_folder):
+    folder = study_folder(losses=(CE, KL, FOCAL), diverged={("focal", "softmax", 1)})
+    text, _ = read(folder)
+    assert "1 comparison gets no verdict because runs diverged" in text
+    assert "no verdict, runs diverged" in text
+
+
+def test_settings_are_analysed_apart(study_folder):
+    study_folder(losses=(CE, FOCAL), seeds=(0, 1), epochs=8)
+    folder = study_folder(losses=(CE, FOCAL), seeds=(0, 1, 2), epochs=3)
+    text, page = read(folder)
+    assert "The folder holds 2 settings" in text
+    assert "fashion-mini, small_cnn, epochs 3" in text
+    assert len(page.ids) == len(set(page.ids))
+    assert pd.read_csv(folder / "tables" / "setting-1-accuracy.csv")["n"].tolist() == [3] * 4
+    assert pd.read_csv(folder / "tables" / "setting-2-accuracy.csv")["n"].tolist() == [2] * 4
+
+
+def test_lost_predictions_are_a_limitation(study_folder):
+    folder = study_folder(losses=(CE,), seeds=(0, 1))
+    for path in folder.glob("runs/*/predictions.npz"):
+        path.unlink()
+    assert "<dt>No predictions</dt>" in read(folder)[0]
+
+
+def test_no_runs_says_how_to_make_some(tmp_path):
+    with pytest.raises(ValueError, match=r"no finished runs under .*lossbench study thesis"):
+        report.build(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_names_from_disk_cannot_write_html(study_folder):
+    folder = study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0,))
+    (path,) = folder.glob("runs/*/result.json")
+    path.write_text(path.read_text().replace("T-shirt/top", '<img src=x>\\"'))
+    _, page = read(folder)
+    assert page.outside == []
+
+
+def test_epochs_to_95_are_those_of_the_history(study_folder):
+    folder = study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0, 1))
+    (evidence,) = gather(folder)
+    for row in evidence.runs.to_dict("records"):
+        curve = records.Record(folder / "runs" / row["run_id"]).history["val_accuracy"]
+        assert row["epochs_to_95"] == 1 + next(i for i, x in enumerate(curve) if x >= 0.95 * curve.iloc[-1])
+    assert panels.epochs(evidence).name == "setting-1-epochs"
+
+
+@pytest.mark.browser
+def test_page_fits_phone_and_desk_in_a_browser(study_folder):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = report.build(study_folder())
+    with sync_api.sync_playwright() as play:
+        try:
+            browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        except sync_api.Error as error:
+            pytest.skip(f"no Chromium here: {error.message.splitlines()[0]}")
+        page = browser.new_page()
+        requests = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        for width in (360, 400, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert requests == [path.as_uri()]
+        browser.close()
