@@ -26,9 +26,7 @@ from lossbench.data.sampling import (
     fraction=st.floats(0.02, 0.98),
     seed=st.integers(0, 2**31),
 )
-def test_a_stratified_split_parts_every_class_in_proportion(
-    sizes: list[int], fraction: float, seed: int
-) -> None:
+def test_a_stratified_split_parts_every_class_in_proportion(sizes: list[int], fraction: float, seed: int) -> None:
     target = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     target = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(1))]
     rest, held = stratified_split(target, fraction, seed)

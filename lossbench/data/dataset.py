@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -37,13 +36,10 @@ class Split:
         import torch
 
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}"
-            )
+            raise ValueError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
         if self.target.dtype != torch.int64 or self.target.shape != self.images.shape[:1]:
             raise ValueError(
-                f"target must be int64 ({len(self.images)},), "
-                f"got {self.target.dtype} {tuple(self.target.shape)}"
+                f"target must be int64 ({len(self.images)},), got {self.target.dtype} {tuple(self.target.shape)}"
             )
 
     def __len__(self) -> int:
@@ -95,10 +91,12 @@ class DatasetSpec:
     """One row of `DATASETS`: everything that is known about a dataset before it is read.
 
     Args:
-        read: (spec, folder) -> Arrays.
+        read: (spec, path) -> Arrays; where `files` is empty, `path` is what the user imports.
         image_shape: (C, H, W).
-        split: where the division into training and test images comes from.
-        source: where to get it.
+        split: where the division into training and test images comes from; "official" is its publisher's.
+        test_fraction: share of the images that go to test where there is no official split.
+        crop: cut the middle out of larger images instead of stretching them.
+        source: where to get it; `urls` are fetched only by `lossbench data download`.
         files: file in the folder -> digest, "" where none is published. Digests are `sha256:` or `md5:` of
             the unpacked bytes, or `gz-md5:` of the packed file.
         folders: where the files may lie below the folder that is searched.
@@ -109,7 +107,7 @@ class DatasetSpec:
     """
 
     name: str
-    read: Callable[[DatasetSpec, Path], Arrays]
+    read: Callable[..., Arrays]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     train_size: int
@@ -120,6 +118,9 @@ class DatasetSpec:
     split: str = "official"
     files: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    test_fraction: float = 0.0
+    crop: bool = False
     fingerprint: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

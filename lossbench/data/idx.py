@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lossbench.data.class_folders import split_by_digest
 from lossbench.data.dataset import Arrays, Bytes, Indices
 from lossbench.data.integrity import check_digest, damaged
 
@@ -36,6 +38,17 @@ def read_idx_dataset(spec: DatasetSpec, folder: Path) -> Arrays:
     )
 
 
+def read_idx_test_split(spec: DatasetSpec, folder: Path) -> Arrays:
+    """Only the two test files of `folder`, divided by the digest of each image: see `split_by_digest`."""
+    images, target = (_read_checked(spec, folder, name) for name in (TEST_IMAGES, TEST_TARGET))
+    if len(images) != len(target):
+        raise damaged(folder / TEST_IMAGES, f"{len(images)} images but {len(target)} targets")
+    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    is_test = split_by_digest(_as_target(target), digests, spec.test_fraction)
+    images, classes = _as_images(images), _as_target(target)
+    return Arrays(images[~is_test], classes[~is_test], images[is_test], classes[is_test])
+
+
 def find_file(folder: Path, name: str) -> Path | None:
     """`name` or `name`.gz in `folder`."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
@@ -58,9 +71,7 @@ def read_idx(path: Path, digest: str = "") -> Bytes:
 def parse_idx(payload: bytes, path: Path) -> Bytes:
     """The uint8 array that `payload` holds; `path` is named in errors."""
     if len(payload) < 4 or payload[:3] != b"\0\0\x08":
-        raise damaged(
-            path, f"an idx file of bytes starts with 00 00 08, this one with {payload[:3].hex(' ')!r}"
-        )
+        raise damaged(path, f"an idx file of bytes starts with 00 00 08, this one with {payload[:3].hex(' ')!r}")
     ndim = payload[3]
     shape = tuple(int(size) for size in np.frombuffer(payload[4 : 4 + 4 * ndim], dtype=">u4"))
     expected = 4 + 4 * ndim + int(np.prod(shape, dtype=np.int64))

@@ -24,7 +24,15 @@ def check_digest(path: Path, expected: str, payload: bytes, packed: bytes | None
     algorithm = "sha256" if kind == "sha256" else "md5"
     found = hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest()
     if found != digest:
-        raise damaged(path, f"its {algorithm} is {found}, expected {digest}")
+        raise damaged(path, f"its {algorithm} is {found}, expected {digest}{_owner(found)}")
+
+
+def _owner(digest: str) -> str:
+    """A hint where the file is a good one, but of another dataset."""
+    from lossbench.data.registry import DATASETS
+
+    owners = [name for name, spec in DATASETS.items() if any(digest in known for known in spec.files.values())]
+    return f": it is a file of {owners[0]}" if owners else ""
 
 
 def damaged(path: Path, what: str) -> ValueError:

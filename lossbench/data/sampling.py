@@ -50,9 +50,7 @@ def stratified_subset(target: Tensor, size: int, seed: int) -> Tensor:
     Raises ValueError unless 1 <= size <= N.
     """
     if not 1 <= size <= len(target):
-        raise ValueError(
-            f"train_size must lie between 1 and {len(target)}, the images there are, got {size!r}"
-        )
+        raise ValueError(f"train_size must lie between 1 and {len(target)}, the images there are, got {size!r}")
     counts = apportion(torch.bincount(target), size)
     return _draw(target, counts, _generator(seed, SIZE_STREAM))
 
@@ -90,9 +88,7 @@ def flip_target(
     order = _generator(seed, NOISE_STREAM)
     sizes = torch.bincount(target)
     wrong = _draw(target, apportion(sizes, round(rate * len(target))), order)
-    shift = (
-        torch.randint(1, classes, (len(wrong),), generator=order) if kind == "symmetric" else torch.tensor(1)
-    )
+    shift = torch.randint(1, classes, (len(wrong),), generator=order) if kind == "symmetric" else torch.tensor(1)
     flipped = target.clone()
     flipped[wrong] = (target[wrong] + shift.to(target.device)) % classes
     return flipped

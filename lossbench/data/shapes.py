@@ -25,9 +25,7 @@ def draw_shapes(first: int, count: int) -> tuple[Bytes, Indices]:
     """
     number = np.arange(first, first + count, dtype=np.uint64)
     target = (number % 4).astype(np.int64)
-    fate = [
-        (_scramble(number * np.uint64(8) + np.uint64(k)) >> np.uint64(40)).astype(np.int64) for k in range(4)
-    ]
+    fate = [(_scramble(number * np.uint64(8) + np.uint64(k)) >> np.uint64(40)).astype(np.int64) for k in range(4)]
     centre_x, centre_y, radius = 6.5 + fate[0] % 4, 6.5 + fate[1] % 4, 3.5 + fate[2] % 3
     brightness = 130 + fate[3] % 90
 
