@@ -22,7 +22,22 @@ _HOME = {
     "load_runs": "lossbench.records",
     "run": "lossbench.runner",
 }
-_MODULES = ("explorer", "metrics", "models", "plots", "probabilities", "published", "report", "stats", "study")
+_MODULES = (
+    "data",
+    "engine",
+    "explorer",
+    "losses",
+    "metrics",
+    "models",
+    "plots",
+    "probabilities",
+    "published",
+    "records",
+    "report",
+    "stats",
+    "study",
+    "trees",
+)
 
 __all__ = [
     "DATASETS",

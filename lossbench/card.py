@@ -1,8 +1,8 @@
 """The card of a loss or probability function, read from its docstring: the one place where its facts stand.
 
-A docstring starts with a one-line summary and holds one `.. math::` block. Facts follow as paragraphs that start
-at the left margin with one of the words in `SECTIONS` and a colon; they end at a blank line or the next such word.
-Formulas inside a fact are written :math:`...`.
+A docstring starts with a one-line summary and holds one `.. math::` block. Facts follow as paragraphs that
+start at the left margin with one of the words in `SECTIONS` and a colon; they end at a blank line or the next
+such word. Formulas inside a fact are written :math:`...`.
 """
 
 from __future__ import annotations

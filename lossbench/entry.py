@@ -90,9 +90,7 @@ def read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[
         elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
             defaults[name] = parameter.default
         else:
-            raise TypeError(
-                f"{function.__name__}: {parameter} must be a tensor before * or a keyword default"
-            )
+            raise TypeError(f"{function.__name__}: {parameter} is no tensor before * and has no default")
     return tuple(tensors), defaults
 
 

@@ -1,6 +1,7 @@
 """Probability functions: logits in, log-probabilities out; any loss works on top of any of them.
 
-All take logits (batch, classes) with at least two classes and give finite log-probabilities of the same shape whose
+All take logits (batch, classes) with at least two classes and give finite log-probabilities of the same shape
+whose
 exponentials sum to 1, for finite logits (float32: up to 1e4 in size).
 """
 
@@ -94,11 +95,14 @@ def soft_margin_softmax(logits: Tensor, target: Tensor | None = None, *, margin:
     Range: (0, 1), sums to 1 over all classes.
     Gradient: :math:`\partial \log p_i / \partial z_j = \delta_{ij} - p_j` with these shifted p.
     Equals: softmax at margin 0, and always when no target is given (at test time). Cross-entropy on it is
-        :math:`\log(1 + e^{m - x})`, x the softmax log-odds of the target; hence :math:`CE \le CE_m \le CE + m`.
-    Note: the loss on training data includes the margin, the loss on test data does not; do not compare the two.
-    Source: Liang et al. 2017, Soft-Margin Softmax for Deep Classification; paper 000, eq. 3.5, whose sum index
-        :math:`j \ne x_i` we read as :math:`j \ne i`.
-    Peers: none that we know with this name; CosFace with scale 1 on cosine logits subtracts the same margin.
+        :math:`\log(1 + e^{m - x})`, x the softmax log-odds of the target; hence
+        :math:`CE \le CE_m \le CE + m`.
+    Note: the loss on training data includes the margin, the loss on test data does not; do not compare the
+        two.
+    Source: Liang et al. 2017, Soft-Margin Softmax for Deep Classification; paper 000, eq. 3.5, whose sum
+        index :math:`j \ne x_i` we read as :math:`j \ne i`.
+    Peers: none that we know under this name; pytorch-metric-learning's CosFaceLoss takes the same margin off
+        cosines.
 
     Args:
         logits: (batch, classes).
@@ -132,10 +136,11 @@ def taylor_softmax(logits: Tensor, target: Tensor | None = None, *, order: int =
     .. math:: p_i = \frac{f(z_i)}{\sum_j f(z_j)}, \quad f(z) = \sum_{k=0}^{n} \frac{z^k}{k!}
 
     Range: (0, 1), sums to 1 for every even order; not unchanged when a constant is added to all logits.
-    Gradient: :math:`\partial \log p_i / \partial z_j = r(z_j) (\delta_{ij} - p_j)` with :math:`r = f' / f`; at order 2
-        r is at most 1 in size and 0 at z = -1.
+    Gradient: :math:`\partial \log p_i / \partial z_j = r(z_j) (\delta_{ij} - p_j)` with :math:`r = f' / f`;
+        at order 2 r is at most 1 in size and 0 at z = -1.
     Equals: softmax in the limit of high order.
-    Note: f falls before it rises (at order 2, until z = -1), so the largest probability need not belong to the
+    Note: f falls before it rises (at order 2, until z = -1), so the largest probability need not belong to
+        the
         largest logit: predict from the log-probabilities.
     Source: de Brébisson and Vincent 2016, arXiv:1511.05042; paper 000, eq. 3.7.
     Peers: none in torch, timm or kornia.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,8 +57,10 @@ class Record:
         """A row an epoch."""
         import pandas as pd
 
-        # The default parser may be off by one unit in the last place.
-        return pd.read_csv(self.path / "history.csv", float_precision="round_trip")
+        with (self.path / "history.csv").open(newline="", encoding="utf-8") as file:
+            columns, *rows = csv.reader(file)
+        values = [[float(cell) for cell in row] for row in rows]  # exact, unlike the parsers of older pandas
+        return pd.DataFrame(values, columns=columns).astype({"epoch": "int64"})
 
     @property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:

@@ -129,6 +129,7 @@ def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch
         probability=config.probability,
         probability_params=dict(config.probability_params),
         num_classes=num_classes,
+        class_names=dataset.class_names,
         embedding_dim=entry.embedding_dim,
         class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
         seed=config.seed,

@@ -25,25 +25,25 @@ class Criterion(nn.Module):
     >>> criterion = Criterion("focal", gamma=2.0, probability="taylor_softmax")
     >>> loss = criterion(torch.zeros(4, 10), torch.tensor([0, 1, 2, 3]))
 
-    Call it with logits (batch, classes), or with embeddings (batch, dim) when `takes` is "embeddings", and a target:
-    class indices (batch,) or, where the loss allows, class probabilities (batch, classes). float16 and bfloat16 are
-    computed in float32 outside autocast, and the loss is float32. A probability function's margin applies in train()
-    mode only.
+    Call it with logits (batch, classes), or with embeddings (batch, dim) when `takes` is "embeddings", and a
+    target: class indices (batch,) or, where the loss allows, class probabilities (batch, classes). float16
+    and bfloat16 are computed in float32 outside autocast, and the loss is float32. A probability function's
+    margin applies in train() mode only.
 
     Args:
         name: a name in `LOSSES`.
         probability: a name in `PROBABILITIES`; `probability_params` are its hyperparameters.
-        reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for (batch,).
-        weight: (classes,) weight of each class, or None.
+        reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for
+        (batch,). weight: (classes,) weight of each class, or None.
         ignore_index: samples with this target count neither in the loss nor in its mean.
-        num_classes, embedding_dim, class_counts, class_names: what the loss may need to know of the task (proxies,
-            imbalance, class tree).
+        num_classes, embedding_dim, class_counts, class_names: what the loss may need to know of the task
+            (proxies, imbalance, class tree).
         seed: of the loss's own learnable parameters; global random state is left alone.
         **loss_params: the loss's hyperparameters.
 
     Raises:
-        ValueError: an unknown name, a value out of range, or something the loss needs to know that is missing.
-        TypeError: an unknown hyperparameter, or one of the wrong type.
+        ValueError: an unknown name, a value out of range, or something the loss needs to know that is
+        missing. TypeError: an unknown hyperparameter, or one of the wrong type.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Criterion(nn.Module):
         """Loss of logits (or embeddings) and target: 0-d, or (batch,) with reduction "none".
 
         Raises:
-            TypeError, ValueError: naming the argument and what it got. Values of the target are read on the CPU only,
-                outside torch.compile and vmap.
+            TypeError, ValueError: naming the argument and what it got. Values of the target are read on the
+                CPU only, outside torch.compile and vmap.
         """
         self._check_call(inputs, target)
         with torch.autocast(inputs.device.type, enabled=False):
@@ -147,17 +147,17 @@ class Criterion(nn.Module):
             check_inputs(name, inputs, takes="embeddings", columns=None)
             classes = self.num_classes
         ignorable = self.takes == "logits" or "valid" in self.entry.tensors
-        soft = self.entry.soft_target != "no" and (
-            self.weight is None or self.entry.soft_target == "by_class"
-        )
         check_target(
             name,
             target,
             batch=inputs.shape[0],
             classes=classes,
-            soft=soft,
+            soft=self.entry.soft_target != "no",
             ignore=self.ignore_index if ignorable else None,
         )
+
+        if target.is_floating_point() and self.weight is not None and self.entry.soft_target == "whole":
+            raise ValueError(f"{name}: weight needs class indices as target, got class probabilities")
 
     def _check_logits(self, logits: Tensor) -> None:
         columns = None if self.num_classes is None else self.num_outputs(self.num_classes)
@@ -168,7 +168,7 @@ class Criterion(nn.Module):
         return result
 
     def _per_sample(self, inputs: Tensor, target: Tensor, weighted: Tensor, valid: Tensor | None) -> Tensor:
-        """The loss function on what its signature asks for; `weighted` is the target times the class weights."""
+        """The loss function on what its signature asks for; `weighted`: the target times class weights."""
         arguments = {**self.loss_params, **self._layout(), "target": weighted}
         tensors = self.entry.tensors
         if "log_probs" in tensors:
@@ -180,7 +180,9 @@ class Criterion(nn.Module):
         if "valid" in tensors:
             arguments["valid"] = valid
         for event, happened in self.entry.events.items():
-            self.get_buffer(f"count_{event}").add_(happened(inputs.detach(), target))
+            occurred = happened(inputs.detach(), target)
+            if not torch._C._functorch.is_batchedtensor(occurred):  # inside vmap there is no one batch to count
+                self.get_buffer(f"count_{event}").add_(occurred)
         loss: Tensor = self.entry.function(**arguments)
         return loss
 

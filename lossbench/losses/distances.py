@@ -66,7 +66,7 @@ def share_of_mean(terms: Tensor, count: Tensor, valid: Tensor | None = None) -> 
     Returns: (batch,).
     """
     batch = len(terms) if valid is None else valid.sum()
-    return terms.flatten(1).sum(1) * (batch / count.clamp_min(1))
+    return terms.flatten(1).sum(1) * batch / count.clamp_min(1)  # in this order float64 stays float64
 
 
 def mean_of_nonzero(terms: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -21,6 +21,8 @@ class Proxies(LossState):
     def __init__(self, params: Mapping[str, Any], context: Context) -> None:
         super().__init__()
         shape = (context.require("num_classes"), context.require("embedding_dim"))
+        if shape[0] < 2:
+            raise ValueError(f"{context.loss}: num_classes must be at least 2, got {shape[0]}")
         self.proxies = nn.Parameter(torch.randn(shape, generator=context.generator))
         self.num_classes = shape[0]
 
@@ -34,6 +36,7 @@ def proxy_nca(
     embeddings: Tensor,
     target: Tensor,
     proxies: Tensor,
+    valid: Tensor | None = None,
     *,
     include_target: bool = False,
     scale: float = 1.0,
@@ -58,11 +61,20 @@ def proxy_nca(
         embeddings: (batch, dim).
         target: (batch,) class indices.
         proxies: (classes, dim), at least two classes.
+        valid: not used, as no sample looks at another.
         include_target: whether the target's proxy is in the sum.
         scale: s > 0, the inverse temperature.
 
     Returns: (batch,) loss in nats.
+
+    Raises:
+        ValueError: the proxies have another width than the embeddings.
     """
+    if embeddings.shape[1] != proxies.shape[1]:
+        raise ValueError(
+            f"proxy_nca: embeddings must have {proxies.shape[1]} columns, as the proxies have, "
+            f"got shape {tuple(embeddings.shape)}"
+        )
     units = unit_vectors(embeddings)
     nearness = -scale * pairwise_distances(units, unit_vectors(proxies).to(units.dtype)).square()
     own = nearness.gather(1, target[:, None]).squeeze(1)

@@ -6,26 +6,30 @@ r"""The catalogue of losses. A loss is one pure function; `register` puts it int
 **Signature.** Tensors come before `*`, hyperparameters after it with defaults, each with a check from
 `lossbench.parameters`. The tensors are told from their names:
 
-- `log_probs` (batch, classes), `logits` (batch, classes), `embeddings` (batch, dim), `target` (batch,) int64 or, if
-  `soft_target` allows, (batch, classes) floats;
-- `valid` (batch,) bool, False where the target is `ignore_index` (such targets arrive as class 0 and their values are
-  dropped; only a loss that looks across the batch needs this). Write `valid: Tensor | None = None`;
+- `log_probs` (batch, classes), `logits` (batch, classes), `embeddings` (batch, dim), `target` (batch,) int64
+  or, if `soft_target` allows, (batch, classes) floats;
+- `valid` (batch,) bool, False where the target is `ignore_index` (such targets arrive as class 0 and their
+  values are dropped; only a loss that looks across the batch needs this). Write `valid: Tensor | None =
+  None`;
 - any other name must be returned by the loss's `state`.
 
-A loss that takes `embeddings` gets them as the criterion's input instead of logits. Inputs are float32 or wider.
-The function must work under torch.compile and torch.func.vmap: no Python branch on tensor values, no change in place
-of its inputs.
+A loss that takes `embeddings` gets them as the criterion's input instead of logits. Inputs are float32 or
+wider. The function must work under torch.compile and torch.func.vmap: no Python branch on tensor values, no
+change in place of its inputs.
 
-**State.** `state=Proxies` names a `LossState` subclass, or a function, called as `state(params, context)` with all
-hyperparameters and a `Context` (num_classes, embedding_dim, class_counts, generator; `context.require("num_classes")`
-raises the right error). It may return None when these hyperparameters need no state. Its `forward()` returns a dict of
-tensors which reach the function by name; one that is named like a hyperparameter replaces its value, so
-`adma(..., *, a: float | Tensor = 0.26)` receives a learnable `a`. Draw random numbers from `context.generator` only.
+**State.** `state=Proxies` names a `LossState` subclass, or a function, called as `state(params, context)`
+with all hyperparameters and a `Context` (num_classes, embedding_dim, class_counts, generator;
+`context.require("num_classes")` raises the right error). It may return None when these hyperparameters need
+no state. Its `forward()` returns a dict of tensors which reach the function by name; one that is named like a
+hyperparameter replaces its value, so `adma(..., *, a: float | Tensor = 0.26)` receives a learnable `a`. Draw
+random numbers from `context.generator` only.
 
-**Events.** `events={"batches_without_pairs": lacks_pairs}`: each function gets `(inputs, target)` and returns a 0-d bool
-tensor; the criterion counts how often it was true (no gradient, no transfer from the device until it is read).
+**Events.** `events={"batches_without_pairs": lacks_pairs}`: each function gets `(inputs, target)` and returns
+a 0-d bool tensor; the criterion counts how often it was true (no gradient, no transfer from the device until
+it is read).
 
-**Docstring.** A summary line, a `.. math::` block, and the sections of `lossbench.card.SECTIONS`: Range, Gradient,
+**Docstring.** A summary line, a `.. math::` block, and the sections of `lossbench.card.SECTIONS`: Range,
+Gradient,
 Source, Peers always; At p -> 0, At p -> 1 and Equals too for losses on logits. The card is read from it.
 """
 
@@ -58,7 +62,8 @@ class LossEntry(Entry):
         takes: what the criterion is called with, "logits" or "embeddings".
         tensors: names of the tensors the function takes.
         state: builds what the loss owns, or None.
-        soft_target: "no"; "by_class": the loss is a sum over classes weighted by the target, so class weights apply to
+        soft_target: "no"; "by_class": the loss is a sum over classes weighted by the target, so class weights
+            apply to
             the terms; "whole": class probabilities are allowed but not together with class weights.
         events: what to count during training.
     """

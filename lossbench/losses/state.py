@@ -1,4 +1,4 @@
-"""What a loss may own besides its hyperparameters: learnable parameters, constant tensors, another output layout."""
+"""What a loss may own besides hyperparameters: learnable parameters, constant tensors, an output layout."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Context:
 class LossState(nn.Module):
     """Tensors of a loss, handed to its pure function by name.
 
-    A subclass is built as `Subclass(params, context)` with all hyperparameters (defaults included). It registers
-    parameters and buffers and returns them from `forward`; a name that is also a hyperparameter replaces that
-    hyperparameter's value. The two other methods need overriding only when the model's outputs are not one logit a
-    class (tree nodes); such a state also sets `num_classes`.
+    A subclass is built as `Subclass(params, context)` with all hyperparameters (defaults included). It
+    registers parameters and buffers and returns them from `forward`; a name that is also a hyperparameter
+    replaces that hyperparameter's value. The two other methods need overriding only when the model's outputs
+    are not one logit a class (tree nodes); such a state also sets `num_classes`.
     """
 
     num_classes: int | None = None

@@ -22,7 +22,8 @@ def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
     Gradient: :math:`\partial L / \partial z_j = p_j - Y_j` on the softmax logits.
     At p -> 0: grows without bound as -log p; the gradient on the target's logit tends to -1.
     At p -> 1: falls to 0 like 1 - p, and so does the gradient.
-    Equals: kl_divergence exactly, for class indices as target; with class probabilities q it is kl_divergence + H(q).
+    Equals: kl_divergence exactly, for class indices as target; with class probabilities q it is kl_divergence
+        + H(q).
     Source: paper 000, eq. 1.11 (printed as a sum from 0; read 1 to n).
     Peers: torch (nn.CrossEntropyLoss), timm (SoftTargetCrossEntropy).
 
@@ -45,9 +46,10 @@ def kl_divergence(log_probs: Tensor, target: Tensor) -> Tensor:
     Gradient: :math:`\partial L / \partial z_j = p_j - q_j` on the softmax logits.
     At p -> 0: as cross_entropy.
     At p -> 1: as cross_entropy.
-    Equals: cross_entropy exactly, in value and gradient, for class indices as target; with class probabilities q it
-        is cross_entropy - H(q), a constant less.
-    Note: eq. 3.3 of paper 000 prints a leading minus, whose minimisation would drive the target's probability to 0.
+    Equals: cross_entropy exactly, in value and gradient, for class indices as target; with class
+        probabilities q it is cross_entropy - H(q), a constant less.
+    Note: eq. 3.3 of paper 000 prints a leading minus, whose minimisation would drive the target's probability
+        to 0.
     Source: Kullback and Leibler 1951; paper 000, eq. 3.3 with its sign corrected.
     Peers: torch (nn.KLDivLoss; reduction="batchmean" is our mean).
 
@@ -70,7 +72,8 @@ def js_divergence(log_probs: Tensor, target: Tensor, *, sqrt: bool = False) -> T
     .. math:: L = \frac{1}{2} KL(q \| m) + \frac{1}{2} KL(p \| m), \quad m = \frac{p + q}{2}
 
     Range: [0, log 2].
-    Gradient: :math:`\partial L / \partial z_j = \frac{p_t}{2} \log \frac{p_t}{1 + p_t} (Y_j - p_j)` for class indices.
+    Gradient: :math:`\partial L / \partial z_j = \frac{p_t}{2} \log \frac{p_t}{1 + p_t} (Y_j - p_j)` for class
+        indices.
     At p -> 0: levels off at log 2 and the gradient vanishes: samples the model gets very wrong are given up.
     At p -> 1: falls to 0 like (1 - p) (log 2) / 2.
     Equals: for class indices it depends on :math:`p_t` alone:
@@ -112,13 +115,15 @@ def focal(log_probs: Tensor, target: Tensor, *, gamma: float = 2.0) -> Tensor:
     .. math:: L = -(1 - p_t)^\gamma \log p_t
 
     Range: [0, ∞).
-    Gradient: :math:`\partial L / \partial z_j = -[(1-p_t)^\gamma - \gamma p_t (1-p_t)^{\gamma-1} \log p_t] (Y_j - p_j)`
+    Gradient: :math:`\partial L / \partial z_j = -[(1-p_t)^\gamma - \gamma p_t (1-p_t)^{\gamma-1} \log p_t]
+        (Y_j - p_j)`
     At p -> 0: as cross_entropy.
     At p -> 1: falls to 0 like :math:`(1-p)^{\gamma+1}`, faster than cross_entropy.
     Equals: cross_entropy at gamma 0; sampling_free at beta 1 in its variants power, scale and inner.
     Note: written as a power of 1 - p it has nan gradients for gamma < 1 once p rounds to 1; here it has not.
     Source: Lin et al. 2017, eq. 4, arXiv:1708.02002, over softmax instead of sigmoid; paper 000, eq. 3.2.
-    Peers: kornia (focal_loss, softmax); torchvision's sigmoid_focal_loss is per class, another loss.
+    Peers: kornia (focal_loss), Keras (CategoricalFocalCrossentropy); torchvision's sigmoid_focal_loss is per
+        class, another loss.
 
     Args:
         log_probs: (batch, classes) log-probabilities.

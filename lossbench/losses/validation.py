@@ -1,7 +1,7 @@
 """Checks of what a criterion is called with.
 
-Shapes and dtypes are always checked. Values are read only on the CPU and outside torch.compile and vmap: elsewhere a
-look at them would wait for the device in every step, or cannot be had.
+Shapes and dtypes are always checked. Values are read only on the CPU and outside torch.compile and vmap:
+elsewhere a look at them would wait for the device in every step, or cannot be had.
 """
 
 from __future__ import annotations
@@ -37,17 +37,13 @@ def check_weight(name: str, weight: Tensor | None, classes: int | None, *, takes
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         raise TypeError(f"{name}: weight must be a floating-point tensor, got {_kind(weight)}")
     if weight.dim() != 1 or (classes is not None and len(weight) != classes):
-        raise ValueError(
-            f"{name}: weight must have shape ({classes or 'classes'},), got {tuple(weight.shape)}"
-        )
+        raise ValueError(f"{name}: weight must have shape ({classes or 'classes'},), got {tuple(weight.shape)}")
     if not (weight >= 0).all() or not weight.isfinite().all():
         raise ValueError(f"{name}: weight must be finite and not negative, got {weight.tolist()}")
     return weight
 
 
-def check_target(
-    name: str, target: Tensor, *, batch: int, classes: int | None, soft: bool, ignore: int | None
-) -> None:
+def check_target(name: str, target: Tensor, *, batch: int, classes: int | None, soft: bool, ignore: int | None) -> None:
     """Class indices (batch,), or class probabilities (batch, classes) if `soft`.
 
     `classes` None: any index from 0. `ignore` None: no index is ignored.
@@ -97,9 +93,7 @@ def _check_probabilities(
         raise ValueError(f"{name}: target of class probabilities must not be negative or nan, got {lowest:g}")
     furthest = sums[(sums - 1).abs().argmax()].item()
     if abs(furthest - 1) > 1e-2:  # leaves room for half precision
-        raise ValueError(
-            f"{name}: target rows of class probabilities must sum to 1, got a row of {furthest:g}"
-        )
+        raise ValueError(f"{name}: target rows of class probabilities must sum to 1, got a row of {furthest:g}")
 
 
 def _values_readable(tensor: Tensor) -> bool:

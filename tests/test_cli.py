@@ -1,0 +1,132 @@
+"""The command line, as a person at a terminal meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import lossbench
+from lossbench.cli import main, parse_pairs, parse_value
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """The command in this process, because each new one would load torch again."""
+    monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lossbench", *arguments])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Done(int(str(code or 0)), *capsys.readouterr())
+
+    return call
+
+
+def test_the_exit_code_reaches_the_shell(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "lossbench", "run", "--loss", "focl", "--output", str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown loss 'focl'")
+
+
+def test_one_run_writes_its_record_where_it_was_told(command: Command, tmp_path: Path) -> None:
+    options = "--dataset shapes --loss focal --loss-param gamma=2 --probability softmax --epochs 2 --seed 1"
+    done = command("run", *options.split(), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "runs").iterdir()
+    assert record.name.startswith("shapes-small_cnn-focal-gamma2-softmax-s1-")
+    assert (record / "result.json").exists()
+    assert "epoch   2" in done.stdout
+    again = command("run", *options.split(), "--output", str(tmp_path))
+    assert again.returncode == 0
+    assert "already finished" in again.stdout
+
+
+BAD = [
+    (["run", "--loss", "focl"], "unknown loss 'focl'; did you mean 'focal'?"),
+    (["run", "--dataset", "fashion"], "unknown dataset 'fashion'; did you mean 'fashion-"),
+    (["run", "--loss", "focal", "--loss-param", "gamma=-1"], "gamma must be at least 0, got -1"),
+    (["run", "--loss", "focal", "--loss-param", "gama=1"], "did you mean 'gamma'?"),
+    (
+        ["run", "--loss", "focal", "--loss-param", "gamma"],
+        "takes name=value, such as gamma=2, got 'gamma'",
+    ),
+    (["run", "--loss", "focal", "--loss-param", "gamma=1", "--loss-param", "gamma=2"], "gamma was given twice"),
+    (["run", "--set", "epoch=2"], "unknown RunConfig field 'epoch'; did you mean 'epochs'?"),
+    (["run", "--epochs", "0"], "epochs must be at least 1, got 0"),
+    (["run", "--epochs", "two"], "unable to parse string as an integer"),
+    (["run", "--device", "cuda:77"], "device 'cuda:77' is not available; choose from cpu"),
+    (["run", "--output", "/proc/nowhere"], "cannot write to output '/proc/nowhere'"),
+    (["study", "theses"], "unknown study 'theses'; did you mean 'thesis'?"),
+    (["study", "thesis", "--dataset", "fashion-mnit"], "did you mean 'fashion-mnist'?"),
+    (["study", "thesis", "--output", "/proc/nowhere"], "cannot write to output"),
+    (["report", "--output", "/nowhere"], "lossbench study"),
+    (["list", "loses"], "'loses' is not one of"),
+    (["runn"], "No such command 'runn'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(row[0]) for row in BAD])
+def test_a_mistake_is_one_clear_line_and_exit_code_2(
+    command: Command, arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "runs").exists(), "refused before any work"
+
+
+def test_an_empty_data_folder_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = command("run", "--dataset", "fashion-mnist", "--data", str(tmp_path / "empty"), "--output", str(tmp_path))
+    assert done.returncode == 2
+    assert f"the data folder {str(tmp_path / 'empty')!r} is empty" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["losses", "probabilities", "models", "datasets", "studies"])
+def test_everything_that_can_be_named_is_listed(command: Command, kind: str) -> None:
+    names = list(getattr(lossbench, kind.upper()))
+    short, long = command("list", kind), command("list", kind, "--long")
+    assert (short.returncode, long.returncode) == (0, 0)
+    assert [name for name in names if name not in short.stdout] == []
+    assert [name for name in names if name not in long.stdout] == []
+    assert len(long.stdout) > len(short.stdout)
+
+
+def test_a_dry_run_names_what_it_would_do_and_does_nothing(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "study", "thesis", "--dataset", "shapes", "--seeds", "2", "--dry-run", "--output", str(tmp_path / "out")
+    )
+    assert done.returncode == 0
+    assert len(done.stdout.split()) == 30
+    assert "30 runs, 0 finished, 30 to do" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2", 2), ("0.5", 0.5), ("true", True), ("False", False), ("None", None), ("logits", "logits"), ("[1]", [1])],
+)
+def test_values_are_read_as_what_they_look_like(text: str, value: object) -> None:
+    assert parse_value(text) == value
+    assert parse_pairs([f"key={text}"], "-p") == {"key": value}

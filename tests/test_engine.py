@@ -1,0 +1,174 @@
+"""Studies in real worker processes, killed and interrupted for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import lossbench
+from lossbench import RunConfig
+from lossbench.config import grid
+from lossbench.engine import run_configs
+from lossbench.records import find_records
+from lossbench.study import STUDIES, compare_losses, plan_study
+
+QUICK = {"dataset": ["shapes"], "epochs": [2]}
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+        return [child for child in children if "lossbench.worker" in child.cmdline()]
+    except psutil.Error:
+        return []
+
+
+def test_a_study_runs_once_and_a_second_call_finds_it_done(tmp_path: Path) -> None:
+    configs = grid(**QUICK, loss=["cross_entropy", "focal"], seed=[0, 1])
+    first = run_configs(configs, tmp_path, workers=2, show_progress=False)
+    assert (first.finished, first.skipped, first.exit_code) == (4, 0, 0)
+    stamps = {record.path: (record.path / "result.json").stat().st_mtime_ns for record in find_records(tmp_path)}
+    assert len(stamps) == 4
+    second = run_configs([*configs, *configs], tmp_path, workers=2, show_progress=False)
+    assert (second.planned, second.finished, second.skipped) == (4, 0, 4)
+    assert stamps == {path: (path / "result.json").stat().st_mtime_ns for path in stamps}
+    assert "4 of 4 runs finished, 4 of them earlier" in str(second)
+
+
+def test_a_worker_gives_what_a_run_in_this_process_gives(tmp_path: Path) -> None:
+    config = RunConfig(dataset="shapes", epochs=2, loss="js_divergence")
+    run_configs([config], tmp_path / "worker", show_progress=False)
+    record = lossbench.run(config, tmp_path / "here")
+    (other,) = find_records(tmp_path / "worker")
+    for name in ("config.json", "history.csv", "predictions.npz"):
+        assert (record.path / name).read_bytes() == (other.path / name).read_bytes()
+
+
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
+    config = RunConfig(dataset="fashion-mini", epochs=4, train_size=1000)
+    killed: list[int] = []
+
+    def kill_after_the_first_epoch() -> None:
+        checkpoint = tmp_path / "runs" / config.run_id / "checkpoint.pt"
+        while not checkpoint.exists():
+            time.sleep(0.01)
+        for worker in workers_of(os.getpid()):
+            worker.kill()
+            killed.append(worker.pid)
+
+    killer = threading.Thread(target=kill_after_the_first_epoch)
+    killer.start()
+    summary = run_configs([config], tmp_path, show_progress=False)
+    killer.join()
+    assert killed
+    assert (summary.finished, summary.failed) == (1, {})
+    unbroken = lossbench.run(config, tmp_path / "unbroken")
+    (record,) = find_records(tmp_path)
+    assert (record.path / "history.csv").read_bytes() == (unbroken.path / "history.csv").read_bytes()
+
+
+def test_a_run_that_cannot_work_fails_alone_and_is_named(tmp_path: Path) -> None:
+    too_many = RunConfig(dataset="shapes", epochs=1, train_size=10**6)
+    good = RunConfig(dataset="shapes", epochs=1)
+    summary = run_configs([too_many, good], tmp_path, workers=1, show_progress=False)
+    assert (summary.finished, list(summary.failed), summary.exit_code) == (1, [too_many.run_id], 1)
+    assert "train_size must lie between 1 and" in summary.failed[too_many.run_id]
+    assert too_many.run_id in str(summary)
+
+
+def test_a_diverged_run_is_counted_and_is_no_failure(tmp_path: Path) -> None:
+    bad = RunConfig(dataset="shapes", epochs=1, lr=1e30, optimizer="sgd")
+    summary = run_configs([bad, RunConfig(dataset="shapes", epochs=1)], tmp_path, show_progress=False)
+    assert (summary.finished, summary.diverged, summary.exit_code) == (1, 1, 0)
+    assert "1 diverged" in str(summary)
+
+
+def test_missing_data_stop_a_study_before_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    configs = [RunConfig(dataset="shapes"), RunConfig(dataset="fashion-mnist")]
+    with pytest.raises(FileNotFoundError):
+        run_configs(configs, tmp_path / "out", data=tmp_path / "empty", show_progress=False)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.fixture
+def long_study(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A study of 15 slow runs in a process of its own, with its first record written."""
+    command = [sys.executable, "-m", "lossbench", "study", "thesis", "--dataset", "shapes", "--seeds", "1"]
+    command += ["--epochs", "8", "--workers", "2", "--output", str(tmp_path)]
+    study = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 60
+    while not list(find_records(tmp_path)) and time.monotonic() < limit:
+        assert study.poll() is None, study.communicate()
+        time.sleep(0.02)
+    yield study
+    study.kill()
+    study.communicate()
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return psutil.wait_procs(processes, timeout=5)[1]
+
+
+def test_ctrl_c_keeps_every_finished_record_and_a_second_call_ends_the_study(
+    long_study: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    workers = workers_of(long_study.pid)
+    long_study.send_signal(signal.SIGINT)
+    output, _ = long_study.communicate(timeout=30)
+    assert long_study.returncode == 130
+    assert "interrupted, the same command finishes the rest" in output
+    assert not wait_until_gone(workers), "no worker outlives the study"
+    done = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
+    assert 1 <= len(done) < 15
+    configs = plan_study("thesis", ["shapes"], 1, RunConfig(epochs=8))
+    assert run_configs(configs, tmp_path, workers=2, show_progress=False).finished == 15 - len(done)
+    records = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
+    assert len(records) == 15
+    assert done.items() <= records.items()
+
+
+def test_no_worker_outlives_a_killed_study(long_study: subprocess.Popen[str]) -> None:
+    workers = workers_of(long_study.pid)
+    assert workers
+    long_study.kill()
+    long_study.wait()
+    assert not wait_until_gone(workers)
+
+
+def test_the_thesis_study_is_five_losses_under_three_probability_functions() -> None:
+    configs = plan_study("thesis", ["fashion-mini"], 3)
+    assert len({config.run_id for config in configs}) == 45
+    cells = {(config.label, config.probability) for config in configs}
+    assert len(cells) == 15
+    assert [config.seed for config in configs] == sorted(config.seed for config in configs), "seed by seed"
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_every_study_plans_distinct_runs_and_asks_a_question(name: str) -> None:
+    configs = plan_study(name, seeds=2)
+    assert len({config.run_id for config in configs}) == len(configs) > 1
+    assert "?" in STUDIES[name].question
+
+
+def test_an_unknown_study_or_no_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown study 'theses'; did you mean 'thesis'"):
+        plan_study("theses")
+    with pytest.raises(ValueError, match="seeds must be at least 1"):
+        plan_study("thesis", seeds=0)
+
+
+def test_losses_are_compared_over_paired_seeds() -> None:
+    configs = compare_losses([("cross_entropy", {}), ("focal", {"gamma": 1.0})], seeds=2, base=RunConfig(epochs=3))
+    assert [(config.seed, config.loss, config.epochs) for config in configs] == [
+        (0, "cross_entropy", 3), (0, "focal", 3), (1, "cross_entropy", 3), (1, "focal", 3),
+    ]  # fmt: skip
