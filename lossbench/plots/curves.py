@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def history(table: pd.DataFrame, ax: Any = None, what: str = "accuracy") -> Any:
-    """Draw one run's training and validation curves.
+    """Draw one run's curves: training images, and validation images or, selected on them, test images.
 
     Args:
         table: a record's history, a row an epoch.
@@ -20,7 +20,8 @@ def history(table: pd.DataFrame, ax: Any = None, what: str = "accuracy") -> Any:
     ax = axes(ax)
     scale = 100 if what == "accuracy" else 1
     ax.plot(table["epoch"], scale * table[f"train_{what}"], color=SKY, linestyle="--", label="training images")
-    ax.plot(table["epoch"], scale * table[f"val_{what}"], color=INK, label="validation images")
+    scored, name = ("val", "validation") if f"val_{what}" in table else ("test", "test")
+    ax.plot(table["epoch"], scale * table[f"{scored}_{what}"], color=INK, label=f"{name} images")
     ax.legend(frameon=False, fontsize="small")
     _whole_epochs(ax)
     return settle(ax, "", "epoch", "accuracy, %" if what == "accuracy" else "loss")
