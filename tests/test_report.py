@@ -1,5 +1,6 @@
 """The report: right numbers, whole page, and a named limitation for everything that is missing."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -93,10 +94,11 @@ def test_accuracy_table_is_recomputed_from_the_predictions(study_folder):
 
 
 def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder):
-    folder = study_folder(losses=(CE, FOCAL), seeds=(0, 1, 2, 3))
+    folder = study_folder(losses=(CE, FOCAL))
     runs = records.load_runs(folder)
-    best = runs.loc[runs["val_accuracy"].idxmax()]
-    assert best["test_accuracy"] < runs["test_accuracy"].max()  # else the test could not tell
+    best = runs.loc[runs["test_accuracy"].idxmin()]
+    path = folder / "runs" / best["run_id"] / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "val_accuracy": 0.99}))
     target, log_probs = records.load_predictions(best["run_id"], folder)
     matrix = confusion_matrix(target, log_probs.argmax(1), normalize="true")
     worst = (matrix - np.diag(np.diag(matrix))).max()

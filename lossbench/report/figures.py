@@ -66,6 +66,9 @@ def _draw(figure: Figure, panels: list[Panel]) -> Any:
         canvas = Canvas(figsize=(figure.width * len(panels), figure.height), layout="constrained")
         for ax, panel in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             panel.draw(ax)
+        # Lay out once; every file format would do it again.
+        canvas.draw_without_rendering()
+        canvas.set_layout_engine("none")
     return canvas
 
 
