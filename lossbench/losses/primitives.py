@@ -30,9 +30,9 @@ def over_target(values: Tensor, target: Tensor) -> Tensor:
 def log1m(log_p: Tensor) -> Tensor:
     """log(1 - p) from log p <= 0: finite value and gradient also where p has rounded to 1.
 
-    There the true value is lost in `log_p` itself; it is taken as half a unit in the last place and its
-    gradient as zero. That is as exact as cross-entropy for every loss that vanishes at p = 1. For a loss that
-    grows there, use `log1m_class`.
+    There `log_p` itself has lost the true value; 1 - p is taken as half a unit in the last place, with no
+    gradient. That is as exact as cross-entropy for a loss that vanishes at p = 1. A loss that grows there needs
+    the other classes, see `false_positive`.
     """
     below = log_p.clamp(max=-torch.finfo(log_p.dtype).eps / 2)
     return (-torch.expm1(below)).log()

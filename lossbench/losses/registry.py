@@ -9,8 +9,7 @@ r"""The catalogue of losses. A loss is one pure function; `register` puts it int
 - `log_probs` (batch, classes), `logits` (batch, classes), `embeddings` (batch, dim), `target` (batch,) int64
   or, if `soft_target` allows, (batch, classes) floats;
 - `valid` (batch,) bool, False where the target is `ignore_index` (such targets arrive as class 0 and their
-  values are dropped; only a loss that looks across the batch needs this). Write `valid: Tensor | None =
-  None`;
+  values are dropped; only a loss that looks across the batch needs this); write `valid: Tensor | None = None`;
 - any other name must be returned by the loss's `state`.
 
 A loss that takes `embeddings` gets them as the criterion's input instead of logits. Inputs are float32 or
@@ -29,8 +28,8 @@ a 0-d bool tensor; the criterion counts how often it was true (no gradient, no t
 it is read).
 
 **Docstring.** A summary line, a `.. math::` block, and the sections of `lossbench.card.SECTIONS`: Range,
-Gradient,
-Source, Peers always; At p -> 0, At p -> 1 and Equals too for losses on logits. The card is read from it.
+Gradient, Source, Peers always; At p -> 0, At p -> 1 and Equals too for losses on logits. The card is read
+from it.
 """
 
 from __future__ import annotations
@@ -63,8 +62,7 @@ class LossEntry(Entry):
         tensors: names of the tensors the function takes.
         state: builds what the loss owns, or None.
         soft_target: "no"; "by_class": the loss is a sum over classes weighted by the target, so class weights
-            apply to
-            the terms; "whole": class probabilities are allowed but not together with class weights.
+            apply to the terms; "whole": class probabilities are allowed, but not together with class weights.
         events: what to count during training.
     """
 
