@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hierarchical_cases import EVERY, SMALL, build, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from lossbench import trees
-from lossbench.losses import LOSSES, Criterion
 from lossbench.losses.hierarchical import MODES, NODE_WEIGHTS, leaf_log_probs
 from lossbench.losses.tree_index import index_tree
 from lossbench.probabilities import PROBABILITIES
 from lossbench.trees import TREES, find_tree
 
 LAWS = settings(deadline=None, derandomize=True, max_examples=40)
-NAME = "hierarchical_cross_entropy"
-SMALL = {"root": ["left", "c"], "left": ["a", "b"]}  # nodes in this order: a, b, c, left
-EVERY = list(itertools.product(MODES, NODE_WEIGHTS))
-
-
-def build(mode: str = "conditional", **params) -> Criterion:
-    return Criterion(NAME, mode=mode, **{"reduction": "none", **params})
-
-
-def draw(criterion: Criterion, batch: int = 6, seed: int = 0, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    classes = criterion.num_classes
-    logits = torch.randn(batch, criterion.num_outputs(classes), generator=generator, dtype=torch.float64)
-    return logits * scale, torch.randint(classes, (batch,), generator=generator)
-
-
 # Weights 1 : 3 : 1 : 2 of a, b, c, left give conditional probabilities 1/4, 3/4, 1/3, 2/3; as leaf probabilities
 # 1/6, 1/2, 1/3 are taken. Target a, whose path is left (2/3), then a (1/4).
 LOG_3_2, LOG_4 = math.log(3 / 2), math.log(4)
@@ -268,59 +250,6 @@ def test_class_probabilities_as_target_mix_the_losses_of_the_classes(mode, node_
     torch.testing.assert_close(criterion(logits, target), (target * each).sum(1))
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_the_margin_is_on_the_leaf_of_the_target_in_training_only(mode):
-    criterion = build(mode, probability="soft_margin_softmax", probability_params={"margin": 0.7})
-    logits, target = draw(criterion)
-    lowered = logits - 0.7 * F.one_hot(target, logits.shape[1])
-    torch.testing.assert_close(criterion(logits, target), build(mode)(lowered, target))
-    torch.testing.assert_close(criterion(logits, F.one_hot(target, 10).double()), build(mode)(lowered, target))
-    assert torch.equal(criterion.eval()(logits, target), build(mode)(logits, target))
-
-
-def test_taylor_softmax_in_conditional_mode_is_a_taylor_softmax_in_each_group():
-    criterion = build(tree=SMALL, class_names=["a", "b", "c"], probability="taylor_softmax")
-    logits, _ = draw(criterion)
-    taylor = PROBABILITIES["taylor_softmax"].function
-    siblings, top = taylor(logits[:, [0, 1]]), taylor(logits[:, [3, 2]])
-    expected = torch.cat([siblings + top[:, :1], top[:, 1:]], dim=1)
-    torch.testing.assert_close(criterion.log_probs(logits), expected)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_it_compiles_and_maps(mode):
-    criterion = build(mode, node_weight="literal", kappa=1.0)
-    logits, target = draw(criterion)
-    expected = criterion(logits, target)
-    torch._dynamo.reset()
-    compiled = torch.compile(criterion, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(logits, target), expected)
-    mapped = torch.func.vmap(criterion)(torch.stack([logits, -logits]), torch.stack([target, target]))
-    torch.testing.assert_close(mapped[0], expected)
-    torch.testing.assert_close(mapped[1], criterion(-logits, target))
-
-
-def test_a_tree_that_went_through_json_gives_the_same_loss():
-    tree = json.loads(json.dumps(TREES["cifar-10"].children))
-    checked = LOSSES[NAME].check({"tree": tree})
-    assert checked == {"tree": tree}
-    criterion = build(class_names=TREES["cifar-10"].class_names, **checked)
-    logits, target = draw(criterion)
-    assert torch.equal(criterion(logits, target), build(tree="cifar-10")(logits, target))
-
-
-def test_the_class_names_choose_the_tree():
-    names = TREES["fashion-mnist"].class_names
-    assert build(class_names=names).num_outputs(10) == 14
-    assert build(class_names=names, mode="leaf").num_outputs(10) == 10
-    assert build(class_names=TREES["cifar-100"].class_names).num_outputs(100) == 120
-
-
-def test_without_class_names_it_is_the_tree_of_the_poster():
-    assert build().num_outputs(10) == 17
-    assert build(tree="cifar-10-mammals").num_outputs(10) == 18
-
-
 def test_a_flat_tree_is_plain_cross_entropy_in_every_mode_without_penalty():
     names = ["a", "b", "c"]
     for mode, node_weight in EVERY:
@@ -334,60 +263,3 @@ def test_leaf_log_probs_of_flat_nodes_keep_the_order_of_the_leaf_outputs():
     logits, _ = draw(build("flat_nodes"))
     log_probs = leaf_log_probs(logits.log_softmax(1), index, mode="flat_nodes")
     assert torch.equal(log_probs.argsort(1), logits[:, :10].argsort(1))
-
-
-def test_it_is_labelled_a_reconstruction():
-    entry = LOSSES[NAME]
-    assert entry.reconstruction
-    assert entry.label({"mode": "leaf"}) == f"{NAME} mode=leaf node_weight=path (reconstruction)"
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"mode": "leafs"}, "mode 'leafs'; did you mean 'leaf'"),
-        ({"node_weight": "height"}, "node_weight 'height'"),
-        ({"kappa": -1}, "kappa must be at least 0, got -1"),
-        ({"alpha": math.nan}, "alpha must be finite"),
-        ({"tree": "cifar10"}, "tree 'cifar10'; did you mean 'cifar-10'"),
-        ({"tree": {"root": ["a"], "other": ["b"]}}, "tree: .*single root"),
-        ({"tree": {"x": ["y"], "y": ["x"]}}, "tree: .*cycle"),
-        ({"tree": SMALL}, "class_names is needed"),
-        ({"tree": SMALL, "class_names": ["a", "b", "z"]}, "the classes 'z' are no leaves"),
-        ({"class_names": ["a", "b"]}, "no tree is known for the classes 'a', 'b'"),
-        ({"num_classes": 7}, "num_classes is 7, but the tree has 10"),
-    ],
-)
-def test_a_bad_value_is_a_value_error_that_names_it(params, message):
-    with pytest.raises(ValueError, match=message):
-        build(**params)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"mode": 3}, "mode must be one of"),
-        ({"kappa": "1"}, "kappa must be a number"),
-        ({"tree": 3}, "tree must be a name or a dict"),
-        ({"tree": {"root": "abc"}}, "children of 'root' must be a list"),
-        ({"levels": 2}, "unknown parameter of hierarchical_cross_entropy 'levels'"),
-    ],
-)
-def test_a_bad_type_or_parameter_is_a_type_error_that_names_it(params, message):
-    with pytest.raises(TypeError, match=message):
-        build(**params)
-
-
-def test_a_model_without_an_output_for_each_node_is_refused():
-    with pytest.raises(ValueError, match="logits must have 17 columns, got shape"):
-        build()(torch.zeros(2, 10), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"target must be in 0\.\.9"):
-        build()(torch.zeros(2, 17), torch.tensor([0, 10]))
-    with pytest.raises(ValueError, match="num_classes is 5, but the tree has 10"):
-        build().num_outputs(5)
-
-
-def test_the_function_itself_refuses_the_wrong_number_of_columns():
-    index = index_tree(find_tree("cifar-10"))
-    with pytest.raises(ValueError, match="mode 'conditional' of this tree needs 17 columns"):
-        LOSSES[NAME].function(torch.zeros(2, 10), torch.tensor([0, 1]), index)
