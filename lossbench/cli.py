@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lossbench.data.commands import app as data_app
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -17,6 +19,7 @@ app = typer.Typer(
     help="Does the choice of loss function matter for image classification, and how would you know?",
 )
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
+app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
 
 Output = Annotated[

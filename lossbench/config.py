@@ -135,6 +135,11 @@ class RunConfig:
         """Plain JSON types; `RunConfig.from_dict` reads them back."""
         return asdict(self)
 
+    @staticmethod
+    def defaults() -> dict[str, Any]:
+        """Every field with its default."""
+        return {f.name: _default(f) for f in fields(RunConfig)}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
         """Build a config from names and values; an unknown name is a TypeError with the nearest match."""
@@ -183,6 +188,14 @@ def _registry(module: str, table: str) -> Callable[[], Mapping[str, Any]]:
     return lambda: getattr(import_module(module), table)
 
 
+def _dataset_names() -> list[str]:
+    """The data sets of the registry and those that the user has imported."""
+    from lossbench.data import DATASETS
+    from lossbench.data.loading import imported_names
+
+    return [*DATASETS, *imported_names()]
+
+
 def _optional(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
@@ -194,7 +207,7 @@ def _fraction(name: str, value: object) -> float:
 
 
 _CHECKS: dict[str, Check] = {
-    "dataset": _name_in("dataset", _registry("lossbench.data", "DATASETS")),
+    "dataset": _name_in("dataset", _dataset_names),
     "model": _name_in("model", _registry("lossbench.models", "MODELS")),
     "loss": _name_in("loss", _registry("lossbench.losses", "LOSSES")),
     "probability": _name_in("probability function", _registry("lossbench.probabilities", "PROBABILITIES")),

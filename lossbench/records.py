@@ -44,13 +44,12 @@ class Record:
     @property
     def config(self) -> RunConfig:
         """What was run."""
-        return RunConfig.from_dict(json.loads((self.path / "config.json").read_text(encoding="utf-8")))
+        return RunConfig.from_dict(_read(self.path / "config.json"))
 
     @property
     def result(self) -> dict[str, Any]:
         """Scores, status, times, versions and where it ran."""
-        result = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        return dict(result)
+        return _read(self.path / "result.json")
 
     @property
     def history(self) -> pd.DataFrame:
@@ -82,7 +81,7 @@ class Record:
     def write_config(self, config: RunConfig) -> None:
         """Start a record. A folder that holds another config under the same name is never overwritten."""
         if (self.path / "config.json").exists():
-            if (stored := self.config) != config:
+            if (stored := _read(self.path / "config.json")) != json.loads(_json(config.to_dict())):
                 raise ValueError(f"{self.path} already holds another run: {stored}; move it away or use another output")
             return
         write_text(self.path / "config.json", _json(config.to_dict()))
@@ -146,13 +145,16 @@ def load_predictions(run_id: str, output: str | os.PathLike[str] | None = None) 
 
 
 def _row(record: Record) -> dict[str, Any]:
-    config, result = record.config, record.result
-    params = {
-        "loss_params": _text(config.full_loss_params),
-        "probability_params": _text(config.full_probability_params),
-    }
+    # Plain JSON, not RunConfig: a record stays readable where its loss or data set is not known.
+    config, result = _read(record.path / "config.json"), record.result
     flat = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
-    return {"run_id": record.path.name, "label": config.label, **config.to_dict(), **params, **flat}
+    params = {key: _text(result[key]) for key in ("loss_params", "probability_params")}
+    return {"run_id": record.path.name, **RunConfig.defaults(), **config, **flat, **params}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
 
 
 def _text(params: Mapping[str, Any]) -> str:

@@ -159,6 +159,9 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         target, found = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
     result = {
         "run_id": config.run_id,
+        "label": config.label,
+        "loss_params": config.full_loss_params,
+        "probability_params": config.full_probability_params,
         "status": known["status"],
         "epochs": config.epochs,
         "epochs_done": len(training.history),

@@ -62,6 +62,9 @@ def write_run(output: Path, config: RunConfig, status: str = "finished", images:
     }
     result = {
         "run_id": config.run_id,
+        "label": config.label,
+        "loss_params": config.full_loss_params,
+        "probability_params": config.full_probability_params,
         "status": status,
         "epochs": config.epochs,
         "epochs_done": config.epochs if finished else 2,
