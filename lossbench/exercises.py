@@ -9,7 +9,7 @@ def check(answer: Any, solution: Any, *, tolerance: float = 1e-3, hint: str = ""
     """Compare a reader's answer with the solution.
 
     Args:
-        answer: what the reader gave; `...` as long as nothing was given.
+        answer: what the reader gave; `...`, or a list that holds it, as long as something is missing.
         solution: a number, text, truth value, or numbers as a list, array or tensor.
         tolerance: relative error that still counts as right, for numbers.
         hint: shown with a wrong answer.
@@ -22,7 +22,7 @@ def check(answer: Any, solution: Any, *, tolerance: float = 1e-3, hint: str = ""
     >>> check(0.5001, 0.5)
     'right'
     """
-    if answer is ...:
+    if answer is ... or (isinstance(answer, list | tuple) and any(item is ... for item in answer)):
         return "not answered yet"
     assert _agree(answer, solution, tolerance), f"not yet: {answer!r}. {hint}".strip()
     return "right"

@@ -23,5 +23,6 @@ def test_a_wrong_answer_fails_and_shows_the_hint(answer, solution):
         check(answer, solution, hint="look again")
 
 
-def test_no_answer_is_no_failure():
-    assert check(..., 3) == "not answered yet"
+@pytest.mark.parametrize("answer", [..., [1.0, ...], (..., ...)])
+def test_a_missing_answer_is_no_failure(answer):
+    assert check(answer, [1.0, 2.0]) == "not answered yet"

@@ -24,8 +24,9 @@ def images(pictures: ArrayLike, captions: Sequence[str] = (), ax: Any = None, co
         raise ValueError(f"pictures must be (N, C, H, W) with 1 or 3 channels, got {stack.shape}")
     if captions and len(captions) != len(stack):
         raise ValueError(f"{len(captions)} captions do not fit {len(stack)} pictures")
-    ax = axes(ax)
-    gap, room = 0.08, 0.3 * (1 + max((caption.count("\n") for caption in captions), default=-1))
+    gap, room = 0.08, 0.16 * (1 + max((caption.count("\n") for caption in captions), default=-1))
+    across, down = min(columns, len(stack)) * (1 + gap) - gap, -(-len(stack) // columns) * (1 + gap + room)
+    ax = _fitting_axes(across, down) if ax is None else ax
     for place, picture in enumerate(stack):
         row, column = divmod(place, columns)
         left, top = column * (1 + gap), row * (1 + gap + room) + room
@@ -33,9 +34,8 @@ def images(pictures: ArrayLike, captions: Sequence[str] = (), ax: Any = None, co
         if captions:
             middle = (left + 0.5, top - 0.04)
             ax.annotate(captions[place], middle, ha="center", va="bottom", fontsize=FIGURE_FONT - 1, color=INK)
-    rows = -(-len(stack) // columns)
-    ax.set_xlim(0, min(columns, len(stack)) * (1 + gap) - gap)
-    ax.set_ylim(rows * (1 + gap + room), 0)
+    ax.set_xlim(0, across)
+    ax.set_ylim(down, 0)
     ax.set_axis_off()
     ax.set_title(title, loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
     return ax
@@ -67,6 +67,13 @@ def mistakes(
         return ax
     captions = [f"is {class_names[truth[i]]}\n{class_names[chosen[i]]}? {100 * confidence[i]:.0f} %" for i in surest]
     return images(np.asarray(pictures)[surest], captions, ax)
+
+
+def _fitting_axes(across: float, down: float) -> Any:
+    """New axes in a pyplot figure for this many pictures across and down."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(1.6 * across, 1.6 * down), layout="constrained")[1]
 
 
 def _shown(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
