@@ -18,6 +18,8 @@ OPTIMIZERS = ("adam", "sgd", "adadelta")
 SCHEDULERS = ("cosine", "constant", "step")
 SELECTIONS = ("validation", "best_test")
 PRECISIONS = ("float32", "bfloat16")
+DECAYS = ("all", "convolutions")
+NOISES = ("symmetric", "asymmetric")
 TRAINABLE = ("all", "head")
 
 
@@ -36,12 +38,16 @@ class RunConfig:
         optimizer: one of `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9.
         lr: learning rate, > 0.
         weight_decay: L2 penalty of the optimizer, >= 0.
+        weight_decay_on: `all` parameters, or the weights of the `convolutions` only, as in paper 001.
+        clip_norm: largest norm of the gradient, > 0; a longer one is shortened to it. None leaves it alone.
         scheduler: how `lr` goes over the epochs: `cosine` to zero, `constant`, or `step` (a tenth at 1/2 and 3/4).
         batch_size: images a step, >= 2.
         epochs: passes over the training images, >= 1.
+        patience: stop after so many epochs without a better score, >= 1; None never stops early.
         seed: fixes the validation split, the first weights, the order of the images and the augmentation.
         train_size: images to train on, drawn evenly from each class; None takes all.
-        label_noise: fraction of training targets replaced by another class, in [0, 1).
+        label_noise: fraction of training targets replaced by another class, in [0, 1); `noise_kind` says by which:
+            `symmetric` any other class, `asymmetric` the next one.
         imbalance: how many times more images the largest class has than the smallest, >= 1.
         augmentation: a name in `AUGMENTATIONS`.
         pretrained: start from published weights; only for models that have some.
@@ -64,12 +70,16 @@ class RunConfig:
     optimizer: str = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
+    weight_decay_on: str = "all"
+    clip_norm: float | None = None
     scheduler: str = "cosine"
     batch_size: int = 32
     epochs: int = 10
+    patience: int | None = None
     seed: int = 0
     train_size: int | None = None
     label_noise: float = 0.0
+    noise_kind: str = "symmetric"
     imbalance: float = 1.0
     augmentation: str = "none"
     pretrained: bool = False
@@ -214,12 +224,16 @@ _CHECKS: dict[str, Check] = {
     "optimizer": _name_in("optimizer", lambda: OPTIMIZERS),
     "lr": above(0),
     "weight_decay": at_least(0),
+    "weight_decay_on": _name_in("choice of decayed weights", lambda: DECAYS),
+    "clip_norm": _optional(above(0)),
     "scheduler": _name_in("scheduler", lambda: SCHEDULERS),
     "batch_size": whole(2),
     "epochs": whole(1),
+    "patience": _optional(whole(1)),
     "seed": whole(0),
     "train_size": _optional(whole(1)),
     "label_noise": _fraction,
+    "noise_kind": _name_in("kind of label noise", lambda: NOISES),
     "imbalance": at_least(1),
     "augmentation": _name_in("augmentation", _registry("lossbench.augmentation", "AUGMENTATIONS")),
     "pretrained": boolean(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import time
@@ -24,7 +23,8 @@ from lossbench.losses import Criterion
 from lossbench.machine import describe_machine, find_device
 from lossbench.models import MODELS
 from lossbench.records import Record, output_folder
-from lossbench.train import Diverged, Normalise, Training, evaluate, train
+from lossbench.scores import SCORES, score
+from lossbench.train import Diverged, Normalise, Training, predict, train
 
 VALIDATION_FRACTION = 0.1
 
@@ -87,7 +87,7 @@ def run(
     try:
         for row in train(training, splits.train, splits.scored, splits.prefix):
             epoch_seconds.append(round(time.perf_counter() - began, 4))
-            if training.epoch < config.epochs:
+            if not training.ended:
                 write_checkpoint(record.path, {**training.state_dict(), "epoch_seconds": epoch_seconds})
             if progress is not None:
                 progress(row)
@@ -151,12 +151,13 @@ def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch
 def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
     """Score the test images with the selected epoch's weights and write the record."""
     config = training.config
-    scores: dict[str, float] = {}
+    scores: dict[str, Any] = {}
     target = found = None
     if training.best_epoch:
         training.restore_best()
-        scores, log_probs = evaluate(training, splits.test)
+        output, log_probs = predict(training, splits.test)
         target, found = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
+        scores = score(target, found, output.embeddings.cpu().numpy(), dataset.class_names)
     result = {
         "run_id": config.run_id,
         "label": config.label,
@@ -166,8 +167,7 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         "epochs": config.epochs,
         "epochs_done": len(training.history),
         "best_epoch": training.best_epoch or None,
-        "test_accuracy": scores.get("accuracy"),
-        "test_nll": _finite(scores.get("nll")),
+        **{f"test_{name}": scores.get(name) for name in SCORES},
         "val_accuracy": training.best_score if training.best_epoch and config.selection == "validation" else None,
         "seconds": round(sum(known["epoch_seconds"]), 3),
         "epoch_seconds": known["epoch_seconds"],
@@ -181,8 +181,3 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
     }
     record.write(result, training.history, target, found)
     remove_checkpoint(record.path)
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity; a likelihood of zero is written as null."""
-    return value if value is not None and math.isfinite(value) else None

@@ -61,7 +61,7 @@ class Training:
         # Three separate streams: a loss that draws random numbers cannot change the order of the images.
         self.order = torch.Generator().manual_seed(seed)
         self.augmentation = torch.Generator(self.normalise.mean.device).manual_seed(seed + 1)
-        self.optimizer = build_optimizer([*self.model.parameters(), *self.criterion.parameters()], self.config)
+        self.optimizer = build_optimizer(self.model, self.criterion, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
 
     _PARTS = ("model", "criterion", "optimizer", "scheduler")
@@ -87,6 +87,14 @@ class Training:
         self.augmentation.set_state(state["augmentation"])
         torch.set_rng_state(state["torch_rng"])
 
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done, or the score has not improved for `patience` epochs."""
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= self.config.epochs or (
+            self.config.patience is not None and self.epoch > 0 and waited >= self.config.patience
+        )
+
     def keep_best(self, score: float) -> None:
         """Remember the weights of the first epoch that attains the highest score."""
         if score > self.best_score:
@@ -102,15 +110,22 @@ class Training:
             getattr(self, part).load_state_dict(state)
 
 
-def build_optimizer(parameters: list[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
-    """The optimizer that the config names; frozen parameters are left out."""
-    moving = [parameter for parameter in parameters if parameter.requires_grad]
-    shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """The optimizer that the config names, over the model's and the loss's own parameters that are not frozen."""
+    kernels = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Conv2d)}
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in (*model.parameters(), *criterion.parameters()):
+        if parameter.requires_grad:
+            decays = config.weight_decay_on == "all" or id(parameter) in kernels
+            (decayed if decays else others).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
     if config.optimizer == "adadelta":
-        return torch.optim.Adadelta(moving, **shared)
+        return torch.optim.Adadelta(groups, lr=config.lr)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(moving, momentum=0.9, nesterov=True, fused=True, **shared)
-    return torch.optim.Adam(moving, fused=True, **shared)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.Adam(groups, lr=config.lr, fused=True)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LambdaLR:
@@ -139,14 +154,14 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
     Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`.
     Raises: Diverged, in the step after which the loss is no longer finite.
     """
-    while training.epoch < training.config.epochs:
+    while not training.ended:
         training.epoch += 1
         row = {"epoch": training.epoch, "lr": training.optimizer.param_groups[0]["lr"]}
         row |= train_epoch(training, train_split)
         training.scheduler.step()
         if training.criterion.takes == "embeddings":
             fit_head(training, train_split)
-        scores, _ = evaluate(training, scored)
+        scores = evaluate(training, scored)
         row |= {f"{prefix}_{name}": value for name, value in scores.items()}
         training.keep_best(scores["accuracy"])
         training.history.append(row)
@@ -167,6 +182,8 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
         loss = criterion(getattr(output, criterion.takes).float(), target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if training.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), training.config.clip_norm)
         optimizer.step()
         losses.append(loss.detach())
         correct.append(log_probs(criterion, output.logits.detach()).argmax(1) == target)
@@ -188,31 +205,31 @@ def full_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def evaluate(training: Training, split: Split) -> tuple[dict[str, float], Tensor]:
+def evaluate(training: Training, split: Split) -> dict[str, float]:
     """Score a split as at test time: no augmentation, no margin, running statistics.
 
-    Returns `{"loss", "nll", "accuracy"}` and the log-probabilities (images, classes). The loss is the training
-    loss without its margin; `nll` is the mean of -log p of the target and comparable between losses.
+    Returns `{"loss", "nll", "accuracy"}`. The loss is the training loss without its margin; `nll` is the mean of
+    -log p of the target and comparable between losses.
     """
+    output, scores = predict(training, split)
     criterion = training.criterion.eval()
-    output = predict(training, split)
     loss = criterion(getattr(output, criterion.takes), split.target)
-    scores = log_probs(criterion, output.logits)
     nll = -scores.gather(1, split.target[:, None]).mean()
     accuracy = (scores.argmax(1) == split.target).float().mean()
-    return {"loss": loss.item(), "nll": nll.item(), "accuracy": accuracy.item()}, scores
+    return {"loss": loss.item(), "nll": nll.item(), "accuracy": accuracy.item()}
 
 
 @torch.no_grad()
-def predict(training: Training, split: Split) -> Output:
-    """The model's float32 outputs for a whole split, in evaluation mode."""
+def predict(training: Training, split: Split) -> tuple[Output, Tensor]:
+    """The model's float32 outputs in evaluation mode and the log-probabilities (images, classes) for a split."""
     model = training.model.eval()
     outputs = []
     for start in range(0, len(split), EVALUATION_BATCH):
         images = training.normalise(split.images[start : start + EVALUATION_BATCH])
         with autocast(training.config, images.device):
             outputs.append(model(images))
-    return Output(*(torch.cat(parts).float() for parts in zip(*outputs, strict=True)))
+    output = Output(*(torch.cat(parts).float() for parts in zip(*outputs, strict=True)))
+    return output, log_probs(training.criterion, output.logits)
 
 
 def log_probs(criterion: Criterion, logits: Tensor) -> Tensor:
@@ -225,7 +242,7 @@ def log_probs(criterion: Criterion, logits: Tensor) -> Tensor:
 @torch.no_grad()
 def fit_head(training: Training, split: Split) -> None:
     """Make the head a nearest-class-mean classifier by cosine, since a loss on embeddings does not train it."""
-    embeddings = nn.functional.normalize(predict(training, split).embeddings)
+    embeddings = nn.functional.normalize(predict(training, split)[0].embeddings)
     head = training.model.head
     sums = torch.zeros_like(head.weight).index_add_(0, split.target, embeddings)
     head.weight.copy_(nn.functional.normalize(sums))

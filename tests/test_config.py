@@ -33,7 +33,8 @@ def test_every_field_changes_the_run_id(field: str) -> None:
         "probability": "taylor_softmax", "probability_params": {"margin": 0.5}, "optimizer": "sgd", "lr": 0.1,
         "weight_decay": 1e-4, "scheduler": "step", "batch_size": 64, "epochs": 2, "seed": 1, "train_size": 100,
         "label_noise": 0.2, "imbalance": 10.0, "augmentation": None, "pretrained": None, "trainable": "head",
-        "selection": "best_test", "precision": "bfloat16",
+        "selection": "best_test", "precision": "bfloat16", "weight_decay_on": "convolutions", "clip_norm": 1.0,
+        "patience": 3, "noise_kind": "asymmetric",
     }  # fmt: skip
     if other[field] is None:
         pytest.skip("only one value is allowed so far")
@@ -65,6 +66,10 @@ BAD = [
     ({"seed": -1}, ValueError, r"seed must be at least 0"),
     ({"label_noise": 1.0}, ValueError, r"label_noise must be at least 0 and below 1, got 1.0"),
     ({"imbalance": 0.5}, ValueError, r"imbalance must be at least 1"),
+    ({"clip_norm": 0}, ValueError, r"clip_norm must be above 0, got 0"),
+    ({"patience": 0}, ValueError, r"patience must be at least 1, got 0"),
+    ({"noise_kind": "random"}, ValueError, r"unknown kind of label noise 'random'"),
+    ({"weight_decay_on": "conv"}, ValueError, r"choose from all, convolutions"),
     ({"train_size": 0}, ValueError, r"train_size must be at least 1"),
     ({"pretrained": "yes"}, TypeError, r"pretrained must be True or False, got 'yes'"),
     ({"pretrained": True}, ValueError, r"model 'small_cnn' has no published weights"),

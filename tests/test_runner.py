@@ -107,6 +107,9 @@ OPTIONS = [
     {"train_size": 100},
     {"precision": "bfloat16"},
     {"selection": "best_test"},
+    {"clip_norm": 1.0},
+    {"weight_decay": 1e-3, "weight_decay_on": "convolutions"},
+    {"label_noise": 0.1, "noise_kind": "asymmetric"},
 ]
 
 
@@ -157,6 +160,37 @@ def test_training_only_the_head_leaves_the_body_as_it_was(tmp_path: Path) -> Non
         pass
     assert all(torch.equal(value, before[name]) for name, value in training.model.body.state_dict().items())
     assert not torch.equal(head, training.model.head.weight)
+
+
+def test_only_the_convolutions_are_decayed_where_the_config_says_so() -> None:
+    dataset = load("shapes")
+    config = replace(TINY, weight_decay=0.1, weight_decay_on="convolutions")
+    training = start(config, dataset, prepare(config, dataset, CPU).train, CPU)
+    decayed, others = training.optimizer.param_groups
+    assert [parameter.ndim for parameter in decayed["params"]] == [4, 4]
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    everything = len(list(training.model.parameters()))
+    assert len(decayed["params"]) + len(others["params"]) == everything
+
+
+def test_the_gradient_is_never_longer_than_asked_for() -> None:
+    dataset = load("shapes")
+    config = replace(TINY, clip_norm=0.01, optimizer="sgd", lr=1.0, epochs=1, scheduler="constant")
+    splits = prepare(config, dataset, CPU)
+    training = start(config, dataset, splits.train, CPU)
+    for _ in train(training, splits.train, splits.scored, "val"):
+        pass
+    norms = [parameter.grad.norm() for parameter in training.model.parameters() if parameter.grad is not None]
+    assert 0 < torch.stack(norms).norm() <= 0.01 * (1 + 1e-4)
+
+
+def test_a_patient_run_stops_after_so_many_epochs_without_a_better_score(tmp_path: Path) -> None:
+    config = replace(TINY, epochs=30, patience=2)
+    record = run(config, tmp_path)
+    scores = record.history["val_accuracy"]
+    assert len(scores) < 30
+    assert record.result["epochs_done"] == len(scores) == record.result["best_epoch"] + 2
+    assert scores.argmax() + 1 == record.result["best_epoch"]
 
 
 class Interrupted(Exception):

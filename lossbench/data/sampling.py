@@ -25,6 +25,8 @@ class Degradation(Protocol):
     @property
     def label_noise(self) -> float: ...
     @property
+    def noise_kind(self) -> str: ...
+    @property
     def imbalance(self) -> float: ...
     @property
     def seed(self) -> int: ...
@@ -40,7 +42,7 @@ def degrade(split: Split, config: Degradation) -> Split:
     if config.train_size is not None:
         split = split.subset(stratified_subset(split.target, config.train_size, config.seed))
     if config.label_noise:
-        split = Split(split.images, flip_target(split.target, config.label_noise, config.seed))
+        split = Split(split.images, flip_target(split.target, config.label_noise, config.seed, kind=config.noise_kind))
     return split
 
 
