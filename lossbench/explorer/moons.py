@@ -1,0 +1,116 @@
+"""A tiny network on two moons, trained in a few milliseconds, so that a loss can be watched drawing its boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbench.explorer.curves import Array
+from lossbench.explorer.sides import Side
+
+POINTS, HIDDEN, STEPS = 160, 24, 70
+STEP_LENGTH, MOMENTUM = 0.25, 0.85
+ACROSS, UP = (-1.9, 2.9), (-1.6, 2.1)
+COLUMNS, ROWS = 64, 50
+
+
+@dataclass(frozen=True)
+class Moons:
+    """Points of two interleaved half circles.
+
+    Attributes:
+        points: (160, 2) float32.
+        target: (160,) class to train on, 0 or 1, of which a share was flipped.
+        truth: (160,) the class before flipping.
+    """
+
+    points: Tensor
+    target: Tensor
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a trained network believes: `p` (rows, columns) of class 1 over the plane, and its `accuracy` against the
+    classes before flipping. `message` says why there is none.
+    """
+
+    p: Array | None
+    accuracy: float = float("nan")
+    message: str = ""
+
+
+@lru_cache(maxsize=32)
+def make_moons(noise: float = 0.0, seed: int = 0) -> Moons:
+    """Draw the points and flip the class of a share `noise` of them, in [0, 0.5]."""
+    generator = torch.Generator().manual_seed(seed)
+    half = POINTS // 2
+    angle = torch.pi * torch.rand(half, generator=generator)
+    upper = torch.stack([angle.cos(), angle.sin()], 1)
+    lower = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], 1)
+    points = torch.cat([upper, lower]) + 0.16 * torch.randn(POINTS, 2, generator=generator)
+    truth = torch.arange(POINTS) // half
+    order = torch.randperm(POINTS, generator=generator)
+    flipped = order[: round(noise * POINTS)]
+    target = truth.clone()
+    target[flipped] = 1 - truth[flipped]
+    return Moons(points, target, truth)
+
+
+def train_on_moons(side: Side, *, noise: float = 0.0, seed: int = 0) -> Surface:
+    """Train 2-24-24-2 tanh units on all points for 70 steps from weights that depend on `seed` alone.
+
+    Every step has the same length whatever the size of the gradient: a loss is judged by where it pulls, not by its
+    scale.
+
+    Returns: the surface, or a message where the loss cannot have two classes.
+    """
+    try:
+        criterion = side.criterion(2).train()
+    except ValueError as error:
+        return Surface(None, message=str(error))
+    data = make_moons(noise, seed)
+    weights = _first_weights(seed)
+    speed = [torch.zeros_like(weight) for weight in weights]
+    for step in range(STEPS):
+        loss = criterion(_forward(weights, data.points), data.target).mean()
+        gradients = torch.autograd.grad(loss, weights)
+        length = torch.stack(torch._foreach_norm(gradients)).norm().clamp_min(1e-12)
+        torch._foreach_mul_(speed, MOMENTUM)
+        torch._foreach_add_(speed, torch._foreach_div(gradients, length))
+        with torch.no_grad():
+            torch._foreach_add_(weights, speed, alpha=-STEP_LENGTH * (1 - MOMENTUM) * (1 - step / STEPS))
+    return _survey(weights, side, data)
+
+
+@torch.no_grad()
+def _survey(weights: list[Tensor], side: Side, data: Moons) -> Surface:
+    criterion = side.criterion(2).eval()
+    believed = criterion.log_probs(_forward(weights, data.points)).argmax(1)
+    p = criterion.log_probs(_forward(weights, _plane()))[:, 1].exp().reshape(ROWS, COLUMNS)
+    return Surface(p.double().numpy(), (believed == data.truth).double().mean().item())
+
+
+def _forward(weights: list[Tensor], points: Tensor) -> Tensor:
+    first, first_bias, second, second_bias, last, last_bias = weights
+    hidden = (points @ first + first_bias).tanh()
+    return (hidden @ second + second_bias).tanh() @ last + last_bias
+
+
+def _first_weights(seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weights = []
+    for inputs, outputs, spread in ((2, HIDDEN, 1.5), (HIDDEN, HIDDEN, 0.3), (HIDDEN, 2, 0.2)):
+        weights.append(spread * torch.randn(inputs, outputs, generator=generator))
+        weights.append(spread * torch.randn(outputs, generator=generator))
+    return [weight.requires_grad_() for weight in weights]
+
+
+@lru_cache(maxsize=1)
+def _plane() -> Tensor:
+    across, up = np.meshgrid(np.linspace(*ACROSS, COLUMNS), np.linspace(*UP, ROWS))
+    return torch.from_numpy(np.stack([across.ravel(), up.ravel()], 1)).float()
