@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.losses.primitives import of_target, over_target
 from lossbench.losses.registry import register
 from lossbench.losses.state import Context, LogProbs, LossState
-from lossbench.losses.tree_index import TreeIndex, index_tree, log_sums, path_sums
+from lossbench.losses.tree_index import TreeIndex, group_log_sums, index_tree, path_sums, pick, target_path_sums
 from lossbench.names import unknown
 from lossbench.parameters import any_number, at_least, one_of
 from lossbench.trees import TREES, ClassTree, Tree, check_tree, find_tree
@@ -25,19 +24,21 @@ DEFAULT_TREE = "cifar-10"  # the poster's own; only where nothing says what the 
 class TreeState(LossState):
     """The index tables of the tree, and how many logits its mode asks of the model."""
 
+    num_classes: int
+
     def __init__(self, params: Mapping[str, Any], context: Context) -> None:
         super().__init__()
         self.mode: str = params["mode"]
         found = _find_tree(params["tree"], context)
         self.class_names = found.class_names
         self.num_classes = len(found.class_names)
-        for name, table in index_tree(found)._asdict().items():
+        for name, table in zip(TreeIndex._fields[1:], index_tree(found)[1:], strict=True):
             self.register_buffer(name, table, persistent=False)
 
     @property
     def index(self) -> TreeIndex:
         """The tables, on the device of this module."""
-        return TreeIndex(*(self.get_buffer(name) for name in TreeIndex._fields))
+        return TreeIndex(self.num_classes, *(self.get_buffer(name) for name in TreeIndex._fields[1:]))
 
     def forward(self) -> dict[str, Any]:
         """The tables, in one piece."""
@@ -95,11 +96,12 @@ def node_log_terms(log_probs: Tensor, index: TreeIndex, *, mode: str) -> Tensor:
     if log_probs.shape[1] != columns:
         raise ValueError(f"mode {mode!r} of this tree needs {columns} columns, got {tuple(log_probs.shape)}")
     if mode == "conditional":
-        group = index.parents - index.num_classes  # inner nodes are numbered in the order of their groups
-        return log_probs - log_sums(log_probs, index.groups)[:, group]
+        group = index.parents - index.num_classes  # siblings are the group of their parent; the root's comes last
+        return log_probs - pick(group_log_sums(log_probs, group, index.num_inner + 1), group)
     if mode == "leaf":
-        nodes = torch.cat([log_probs, log_sums(log_probs, index.leaves)], dim=1)
-        return nodes - F.pad(nodes, (0, 1))[:, index.parents]  # log P(root) = 0
+        inner = group_log_sums(pick(log_probs, index.leaves), index.above, index.num_inner)
+        nodes = torch.cat([log_probs, inner], dim=1)
+        return nodes - pick(F.pad(nodes, (0, 1)), index.parents)  # the padding is log P(root) = 0
     return log_probs
 
 
@@ -207,11 +209,10 @@ def hierarchical_cross_entropy(
     Returns: (batch,) loss in nats.
     """
     terms = node_log_terms(log_probs, index, mode=mode)
-    along_path = path_sums(_weighted(terms, index, node_weight, alpha), index.paths[: index.num_classes])
-    loss = -of_target(along_path, target)
+    loss = -target_path_sums(_weighted(terms, index, node_weight, alpha), index.paths, target)
     if kappa is None:
         kappa = 1.0 if mode == "flat_nodes" else 0.0
     if kappa:
-        penalty = path_penalty(terms, index)
-        loss = loss + kappa * (penalty[:, None] if target.dim() == 2 else penalty)
-    return over_target(loss, target)
+        penalty = kappa * path_penalty(terms, index)
+        loss = loss + (penalty * target.sum(1) if target.dim() == 2 else penalty)  # the sum is 1 but for class weights
+    return loss
