@@ -20,7 +20,7 @@ SELECTIONS = ("validation", "best_test")
 PRECISIONS = ("float32", "bfloat16")
 DECAYS = ("all", "convolutions")
 NOISES = ("symmetric", "asymmetric")
-TRAINABLE = ("all", "head")
+TRAINABLE = ("all", "head", "last5")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RunConfig:
         imbalance: how many times more images the largest class has than the smallest, >= 1.
         augmentation: a name in `AUGMENTATIONS`.
         pretrained: start from published weights; only for models that have some.
-        trainable: `all` weights, or only the `head`.
+        trainable: `all` weights, only the `head`, or the `last5` layers (see `Classifier.set_trainable`).
         selection: `validation` picks the epoch on held-out training images and scores the test images once;
             `best_test` picks the epoch on the test images, as paper 000 did: optimistic, kept to show its bias.
         precision: `float32`, or `bfloat16` for the model's forward and backward pass (losses stay in float32).

@@ -135,15 +135,17 @@ def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch
         seed=config.seed,
         **config.loss_params,
     )
-    model = entry(criterion.num_outputs(num_classes), channels)
+    size = min(dataset.image_shape[1:])
+    model = entry(criterion.num_outputs(num_classes), channels, image_size=size, pretrained=config.pretrained)
+    torch.manual_seed(config.seed)  # heads differ in size; dropout draws the same masks behind all of them
+    scale = entry.pretrained if entry.pretrained and config.pretrained else dataset
     shape = (1, -1, 1, 1)
     normalise = Normalise(
-        torch.tensor(dataset.mean, device=device).reshape(shape),
-        torch.tensor(dataset.std, device=device).reshape(shape),
+        torch.tensor(scale.mean, device=device).reshape(shape),
+        torch.tensor(scale.std, device=device).reshape(shape),
         None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation],
     )
-    if config.trainable == "head":
-        model.freeze_body()
+    model.set_trainable(config.trainable)
     model = model.to(device).to(memory_format=torch.channels_last)
     return Training(model, criterion.to(device), normalise, config)
 

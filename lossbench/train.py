@@ -28,7 +28,11 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class Normalise:
-    """Bring uint8 images to the scale that the model sees: zero mean and unit variance on the training images."""
+    """Bring uint8 images to the scale that the model sees.
+
+    That is zero mean and unit variance on the training images, or what published weights were trained on: their mean
+    has three channels, which turns grey images into three channels too.
+    """
 
     mean: Tensor
     std: Tensor
@@ -246,7 +250,8 @@ def fit_head(training: Training, split: Split) -> None:
     head = training.model.head
     sums = torch.zeros_like(head.weight).index_add_(0, split.target, embeddings)
     head.weight.copy_(nn.functional.normalize(sums))
-    head.bias.zero_()
+    if head.bias is not None:
+        head.bias.zero_()
 
 
 def autocast(config: RunConfig, device: torch.device) -> torch.autocast:

