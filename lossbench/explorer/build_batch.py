@@ -30,7 +30,8 @@ def build(path: Path = BATCH) -> None:
         training.scheduler.step()
     chosen = torch.randperm(len(dataset.test), generator=torch.Generator().manual_seed(0))[:SIZE]
     images = dataset.test.subset(chosen)
-    np.savez(path, logits=predict(training, images).logits.numpy(), target=images.target.to(torch.uint8).numpy())
+    output, _ = predict(training, images)
+    np.savez(path, logits=output.logits.numpy(), target=images.target.to(torch.uint8).numpy())
 
 
 if __name__ == "__main__":

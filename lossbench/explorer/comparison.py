@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lossbench.explorer.curves import AXES, Axis
@@ -32,8 +32,8 @@ class Comparison:
         TypeError: a side that is no `side(...)`.
     """
 
-    left: Side = side("focal")
-    right: Side = side("cross_entropy")
+    left: Side = field(default_factory=lambda: side("focal"))
+    right: Side = field(default_factory=lambda: side("cross_entropy"))
     others: tuple[Side, ...] = ()
     axis: Axis = "p"
     scale: Scale = "linear"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from lossbench.explorer.comparison import Comparison
@@ -43,7 +44,7 @@ class Legend:
             if text != label.get_text():
                 label.set_text(text)
                 sample.set_visible(bool(text))
-                yield self._cell(place), lambda sample=sample, label=label: self._paint(sample, label)
+                yield self._cell(place), partial(self._paint, sample, label)
 
     def _cell(self, place: int) -> Cell:
         top = 2 * self.height - TOP + place * ROW

@@ -12,7 +12,6 @@ from lossbench.explorer.curves import Array, Axis
 from lossbench.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 
-
 @dataclass(frozen=True)
 class Panel:
     """One panel of curves: the quantity of `Curves` it draws, its place, and how much of the values must be seen."""

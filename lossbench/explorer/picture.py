@@ -86,7 +86,7 @@ class CurvePicture:
 
     def __init__(self) -> None:
         self.figure = Figure(figsize=(STRIPS * COLUMN / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
-        self.canvas = FigureCanvasAgg(self.figure)
+        self.canvas: Any = FigureCanvasAgg(self.figure)
         self.views = {(column, row): PanelView(self.figure, column, row) for column in (0, 1) for row in (0, 1)}
         self.batch = PanelView(self.figure, 2, 0)
         self.batch.set_scale("log", "pull of each image of a real batch", "softmax p of the image's target", (0.0, 1.0))
@@ -95,12 +95,12 @@ class CurvePicture:
         self.legend = Legend(self.figure, 2 * COLUMN, HEIGHT // 2)
         self.look: tuple[Any, ...] = ()
         self.behind: tuple[Curves, ...] = ()
-        self.pixels: Pixels = np.asarray(self.canvas.get_renderer().buffer_rgba())
+        self.pixels = self._buffer()
         self.pixels[:] = 255
         self.background = self.pixels.copy()
 
-    def draw(self, comparison: Comparison, measured: Measured) -> Pixels:
-        """Draw a comparison. Returns (height, width, 4) pixels, valid until the next call."""
+    def draw(self, comparison: Comparison, measured: Measured) -> None:
+        """Draw a comparison into `pixels` (height, width, 4)."""
         self._set_look(comparison)
         for panel in PANELS[comparison.axis]:
             self._set_curves(self.views[panel.column, panel.row], panel, comparison, measured)
@@ -109,7 +109,14 @@ class CurvePicture:
         np.copyto(self.pixels, self.background)
         for view in (*self.views.values(), self.batch):
             view.paint()
-        return self.pixels
+
+    def _buffer(self) -> Pixels:
+        """The canvas's own pixels: what is written here is what is drawn on."""
+        return np.asarray(self.canvas.get_renderer().buffer_rgba())
+
+    def png(self) -> bytes:
+        """The picture that was drawn last in one piece."""
+        return encode_png(self.pixels)
 
     def strips(self) -> list[bytes]:
         """The picture that was drawn last as PNGs of one column each, for screens of any width."""
@@ -147,7 +154,7 @@ class CurvePicture:
         left, right = (to_scale(pull.size, "log") for pull in measured.pulls)
         self.batch.left.set_data(measured.pulls[0].p, left)
         self.batch.right.set_data(measured.pulls[1].p, right)
-        self.batch.set_limits(choose_limits(np.concatenate([left, right]), 0.9, "log", self.batch.limits))
+        self.batch.set_limits(choose_limits(np.concatenate([left, right]), 1.0, "log", self.batch.limits))
 
     def _refresh_background(self, comparison: Comparison, measured: Measured) -> None:
         """Paint again what changed of axes and legend, each within its own cell."""

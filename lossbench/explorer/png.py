@@ -19,7 +19,7 @@ def encode_png(pixels: Pixels) -> bytes:
     rows = np.zeros((height, 1 + 4 * width), dtype=np.uint8)  # column 0: filter type 0 for every row
     rows[:, 1:] = pixels.reshape(height, 4 * width)
     header = struct.pack(">IIBBBBB", width, height, *EIGHT_BIT_RGBA)
-    body = zlib.compress(rows, level=1)
+    body = zlib.compress(rows.data, level=1)
     return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lossbench.explorer.comparison import Comparison
 from lossbench.explorer.sides import Side, side
@@ -26,7 +27,7 @@ class Preset:
 
 
 def _thesis(title: str, probability: str, look: str) -> Preset:
-    def on(loss: str, **params: float) -> Side:
+    def on(loss: str, **params: Any) -> Side:
         return side(loss, probability=probability, **params)
 
     others = (on("focal", gamma=0.5), on("focal", gamma=2.0))
@@ -53,7 +54,7 @@ PRESETS: dict[str, Preset] = {
     "probabilities": Preset(
         "Paper 000: one loss, three probability functions",
         "paper 000, figure 2.5 and eqs. 2.1, 3.5, 3.7",
-        "The loss is the same function of p for softmax and Taylor softmax; what differs is how p answers to the logit.",
+        "On softmax and Taylor softmax the loss is the same function of p; what differs is how p answers to the logit.",
         Comparison(
             side("cross_entropy", probability="taylor_softmax"),
             side("cross_entropy"),
