@@ -126,15 +126,16 @@ def plain_math(latex: str) -> str:
     """
     text = re.sub(r"\\(?:left|right|big|Big|bigl|bigr|displaystyle)(?![a-zA-Z])", "", latex)
     text = re.sub(r"\\(?:text|operatorname|mathrm|mathbf)\{([^{}]*)\}", r"\1", text)
-    fraction = re.compile(r"\\t?frac\{([^{}]*)\}\{([^{}]*)\}")
-    while fraction.search(text):
-        text = fraction.sub(_flatten_fraction, text)
-    text = re.sub(r"([_^])\{([^{}]*)\}", lambda m: m[1] + (m[2] if len(m[2]) == 1 else f"({m[2]})"), text)
+    before = ""
+    while text != before:  # from the inside out
+        before = text
+        text = re.sub(r"([_^])\{([^{}]*)\}", lambda m: m[1] + (m[2] if len(m[2]) == 1 else f"({m[2]})"), text)
+        text = re.sub(r"\\t?frac\{([^{}]*)\}\{([^{}]*)\}", _flatten_fraction, text)
     text = re.sub(r"\\([a-zA-Z]+)", lambda m: _WORDS.get(m[1], m[1]), text)
     text = re.sub(r"\\([{}|])", r"\1", text)
     return " ".join(re.sub(r"\\[,;! ]", " ", text).split())
 
 
 def _flatten_fraction(found: re.Match[str]) -> str:
-    parts = (part if re.fullmatch(r"\\?\w+", part) else f"({part})" for part in found.groups())
+    parts = (part if re.fullmatch(r"[^\s+/-]+", part) else f"({part})" for part in found.groups())
     return "/".join(parts)

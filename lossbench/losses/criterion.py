@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -108,7 +109,7 @@ class Criterion(nn.Module):
                 CPU only, outside torch.compile and vmap.
         """
         self._check_call(inputs, target)
-        with torch.autocast(inputs.device.type, enabled=False):
+        with _full_precision(inputs.device.type):
             inputs = _widen(inputs)
             if target.is_floating_point():
                 return self._reduce_soft(inputs, target.to(inputs.dtype))
@@ -123,7 +124,7 @@ class Criterion(nn.Module):
         if self.takes == "embeddings":
             raise TypeError(f"{self.entry.name} works on embeddings: it gives no class probabilities")
         self._check_logits(logits)
-        with torch.autocast(logits.device.type, enabled=False):
+        with _full_precision(logits.device.type):
             return self._layout.class_log_probs(_widen(logits), self._probability)
 
     def extra_repr(self) -> str:
@@ -204,6 +205,11 @@ class Criterion(nn.Module):
         if self.reduction == "none":
             return loss
         return loss.mean() if self.reduction == "mean" else loss.sum()
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    available = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if available else nullcontext()
 
 
 def _widen(tensor: Tensor) -> Tensor:

@@ -112,12 +112,10 @@ def false_positive(
         hit, miss = torch.expm1(log_p).square(), log_wrong.exp().square()
     else:
         hit, miss = -log_p, -_log1m_wrong(log_probs, log_p, target, log_wrong, wrong)
-    terms = weight[wrong] * miss
+    terms, hit = weight[wrong] * miss, weight[target] * hit
     if aggregate == "median":
-        penalty = terms.median(1).values
-    else:
-        penalty = terms.sum(1) if aggregate == "sum" else terms.mean(1)
-    return weight[target] * hit + penalty
+        return hit + terms.median(1).values
+    return hit + (terms.sum(1) if aggregate == "sum" else terms.mean(1))
 
 
 def _top_wrong(log_probs: Tensor, target: Tensor, top_k: int) -> Tensor:

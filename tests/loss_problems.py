@@ -1,0 +1,79 @@
+"""Losses on logits with inputs that fit them, for tests that run over the whole registry."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lossbench.losses import LOSSES, Criterion
+from lossbench.probabilities import PROBABILITIES
+
+ON_LOGITS = [name for name, entry in LOSSES.items() if entry.takes == "logits"]
+SOFT = [name for name in ON_LOGITS if LOSSES[name].soft_target != "no"]
+
+# Every loss with its defaults, and with each choice that takes another path through its code.
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ON_LOGITS),
+    ("js_divergence", {"sqrt": True}),
+    ("focal", {"gamma": 0.0}),
+    ("focal", {"gamma": 0.5}),
+    ("adma", {"normalize": True}),
+    ("adma", {"learnable": True}),
+    ("squared_hinge", {"on": "logits"}),
+    ("sampling_free", {"variant": "scale"}),
+    ("sampling_free", {"variant": "inner", "gamma": 0.5}),
+    ("sampling_free", {"variant": "star"}),
+    ("sampling_free", {"beta": 1.0, "gamma": 0.0}),
+    ("false_positive", {"form": "mse"}),
+    ("false_positive", {"alpha": "none", "top_k": 3}),
+    ("false_positive", {"top_k": 3, "aggregate": "mean"}),
+    ("false_positive", {"top_k": 3, "aggregate": "median"}),
+    ("confidence_penalty", {"lam": 0.0}),
+    ("hierarchical_cross_entropy", {"mode": "leaf", "node_weight": "exp"}),
+    ("hierarchical_cross_entropy", {"mode": "flat_nodes"}),
+]
+PAIRS = [(*variant, probability) for variant in VARIANTS for probability in PROBABILITIES]
+
+
+def name_of(value: object) -> str | None:
+    """A readable id for a parametrised test."""
+    if isinstance(value, dict):
+        return ",".join(f"{key}={choice}" for key, choice in value.items()) or "defaults"
+    return None
+
+
+class Problem(NamedTuple):
+    """A criterion with logits and target that fit it."""
+
+    criterion: Criterion
+    logits: Tensor
+    target: Tensor
+
+
+def make_problem(
+    name: str,
+    params: dict[str, Any] | None = None,
+    *,
+    batch: int = 6,
+    classes: int = 5,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    scale: float = 2.0,
+    **options: Any,
+) -> Problem:
+    """Random logits and targets; a loss with a layout of its own (a tree) decides the number of classes."""
+    criterion = Criterion(name, **(params or {}), **options)
+    classes = criterion.num_classes or classes
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(batch, criterion.num_outputs(classes), generator=generator, dtype=dtype)
+    return Problem(criterion, logits, torch.randint(classes, (batch,), generator=generator))
+
+
+def soft_targets(target: Tensor, classes: int, seed: int = 0) -> Tensor:
+    """Random class probabilities in float64, one row the one-hot of its target."""
+    generator = torch.Generator().manual_seed(seed)
+    soft = torch.rand(len(target), classes, generator=generator, dtype=torch.float64).softmax(1)
+    soft[0] = torch.nn.functional.one_hot(target[0], classes)
+    return soft
