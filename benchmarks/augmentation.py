@@ -1,0 +1,92 @@
+"""Images a second of the batched augmentations against the same torchvision transforms on PIL images, side by side.
+
+Run `python -m benchmarks.augmentation`. Both sides go from uint8 in memory to a float batch on one thread; rounds take
+turns, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms as T
+
+from lossbench.augmentation import AUGMENTATIONS
+from lossbench.data import load
+
+THEIRS = {
+    "thesis": [
+        T.RandomHorizontalFlip(),
+        T.RandomVerticalFlip(),
+        T.RandomApply([T.RandomAffine(90, scale=(0.8, 1.2))], 0.9),
+        T.RandomApply([T.ColorJitter(0.2, 0.2, 0.2, 0.2)], 0.4),
+    ],
+    "adma_mnist": [T.RandomAffine(30, translate=(0.2, 0.2), interpolation=T.InterpolationMode.BILINEAR)],
+    "adma_cifar10": [
+        T.RandomHorizontalFlip(),
+        T.RandomAffine(
+            0,
+            translate=(0.2, 0.2),
+            shear=math.degrees(math.atan(0.2)),
+            interpolation=T.InterpolationMode.BILINEAR,
+        ),
+    ],
+    "adma_cifar100": [
+        T.RandomHorizontalFlip(),
+        T.RandomAffine(15, translate=(0.1, 0.1), interpolation=T.InterpolationMode.BILINEAR),
+    ],
+}
+
+
+def time_call(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compare(name: str, images: Tensor, rounds: int, batch_size: int) -> tuple[float, float]:
+    """Median images a second (batched, PIL) over `rounds` rounds in turns."""
+    generator = torch.Generator().manual_seed(0)
+    transform = T.Compose([*THEIRS[name], T.ToTensor()])
+    pictures = [Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()) for image in images]
+
+    def batched() -> None:
+        for start in range(0, len(images), batch_size):
+            AUGMENTATIONS[name](images[start : start + batch_size].float() / 255, generator)
+
+    def one_by_one() -> None:
+        for start in range(0, len(images), batch_size):
+            torch.stack([transform(picture) for picture in pictures[start : start + batch_size]])
+
+    batched()
+    one_by_one()
+    times = [(time_call(batched), time_call(one_by_one)) for _ in range(rounds)]
+    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    return len(images) / ours, len(images) / theirs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batch-size", type=int, default=32)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    grey = load("fashion-mini").train.images[:1024]
+    colour = torch.nn.functional.interpolate(grey.repeat(1, 3, 1, 1), size=(32, 32))
+    print(f"{'augmentation':<15}{'images':<10}{'batched/s':>11}{'PIL/s':>9}{'ratio':>7}")
+    for name in THEIRS:
+        for images in (grey, colour):
+            ours, theirs = compare(name, images, args.rounds, args.batch_size)
+            shape = "x".join(map(str, images.shape[1:]))
+            print(f"{name:<15}{shape:<10}{ours:>11,.0f}{theirs:>9,.0f}{ours / theirs:>7.1f}")
+
+
+if __name__ == "__main__":
+    main()
