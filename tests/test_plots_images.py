@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 mpl.use("Agg")
+import matplotlib.pyplot as plt
+
 from lossbench import plots
 
 PICTURES = np.arange(6 * 4, dtype=np.uint8).reshape(6, 1, 2, 2)
@@ -55,6 +57,18 @@ def test_mistakes_come_surest_first_and_right_answers_not_at_all():
 def test_a_model_without_mistakes_has_an_empty_picture_that_says_so():
     ax = plots.mistakes(PICTURES, np.log(np.full((6, 3), 1 / 3)), np.zeros(6, dtype=int), NAMES)
     assert ax.get_title(loc="left") == "no mistakes"
+
+
+def test_a_notebooks_own_figures_get_a_white_page_and_safe_colours():
+    with mpl.rc_context():
+        plots.use_style()
+        figure, ax = plt.subplots()
+        lines = [ax.plot([0, 1])[0].get_color() for _ in range(7)]
+        assert mpl.colors.to_hex(figure.get_facecolor()) == "#ffffff"
+    assert len(set(lines)) == 7
+    assert set(lines) <= {
+        value for name, value in vars(plots.style).items() if name.isupper() and isinstance(value, str)
+    }
 
 
 @pytest.mark.parametrize(("prefix", "name"), [("val", "validation images"), ("test", "test images")])

@@ -4,13 +4,15 @@ from lossbench.plots.curves import history, learning_curves
 from lossbench.plots.images import images, mistakes
 from lossbench.plots.intervals import accuracy, differences, epochs_to_reach
 from lossbench.plots.predictions import confusion_matrix, reliability
-from lossbench.plots.style import PROBABILITY_MARKERS, Style, in_order, loss_styles, styles_of
+from lossbench.plots.ranks import critical_difference
+from lossbench.plots.style import PROBABILITY_MARKERS, Style, in_order, loss_styles, styles_of, use_style
 
 __all__ = [
     "PROBABILITY_MARKERS",
     "Style",
     "accuracy",
     "confusion_matrix",
+    "critical_difference",
     "differences",
     "epochs_to_reach",
     "history",
@@ -21,4 +23,5 @@ __all__ = [
     "mistakes",
     "reliability",
     "styles_of",
+    "use_style",
 ]

@@ -112,3 +112,22 @@ def axes(ax: Any = None) -> Any:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(5.4, 3.6), layout="constrained")[1]
+
+
+def use_style() -> None:
+    """Give pyplot the colours and fonts of this package, for figures that a notebook draws itself.
+
+    The page is white on purpose: a figure without one is unreadable where the reader's page is dark.
+    """
+    import matplotlib as mpl
+
+    mpl.rcParams |= {
+        "axes.prop_cycle": mpl.cycler(color=[BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK]),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": GREY,
+        "axes.titlesize": FIGURE_FONT + 1,
+        "figure.facecolor": "white",
+        "font.size": FIGURE_FONT + 0.5,
+        "legend.frameon": False,
+    }
