@@ -120,9 +120,10 @@ def use_style() -> None:
     The page is white on purpose: a figure without one is unreadable where the reader's page is dark.
     """
     import matplotlib as mpl
+    from cycler import cycler
 
     mpl.rcParams |= {
-        "axes.prop_cycle": mpl.cycler(color=[BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK]),
+        "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK]),
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.edgecolor": GREY,
