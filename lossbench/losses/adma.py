@@ -136,5 +136,5 @@ def squared_hinge(log_probs: Tensor, target: Tensor, logits: Tensor, *, on: str 
     scores = logits if on == "logits" else log_probs.exp()
     index = target[:, None]
     signed = scores.scatter(1, index, -scores.gather(1, index))  # -s_k times the score
-    miss = (1 + signed).clamp(min=0)
+    miss = (1 + signed).relu()
     return (miss * miss).mean(1)
