@@ -56,7 +56,7 @@ def locate(
 ) -> list[Crossing]:
     """As `crossings`, from curves on the default grid that are there already."""
     difference = _difference(drawn, quantity)
-    before, after = _changes(difference)
+    before, after = sign_changes(difference)
     if not len(before):
         return []
     grid = default_grid(axis)
@@ -95,7 +95,7 @@ def _difference(pair: tuple[Curves, Curves], quantity: str) -> Array:
     return difference
 
 
-def _changes(difference: Array) -> tuple[Any, Any]:
+def sign_changes(difference: Array) -> tuple[Any, Any]:
     """Neighbouring points, before and after, between which the sign changes; ties between them are passed over."""
     finite = np.isfinite(difference)
     known = np.flatnonzero(finite & (difference != 0))

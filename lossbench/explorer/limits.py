@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lossbench.explorer.comparison import Scale
@@ -23,8 +25,8 @@ def choose_limits(values: Array, coverage: float, scale: Scale, current: Limits 
     low, high = (float(edge) for edge in np.quantile(finite, (tail, 1 - tail)))
     if scale == "linear":
         return fit_linear(min(low, 0.0), max(high, 0.0), current)
-    top = float(np.ceil(high - 1e-9))
-    return max(float(np.floor(low)), top - DECADES) - 0.1, top + 0.1
+    top = float(math.ceil(high - 1e-9))
+    return max(math.floor(low), top - DECADES) - 0.1, top + 0.1
 
 
 def fit_linear(low: float, high: float, current: Limits | None) -> Limits:
@@ -34,14 +36,14 @@ def fit_linear(low: float, high: float, current: Limits | None) -> Limits:
     if current and current[0] <= low and high <= current[1] and (high - low) > 0.4 * (current[1] - current[0]):
         return current
     step = _round_up((high - low) / 4)
-    margin = 0.04 * (high - low)
+    margin = step / 5
     return (
-        step * np.floor(low / step) if low < -margin else -margin,
-        step * np.ceil(high / step) if high > margin else margin,
+        step * math.floor(low / step) if low < -margin else -margin,
+        step * math.ceil(high / step) if high > margin else margin,
     )
 
 
 def _round_up(size: float) -> float:
     """The next of 1, 2, 5 times a power of ten."""
-    power = 10.0 ** np.floor(np.log10(size))
-    return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= size * (1 - 1e-9)))
+    power = 10.0 ** math.floor(math.log10(size))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= size * (1 - 1e-9))

@@ -32,8 +32,8 @@ PANELS: dict[Axis, tuple[Panel, ...]] = {
     "p": (
         Panel("loss", "L", "the loss", 0, 0, 0.96),
         Panel("slope_z", "dL/dz", "pull on the target's logit", 0, 1, 0.98),
-        Panel("slope_p", "dL/dp", "slope in p", 1, 0, 0.80),
-        Panel("curvature_p", "d²L/dp²", "curvature in p", 1, 1, 0.72),
+        Panel("slope_p", "dL/dp", "slope in p", 1, 0, 0.70),
+        Panel("curvature_p", "d²L/dp²", "curvature in p", 1, 1, 0.60),
     ),
     "z": (
         Panel("loss", "L", "the loss", 0, 0),

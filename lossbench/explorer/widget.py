@@ -85,7 +85,8 @@ class Explorer:
         # Where the widget is alive, the still picture below it is hidden; an exported page has only the picture.
         name = f"lossbench-{self.box.model_id[:12]}"
         self.box.add_class(name)
-        display.display(self.box)  # type: ignore[no-untyped-call]
+        bundle = {**self.box._repr_mimebundle_(), "text/plain": f"{self.code}: needs a kernel; below is its first view"}
+        display.display(bundle, raw=True)  # type: ignore[no-untyped-call]
         hide = f"<style>body:has(.{name}) .{name}-still {{ display: none }}</style>"
         still = f'{hide}<div class="{name}-still">{self.still().to_html()}</div>'
         display.display(display.HTML(still))  # type: ignore[no-untyped-call]
