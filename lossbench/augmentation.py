@@ -127,9 +127,11 @@ def warp(images: Tensor, drawn: Drawn, geometry: Geometry) -> Tensor:
     # `grid_sample` counts from -1 to 1 on both sides, so mixed terms take the ratio of the sides.
     matrix = matrix * _aspect(height, width, images.device)
     offset = -2 * (matrix * torch.stack([drawn.shift_x, drawn.shift_y])).sum(1, keepdim=True)
-    rows = torch.cat([matrix, offset], dim=1).permute(2, 0, 1).reshape(-1, 3)
-    grid = rows.to(images.dtype) @ _pixels(height, width, images.device, images.dtype)
-    grid = grid.view(-1, 2, height, width).permute(0, 2, 3, 1)
+    x, y = _centres(width, images.device), _centres(height, images.device)
+    # Every grid point is a sum of a part from its column and one from its row: far cheaper than `affine_grid`.
+    columns = torch.addcmul(offset.permute(2, 0, 1), matrix[:, 0].T[..., None], x)  # (N, 2, W)
+    rows = matrix[:, 1].T[..., None] * y  # (N, 2, H)
+    grid = (rows[..., None] + columns[:, :, None]).permute(0, 2, 3, 1).to(images.dtype)
     return F.grid_sample(images, grid, geometry.mode, geometry.padding, align_corners=False)
 
 
@@ -152,8 +154,6 @@ def _aspect(height: int, width: int, device: torch.device) -> Tensor:
 
 
 @cache
-def _pixels(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(3, height * width): x, y and 1 of every pixel's centre; one product with it beats `affine_grid` tenfold."""
-    x = (torch.arange(width, device=device, dtype=dtype) * 2 + 1) / width - 1
-    y = (torch.arange(height, device=device, dtype=dtype) * 2 + 1) / height - 1
-    return torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones(height * width).to(x)])
+def _centres(count: int, device: torch.device) -> Tensor:
+    """(count,) coordinates of the pixels' centres along a side that runs from -1 to 1."""
+    return (torch.arange(count, device=device, dtype=torch.float32) * 2 + 1) / count - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def jitter_colour(images: Tensor, generator: torch.Generator, *, probability: fl
     chosen = (u[0] < probability).nonzero()[:, 0]
     change = ((2 * u[1:, chosen] - 1) * strength).to(images.dtype)[..., None, None, None]
     changes = [adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue]
-    part = images[chosen]
+    part = images.index_select(0, chosen)
     for index in order:
         if index < 2 or images.shape[1] == 3:
             part = changes[index](part, change[index] + (index < 3))
@@ -38,7 +40,8 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Move every pixel away from (factor > 1) or towards (< 1) the mean grey of its image."""
-    return torch.lerp(grey(images).flatten(1).mean(1)[:, None, None, None], images, factor).clamp_(0, 1)
+    mean = grey(images).flatten(1).mean(1)[:, None, None, None]
+    return (images * factor).add_((1 - factor) * mean).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
@@ -60,9 +63,9 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
     hue = after_blue.lerp_(after_green, is_green).lerp_(after_red, is_red)
     hue = hue.div_(spread.clamp(min=1e-12)).div_(6)[:, None]  # in turns, plus one
     # The closed form of HSV to RGB, for all three channels at once.
-    part = (hue + (turn + _sector_starts(images))).frac_()
+    part = (hue + (turn + _sector_starts(images.device))).frac_()
     part.mul_(6).sub_(3).abs_().sub_(1).clamp_(0, 1)
-    return torch.addcmul(low[:, None], spread[:, None], part)
+    return part.mul_(spread[:, None]).add_(low[:, None])
 
 
 def grey(images: Tensor) -> Tensor:
@@ -73,6 +76,7 @@ def grey(images: Tensor) -> Tensor:
     return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
 
 
-def _sector_starts(images: Tensor) -> Tensor:
+@cache
+def _sector_starts(device: torch.device) -> Tensor:
     """Where red, green and blue start on the circle, (1, 3, 1, 1); one turn more, so that no sum is negative."""
-    return torch.tensor([3.0, 5.0, 4.0], device=images.device).div_(3).view(1, 3, 1, 1).to(images.dtype)
+    return torch.tensor([3.0, 5.0, 4.0], device=device).div_(3).view(1, 3, 1, 1)
