@@ -17,7 +17,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss
 
 import lossbench
-from lossbench import LOSSES, MODELS, PROBABILITIES, RunConfig, run
+from lossbench import LOSSES, PROBABILITIES, RunConfig, run
 from lossbench.checkpoint import read_checkpoint, write_checkpoint
 from lossbench.data import load
 from lossbench.runner import prepare, start
@@ -88,15 +88,6 @@ def test_every_loss_starts_from_the_same_weights_and_trains(tmp_path: Path, loss
 @pytest.mark.parametrize("probability", list(PROBABILITIES))
 def test_every_probability_function_trains(tmp_path: Path, probability: str) -> None:
     assert run(replace(TINY, probability=probability), tmp_path).result["test_accuracy"] > 0.9
-
-
-@pytest.mark.parametrize("model", list(MODELS))
-def test_every_model_returns_logits_and_embeddings(model: str) -> None:
-    entry = MODELS[model]
-    size = max(entry.min_size, 28)
-    output = entry(7, 3)(torch.zeros(2, 3, size, size))
-    assert output.logits.shape == (2, 7)
-    assert output.embeddings.shape == (2, entry.embedding_dim)
 
 
 OPTIONS = [

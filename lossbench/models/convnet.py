@@ -39,7 +39,7 @@ def convnet(in_channels: int, *, activation: str = "elu", dropout: tuple[float, 
     layers: list[nn.Module] = []
     for width, rate in zip(WIDTHS, (*dropout, 0.0), strict=True):
         layers += [*_convolve(in_channels, width, activation), *_convolve(width, width, activation)]
-        layers += [nn.MaxPool2d(2), nn.Dropout(rate)]
+        layers += [nn.MaxPool2d(2)] + [nn.Dropout(rate)] * (rate > 0)
         in_channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
 

@@ -28,8 +28,9 @@ def _torchvision(weights: str, left_out: tuple[str, ...] = ("fc.",)) -> Pretrain
     )
 
 
-def _variant(entry: ModelEntry, suffix: str, summary: str, **changes: object) -> ModelEntry:
-    return replace(entry, name=f"{entry.name}_{suffix}", summary=summary, **changes)  # type: ignore[arg-type]
+def _with_cosine_head(entry: ModelEntry, num_parameters: int) -> ModelEntry:
+    name, summary = f"{entry.name}_cosine", f"{entry.name} with a cosine head"
+    return replace(entry, name=name, summary=summary, head="cosine", num_parameters=num_parameters)
 
 
 SMALL_CNN = ModelEntry(
@@ -63,21 +64,32 @@ RESNET18 = ModelEntry(
 
 _ROWS = (
     SMALL_CNN,
-    _variant(SMALL_CNN, "cosine", "small_cnn with a cosine head", head="cosine", num_parameters=106_193),
+    _with_cosine_head(SMALL_CNN, num_parameters=106_193),
     CONVNET,
-    _variant(CONVNET, "relu", "convnet with ReLU", build=partial(convnet, activation="relu")),
-    _variant(CONVNET, "leaky_relu", "convnet with leaky ReLU", build=partial(convnet, activation="leaky_relu")),
-    _variant(
+    replace(CONVNET, name="convnet_relu", build=partial(convnet, activation="relu"), summary="convnet with ReLU"),
+    replace(
         CONVNET,
-        "maxout",
-        "convnet with maxout, two pieces",
+        name="convnet_leaky_relu",
+        build=partial(convnet, activation="leaky_relu"),
+        summary="convnet with leaky ReLU of slope 0.3",
+    ),
+    replace(
+        CONVNET,
+        name="convnet_maxout",
         build=partial(convnet, activation="maxout"),
         num_parameters=595_402,
+        summary="convnet with maxout of two pieces",
     ),
-    _variant(CONVNET, "plain", "convnet without dropout", build=partial(convnet, dropout=(0.0, 0.0)), dropout=0.0),
-    _variant(CONVNET, "cosine", "convnet with a cosine head", head="cosine", num_parameters=308_385),
+    replace(
+        CONVNET,
+        name="convnet_plain",
+        build=partial(convnet, dropout=(0.0, 0.0)),
+        dropout=0.0,
+        summary="convnet without dropout",
+    ),
+    _with_cosine_head(CONVNET, num_parameters=308_385),
     RESNET18,
-    _variant(RESNET18, "cosine", "resnet18 with a cosine head", head="cosine", num_parameters=11_173_953),
+    _with_cosine_head(RESNET18, num_parameters=11_173_953),
     replace(
         RESNET18,
         name="resnet34",
@@ -102,6 +114,7 @@ _ROWS = (
         num_parameters=5_602_474,
         summary="inception blocks, no auxiliary classifiers; paper 002",
         source="Szegedy et al. 2015, arXiv:1409.4842; torchvision",
+        min_size=16,
         stems=("cifar", "imagenet"),
         dropout=0.2,
         # These weights were trained on images scaled to [-1, 1], the only ones of torchvision's.

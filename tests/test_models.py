@@ -1,0 +1,249 @@
+"""Every network: its size, its shapes, its seeds, what is trained of it; against torchvision and work by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics.pairwise import cosine_similarity
+from torch import nn
+
+from lossbench.config import TRAINABLE
+from lossbench.models import MODELS, TRAINED_LAYERS, Classifier, CosineHead
+from lossbench.models.convnet import ACTIVATIONS, Maxout
+from lossbench.models.entry import ModelEntry
+
+TORCHVISION = ["resnet18", "resnet34", "resnet50", "googlenet", "efficientnet_v2_s"]
+CIFAR_STEM_SAVES = {  # weights of the first convolution with the imagenet stem minus those with the cifar stem
+    "resnet18": 64 * 3 * (7 * 7 - 3 * 3),
+    "resnet34": 64 * 3 * (7 * 7 - 3 * 3),
+    "resnet50": 64 * 3 * (7 * 7 - 3 * 3),
+    "googlenet": 64 * 3 * (7 * 7 - 3 * 3),
+    "efficientnet_v2_s": 0,
+}
+LAST_MAPS = {"resnet18": "layer4", "googlenet": "inception5b", "efficientnet_v2_s": "features"}
+
+
+@pytest.fixture(params=list(MODELS))
+def entry(request: pytest.FixtureRequest) -> ModelEntry:
+    if request.param == "efficientnet_lite0":
+        pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `pretrained`")
+    return MODELS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    torch.manual_seed(0)
+    with torch.random.fork_rng():
+        yield
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def torchvision_model(name: str, num_classes: int) -> nn.Module:
+    from torchvision.models import get_model
+
+    options = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    return get_model(name, num_classes=num_classes, **options)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+def test_every_model_has_its_size_and_gives_logits_embeddings_and_gradients(
+    entry: ModelEntry, channels: int, size: int
+) -> None:
+    assert MODELS[entry.name] is entry
+    model = entry(10, channels, image_size=size)
+    if channels == 3:
+        assert count(model) == entry.num_parameters
+    output = model(torch.randn(2, channels, size, size))
+    assert output.logits.shape == (2, 10)
+    assert output.embeddings.shape == (2, entry.embedding_dim) == (2, model.embedding_dim)
+    output.logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_every_model_takes_its_smallest_image_with_every_stem_and_is_refused_another(entry: ModelEntry) -> None:
+    for stem in entry.stems or (None,):
+        model = entry(2, 1, stem=stem).eval()
+        with torch.no_grad():
+            assert model(torch.zeros(1, 1, entry.min_size, entry.min_size)).logits.shape == (1, 2)
+    with pytest.raises(ValueError, match=rf"model '{entry.name}': unknown stem 'cifr'; .*choose from"):
+        entry(2, stem="cifr")  # type: ignore[arg-type]
+
+
+def test_for_one_seed_the_body_is_the_same_whatever_the_head(entry: ModelEntry) -> None:
+    def weights(num_outputs: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        return entry(num_outputs, 3).state_dict()
+
+    first, other = weights(10), weights(17)
+    assert all(torch.equal(first[name], other[name]) for name in first if name.startswith("body."))
+    assert other["head.weight"].shape == (17, entry.embedding_dim)
+
+
+def test_small_cnn_keeps_the_weights_that_committed_runs_started_from() -> None:
+    torch.manual_seed(0)
+    reference = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.Conv2d(16, 32, 3, padding=1, bias=False)
+    hidden, head = nn.Linear(1568, 64), nn.Linear(64, 10)
+    torch.manual_seed(0)
+    model = MODELS["small_cnn"](10)
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    for mine, theirs in zip(layers, (*reference, hidden, head), strict=True):
+        assert torch.equal(mine.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_with_the_imagenet_stem_a_model_is_torchvisions_own(name: str) -> None:
+    entry, theirs = MODELS[name], torchvision_model(name, 10)
+    mine = entry(10, 3, stem="imagenet")
+    assert count(mine) == count(theirs) == entry.num_parameters + CIFAR_STEM_SAVES[name]
+    head = "classifier.1." if name.startswith("efficientnet") else "fc."
+    state = {
+        key.replace(head, "head.") if key.startswith(head) else f"body.{key}": value
+        for key, value in theirs.state_dict().items()
+    }
+    mine.load_state_dict(state)
+    images = torch.randn(2, 3, 80, 80)
+    with torch.no_grad():
+        assert torch.equal(mine.eval()(images).logits, theirs.eval()(images))
+
+
+@pytest.mark.parametrize("name", list(LAST_MAPS))
+@pytest.mark.parametrize(("size", "side"), [(32, 4), (64, 8), (96, 3)])
+def test_images_up_to_64_pixels_are_halved_three_times_and_larger_ones_five(name: str, size: int, side: int) -> None:
+    model = MODELS[name](2, 1, image_size=size).eval()
+    sides = []
+    model.body.get_submodule(LAST_MAPS[name]).register_forward_hook(lambda _m, _i, maps: sides.append(maps.shape[-1]))
+    with torch.no_grad():
+        model(torch.zeros(1, 1, size, size))
+    assert sides == [side]
+
+
+def test_a_model_is_told_the_size_of_its_images_or_its_stem() -> None:
+    def kernel(**options: Any) -> int:
+        return MODELS["resnet18"](2, 1, **options).body.get_submodule("conv1").weight.shape[-1]  # type: ignore[union-attr]
+
+    assert [kernel(image_size=size) for size in (28, 64, 65, 150)] == [3, 3, 7, 7]
+    assert (kernel(), kernel(stem="imagenet"), kernel(stem="cifar", image_size=150)) == (3, 7, 3)
+
+
+def test_convnet_has_the_size_that_its_layers_add_up_to() -> None:
+    convolutions = sum(
+        9 * before * after + after for before, after in [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
+    )
+    normalisations = 2 * 2 * (32 + 64 + 128)
+    assert MODELS["convnet"].num_parameters == convolutions + normalisations + 4 * 4 * 128 * 10 + 10
+    assert MODELS["convnet"].reconstruction
+
+
+def test_convnet_at_32_pixels_pools_nothing_more_than_its_blocks_do() -> None:
+    body = MODELS["convnet"](10, 3).eval().body
+    assert isinstance(body, nn.Sequential)
+    with torch.no_grad():
+        maps = body[:-2](torch.randn(2, 3, 32, 32))
+        assert torch.equal(body[-2:](maps), maps.flatten(1))
+
+
+VARIANTS = {  # layers that come once per convolution, and the dropout rates in order
+    "convnet": (nn.ELU, [0.2, 0.3, 0.4]),
+    "convnet_relu": (nn.ReLU, [0.2, 0.3, 0.4]),
+    "convnet_leaky_relu": (nn.LeakyReLU, [0.2, 0.3, 0.4]),
+    "convnet_maxout": (Maxout, [0.2, 0.3, 0.4]),
+    "convnet_plain": (nn.ELU, [0.0]),
+    "convnet_cosine": (nn.ELU, [0.2, 0.3, 0.4]),
+}
+
+
+def test_every_variant_of_convnet_is_what_it_says() -> None:
+    assert set(VARIANTS) == {name for name in MODELS if name.startswith("convnet")}
+    assert len(ACTIVATIONS) == len({kind for kind, _ in VARIANTS.values()})
+    for name, (kind, rates) in VARIANTS.items():
+        modules = list(MODELS[name](10).modules())
+        kinds = [type(module) for module in modules]
+        assert kinds.count(kind) == kinds.count(nn.Conv2d) == kinds.count(nn.BatchNorm2d) == 6
+        assert [module.p for module in modules if isinstance(module, nn.Dropout)] == rates
+
+
+def test_maxout_takes_the_larger_of_two_pieces() -> None:
+    images = torch.tensor([1.0, -4.0, 3.0, 5.0, -6.0, 2.0]).reshape(1, 6, 1, 1)
+    assert Maxout()(images).flatten().tolist() == [5.0, -4.0, 3.0]
+
+
+def test_a_cosine_head_gives_scaled_cosines_and_learns_the_scale() -> None:
+    head = CosineHead(8, 5)
+    embeddings = 100 * torch.randn(6, 8)
+    expected = 10 * cosine_similarity(embeddings.numpy(), head.weight.detach().numpy())
+    logits = head(embeddings)
+    torch.testing.assert_close(logits.detach(), torch.tensor(expected, dtype=torch.float32))
+    logits.sum().backward()
+    torch.testing.assert_close(head.scale.grad, logits.detach().sum() / 10)
+
+
+def test_any_model_can_be_given_any_head() -> None:
+    assert isinstance(MODELS["small_cnn"](10, head="cosine").head, CosineHead)
+    assert type(MODELS["small_cnn_cosine"](10, head="linear").head) is nn.Linear
+    assert isinstance(MODELS["small_cnn_cosine"](10).head, CosineHead)
+    with pytest.raises(ValueError, match="unknown head 'cosin'; did you mean 'cosine'"):
+        MODELS["small_cnn"](10, head="cosin")  # type: ignore[arg-type]
+
+
+def test_a_config_can_name_exactly_what_a_model_can_train() -> None:
+    assert set(TRAINABLE) == set(TRAINED_LAYERS)
+    with pytest.raises(ValueError, match="unknown choice of trainable weights 'last4'; did you mean 'last5'"):
+        MODELS["small_cnn"](10).set_trainable("last4")
+
+
+def changed_by_a_step(model: Classifier) -> set[str]:
+    """The weights and running statistics that one step of gradient descent moves."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    model(torch.randn(4, 1, 16, 16)).logits.square().sum().backward()
+    optimizer.step()
+    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def test_training_the_head_leaves_every_body_as_it_was(entry: ModelEntry) -> None:
+    model = entry(5, 1)
+    model.set_trainable("head")
+    changed = changed_by_a_step(model)
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+    images = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(model(images).embeddings, model(images).embeddings), "a frozen body drops nothing out"
+
+
+LAST5 = {  # the first convolution or linear layer of the last five; what comes after it in the model moves too
+    "small_cnn": "body.0",  # it has four
+    "convnet": "body.8",  # it has seven; block 1, with two of them, is 2 * 3 modules, a pooling and a dropout
+    "resnet34": "body.layer4.1.conv1",
+    "resnet50": "body.layer4.1.conv3",
+}
+
+
+@pytest.mark.parametrize("name", list(LAST5))
+def test_training_the_last_five_layers_moves_them_and_their_normalisation_only(name: str) -> None:
+    model = MODELS[name](5, 1)
+    model.set_trainable("last5")
+    weights = list(model.state_dict())
+    assert changed_by_a_step(model) == set(weights[weights.index(f"{LAST5[name]}.weight") :])
+
+
+def test_freezing_can_be_undone() -> None:
+    model = MODELS["convnet"](5, 1)
+    model.set_trainable("head")
+    model.set_trainable("all")
+    assert changed_by_a_step(model) == set(model.state_dict())
+    assert all(module.training for module in model.modules())
+
+
+def test_building_a_model_of_our_own_does_not_load_torchvision() -> None:
+    code = "import lossbench.models as m, sys; m.MODELS['convnet'](10); assert 'torchvision' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
