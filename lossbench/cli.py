@@ -110,32 +110,33 @@ def run_one(
 def run_study(
     name: Annotated[str, typer.Argument(help="See `lossbench list studies`.")],
     dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each configuration, paired by seed.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. [default: the scale's]")
+    ] = None,
+    scale: Annotated[str, typer.Option(help="smoke, laptop or paper: which data, models and epochs.")] = "laptop",
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. [default: 10]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. [default: the scale's]")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes, one thread each. [default: one per core]")
     ] = None,
     report: Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs and what they will cost, and stop.")
+    ] = False,
     device: Device = None,
     data: Data = None,
     output: Output = None,
 ) -> None:
     """Run every configuration of a study in worker processes. Finished runs are skipped, so a second call goes on."""
-    from lossbench.config import RunConfig
     from lossbench.engine import run_configs
-    from lossbench.records import Record
     from lossbench.study import plan_study
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
-    configs = plan_study(name, dataset or (), seeds, RunConfig.from_dict(shared))
+    configs = plan_study(name, dataset or (), seeds, shared, scale)
     if dry_run:
-        todo = [config for config in configs if not Record.of(config, output).finished]
-        typer.echo("\n".join(config.run_id for config in todo))
-        typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
+        _show_plan(configs, output, workers, device, data)
         return
     summary = run_configs(configs, output, workers=workers, device=device, data=data)
     typer.echo(summary)
@@ -175,6 +176,19 @@ def run_notebook(
     except NotebookFailed as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+def _show_plan(
+    configs: list[Any], output: Path | None, workers: int | None, device: str | None, data: Path | None
+) -> None:
+    from lossbench.estimate import estimate
+    from lossbench.records import Record
+
+    todo = [config for config in configs if not Record.of(config, output).finished]
+    typer.echo("\n".join(config.run_id for config in todo))
+    typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
+    if todo:
+        typer.echo(estimate(todo, workers=workers, device=device, data=data), err=True)
 
 
 def parse_pairs(pairs: list[str] | None, option: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -14,17 +15,18 @@ def describe(kind: str, *, long: bool = False) -> str:
 
 
 def table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Left-aligned columns; the last one is wrapped to the width of a terminal."""
-    widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers) - 1)]
-    indent = sum(widths) + 2 * len(widths)
+    """Left-aligned columns; long cells are wrapped, the last column to the width of a terminal."""
+    widths = [min(_WIDEST, max(len(row[i]) for row in [headers, *rows])) for i in range(len(headers))]
+    widths[-1] = max(40, 110 - sum(widths[:-1]) - 2 * len(widths))
     lines = []
     for row in [headers, *rows]:
-        start = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
-        text = textwrap.wrap(row[-1], max(40, 110 - indent)) or [""]
-        lines += [(start + text[0]).rstrip(), *(" " * indent + line for line in text[1:])]
+        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            lines.append("  ".join(f"{part:<{width}}" for part, width in zip(parts, widths, strict=True)).rstrip())
     return "\n".join(lines)
 
 
+_WIDEST = 32
 _Rows = list[tuple[str, ...]]
 _Listing = tuple[tuple[str, ...], _Rows, list[str]]
 
@@ -84,16 +86,22 @@ def _datasets() -> _Listing:
 
 
 def _studies() -> _Listing:
-    from lossbench.study import STUDIES, plan_study
+    from lossbench.study import SCALES, STUDIES, plan_study
 
     rows: _Rows = []
     pages: list[str] = []
     for name, study in STUDIES.items():
         configs = plan_study(name, seeds=1)
         rows.append((name, str(len(configs)), study.question))
-        listed = "\n".join(f"    {config.run_id}" for config in configs)
-        pages.append(f"{name}\n  {study.question}\n  {len(configs)} runs a seed:\n{listed}")
+        scales = [f"  {scale}: {_scale_text(study.scale(scale))}" for scale in SCALES]
+        listed = [f"    {config.run_id}" for config in configs]
+        pages.append("\n".join([name, f"  {study.question}", *scales, f"  {len(configs)} runs a seed:", *listed]))
     return ("name", "runs a seed", "question"), rows, pages
+
+
+def _scale_text(scale: Any) -> str:
+    settings = ", ".join(f"{name}={value}" for name, value in scale.settings.items()) or "defaults"
+    return f"{', '.join(scale.datasets)}; {scale.seeds} seeds; {settings}"
 
 
 _LISTS = {

@@ -28,7 +28,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(),
         "commit": _commit(),
         "versions": {
             "lossbench": lossbench.__version__,
@@ -52,7 +52,7 @@ def find_device(device: str | None) -> torch.device:
     return found
 
 
-def _peak_memory_mb() -> float | None:
+def peak_memory_mb() -> float | None:
     """Largest resident memory of this process so far; None where the system does not tell."""
     try:
         import resource

@@ -19,7 +19,7 @@ from lossbench import RunConfig
 from lossbench.config import grid
 from lossbench.engine import run_configs
 from lossbench.records import find_records
-from lossbench.study import STUDIES, compare_losses, plan_study
+from lossbench.study import plan_study
 
 QUICK = {"dataset": ["shapes"], "epochs": [2]}
 
@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_every_finished_record_and_a_second_call_ends_the_study(
     assert not wait_until_gone(workers), "no worker outlives the study"
     done = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
     assert 1 <= len(done) < 15
-    configs = plan_study("thesis", ["shapes"], 1, RunConfig(epochs=8))
+    configs = plan_study("thesis", ["shapes"], 1, {"epochs": 8})
     assert run_configs(configs, tmp_path, workers=2, show_progress=False).finished == 15 - len(done)
     records = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
     assert len(records) == 15
@@ -143,32 +143,3 @@ def test_no_worker_outlives_a_killed_study(long_study: subprocess.Popen[str]) ->
     long_study.kill()
     long_study.wait()
     assert not wait_until_gone(workers)
-
-
-def test_the_thesis_study_is_five_losses_under_three_probability_functions() -> None:
-    configs = plan_study("thesis", ["fashion-mini"], 3)
-    assert len({config.run_id for config in configs}) == 45
-    cells = {(config.label, config.probability) for config in configs}
-    assert len(cells) == 15
-    assert [config.seed for config in configs] == sorted(config.seed for config in configs), "seed by seed"
-
-
-@pytest.mark.parametrize("name", list(STUDIES))
-def test_every_study_plans_distinct_runs_and_asks_a_question(name: str) -> None:
-    configs = plan_study(name, seeds=2)
-    assert len({config.run_id for config in configs}) == len(configs) > 1
-    assert "?" in STUDIES[name].question
-
-
-def test_an_unknown_study_or_no_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"unknown study 'theses'; did you mean 'thesis'"):
-        plan_study("theses")
-    with pytest.raises(ValueError, match="seeds must be at least 1"):
-        plan_study("thesis", seeds=0)
-
-
-def test_losses_are_compared_over_paired_seeds() -> None:
-    configs = compare_losses([("cross_entropy", {}), ("focal", {"gamma": 1.0})], seeds=2, base=RunConfig(epochs=3))
-    assert [(config.seed, config.loss, config.epochs) for config in configs] == [
-        (0, "cross_entropy", 3), (0, "focal", 3), (1, "cross_entropy", 3), (1, "focal", 3),
-    ]  # fmt: skip

@@ -1,0 +1,110 @@
+"""What a study will cost: a few training steps of each kind of run, timed on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lossbench.config import RunConfig
+from lossbench.data import Dataset, DatasetSpec, Split
+from lossbench.data.loading import find_spec
+from lossbench.data.search import find_dataset
+from lossbench.listing import table
+from lossbench.machine import find_device, peak_memory_mb, usable_cores
+from lossbench.runner import start
+from lossbench.train import train_epoch
+
+WARM_UP_STEPS, TIMED_STEPS = 2, 6
+EVALUATION_SHARE = 1.15  # scoring the held-out images after each epoch, checkpoints, the final scores
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One kind of run in a study: how many there are and what each takes."""
+
+    dataset: str
+    model: str
+    runs: int
+    images: int
+    images_per_second: float
+    missing: str
+
+    @property
+    def hours(self) -> float:
+        """Hours of one worker for all runs of this kind."""
+        return EVALUATION_SHARE * self.images / self.images_per_second / 3600
+
+
+def estimate(
+    configs: Sequence[RunConfig], *, workers: int | None = None, device: str | None = None, data: Path | None = None
+) -> str:
+    """A table of the runs, their time and memory on this machine, and the data that are missing.
+
+    Measures a few steps for each data set and model, on noise where the data are missing; read it to about 30 %.
+    """
+    where = find_device(device)
+    count = workers or (usable_cores() if where.type == "cpu" else 1)
+    kinds: dict[tuple[str, str, int], list[RunConfig]] = defaultdict(list)
+    for config in configs:
+        kinds[config.dataset, config.model, config.batch_size].append(config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker
+    try:
+        costs = [measure(group, where, data) for group in kinds.values()]
+    finally:
+        torch.set_num_threads(threads)
+    hours = sum(cost.hours for cost in costs) / count
+    lines = [
+        table(
+            ("data set", "model", "runs", "images/s", "hours"),
+            [(c.dataset, c.model, str(c.runs), f"{c.images_per_second:,.0f}", f"{c.hours:.2f}") for c in costs],
+        ),
+        f"about {_duration(hours)} with {count} worker{'s' * (count > 1)} on {where.type}, "
+        f"{peak_memory_mb() or 0:,.0f} MB each",
+        *dict.fromkeys(f"missing: {cost.missing}" for cost in costs if cost.missing),
+    ]
+    return "\n".join(lines)
+
+
+def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | None) -> Cost:
+    """Time some steps of the first config's training; all configs share data set, model and batch size."""
+    first = configs[0]
+    spec, missing = find_spec(first.dataset, data), ""
+    try:
+        find_dataset(spec, data)
+    except FileNotFoundError as error:
+        missing = f"{first.dataset}: {error}"
+    size = sum(_images(config, spec) * config.epochs for config in configs)
+    images = make_noise(spec, first.batch_size * TIMED_STEPS, device)
+    dataset = Dataset(
+        spec.name, spec.class_names, images, images, "", (0.5,) * spec.image_shape[0], (0.25,) * spec.image_shape[0]
+    )
+    training = start(replace(first, patience=None), dataset, images, device)
+    warm_up = Split(
+        images.images[: first.batch_size * WARM_UP_STEPS], images.target[: first.batch_size * WARM_UP_STEPS]
+    )
+    train_epoch(training, warm_up)
+    began = time.perf_counter()
+    train_epoch(training, images)
+    rate = len(images) / (time.perf_counter() - began)
+    return Cost(first.dataset, first.model, len(configs), size, rate, missing)
+
+
+def make_noise(spec: DatasetSpec, count: int, device: torch.device) -> Split:
+    """Images of the data set's shape for timing: their content does not change what a step costs."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, *spec.image_shape), generator=generator, dtype=torch.uint8)
+    return Split(images.to(device), (torch.arange(count) % spec.num_classes).to(device))
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+
+
+def _images(config: RunConfig, spec: DatasetSpec) -> int:
+    return config.train_size or spec.train_size
