@@ -60,12 +60,22 @@ def _models() -> _Listing:
     rows: _Rows = []
     pages: list[str] = []
     for name, entry in MODELS.items():
-        parameters = sum(p.numel() for p in entry(10, 3).parameters())
-        rows.append((name, f"{parameters:,}", entry.summary))
-        pages.append(
-            f"{name}\n  {entry.summary}\n  parameters: {parameters:,} (10 classes, 3 channels)\n"
-            f"  embeddings: {entry.embedding_dim}\n  images: at least {entry.min_size} x {entry.min_size} pixels"
-        )
+        parameters = f"{entry.num_parameters:,}"
+        mark = " (reconstruction)" if entry.reconstruction else ""
+        rows.append((name, parameters, entry.summary + mark))
+        facts = [
+            entry.summary + mark,
+            f"source: {entry.source}",
+            f"parameters: {parameters} (10 classes, 3 channels)",
+            f"embeddings: {entry.embedding_dim}",
+            f"images: at least {entry.min_size} x {entry.min_size} pixels",
+            f"head: {entry.head}",
+        ]
+        if entry.stems:
+            facts.append(f"stems: {', '.join(entry.stems)}, chosen by the size of the images")
+        if entry.pretrained:
+            facts.append(f"pretrained: {entry.pretrained.source}")
+        pages.append("\n  ".join([name, *facts]))
     return ("name", "parameters", "what it is"), rows, pages
 
 
