@@ -1,28 +1,57 @@
 """What a table of runs can and cannot tell: every function takes the table of `load_runs`."""
 
 from lossbench.stats.folds import fold_scores, mann_whitney_folds
+from lossbench.stats.grouping import Setting, settings
+from lossbench.stats.margins import equivalence, signed_rank_posterior, tost
+from lossbench.stats.mixed import mixed_model
 from lossbench.stats.noise import NoiseFloor, noise_floor, same_seed_differences
 from lossbench.stats.paired import compare, paired_differences
-from lossbench.stats.settings import Setting, settings
+from lossbench.stats.planning import minimum_detectable_effect, power, sample_size
+from lossbench.stats.ranks import Ranking, critical_difference, rank_losses
+from lossbench.stats.resampling import (
+    interquartile_mean,
+    interval_of_differences,
+    mean_interval,
+    probability_of_improvement,
+)
 from lossbench.stats.summary import finished, probability_labels, summarise, t_interval
+from lossbench.stats.testing import dunnett, dunnett_p, effect_size, significance
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
 
 __all__ = [
     "NoiseFloor",
+    "Ranking",
     "Setting",
     "compare",
+    "critical_difference",
+    "dunnett",
+    "dunnett_p",
+    "effect_size",
+    "equivalence",
     "finished",
     "fold_scores",
+    "interquartile_mean",
+    "interval_of_differences",
     "mann_whitney_folds",
+    "mean_interval",
+    "minimum_detectable_effect",
+    "mixed_model",
     "noise_floor",
     "paired_differences",
     "paired_t_tests",
     "placement_points",
     "population_p_values",
+    "power",
     "probability_labels",
+    "probability_of_improvement",
     "probability_wins",
+    "rank_losses",
     "same_seed_differences",
+    "sample_size",
     "settings",
+    "signed_rank_posterior",
+    "significance",
     "summarise",
     "t_interval",
+    "tost",
 ]

@@ -1,0 +1,40 @@
+"""The critical-difference diagram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lossbench.plots.style import INK, axes
+from lossbench.stats.ranks import rank_losses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_accuracy") -> Any:
+    """Draw mean ranks of the losses, 1 is best; a bar joins losses that Nemenyi's test cannot tell apart.
+
+    The title gives Friedman's p and the number of blocks. Raises ValueError where `stats.rank_losses` does.
+    """
+    import scikit_posthocs
+
+    ax = axes(ax)
+    found = rank_losses(runs, metric)
+    scikit_posthocs.critical_difference_diagram(
+        found.ranks,
+        found.pairwise,
+        ax=ax,
+        label_props={"fontsize": 8.5},
+        crossbar_props={"color": INK, "linewidth": 2.5},
+        marker_props={"s": 14},
+        elbow_props={"linewidth": 0.7},
+        color_palette=dict.fromkeys(found.ranks.index, INK),
+    )
+    ax.set_title(
+        f"mean rank over {found.blocks} blocks; Friedman p = {found.p:.2g}; "
+        f"critical difference {found.critical_difference:.2f}",
+        fontsize=8.5,
+        color=INK,
+        pad=18,
+    )
+    return ax
