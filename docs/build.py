@@ -1,0 +1,159 @@
+"""Build the site: executed notebooks, cards, glossary and report as static pages that work offline.
+
+python docs/build.py [--output outputs]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+BUILD = DOCS / "_build"
+SOURCE = BUILD / "source"
+HTML = BUILD / "html"
+MATHJAX = "static/mathjax/es5/tex-svg-full.js"  # inside the package `mathjax` of django-static-mathjax
+BADGE = re.compile(r"\[!\[([^\]]*)\]\([^)]*\)\]\(([^)]*)\)")
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+MOVED = {
+    "docs/": "",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "README.md": "index.md",
+}
+REPORT = """# The report
+
+{}
+"""
+NO_REPORT = "No report was there when this site was built: `lossbench study thesis --report` writes one."
+WITH_REPORT = """From the runs on the disk of whoever built this site. <a href="report_page.html">Open it alone</a>.
+
+<iframe class="report" src="report_page.html" title="The report"></iframe>"""
+
+
+def main() -> int:
+    """Prepare the pages, run Sphinx with warnings as errors, check the links; 0 when all is well."""
+    from sphinx.cmd.build import build_main
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", default=ROOT / "outputs", type=Path, help="where executed notebooks are kept")
+    output = parser.parse_args().output
+    prepare(output)
+    options = ["-b", "html", "-q", "-W", "--keep-going", "-d", str(BUILD / "doctrees")]
+    failed = build_main([*options, str(SOURCE), str(HTML)])
+    if failed:
+        return int(failed)
+    sys.path.insert(0, str(DOCS))
+    from check_links import check
+
+    problems = check(HTML)
+    say("\n".join(problems) or f"{HTML / 'index.html'}: no broken link, nothing from another host")
+    return len(problems) > 0
+
+
+def prepare(output: Path) -> None:
+    """Write everything that Sphinx reads into `_build/source`."""
+    for folder in (SOURCE, HTML, BUILD / "doctrees"):
+        shutil.rmtree(folder, ignore_errors=True)
+    (SOURCE / "notebooks").mkdir(parents=True)
+    (SOURCE / "_extra").mkdir()
+    for page in [*DOCS.glob("*.md"), DOCS / "conf.py"]:
+        shutil.copy(page, SOURCE)
+    shutil.copytree(DOCS / "_static", SOURCE / "_static")
+    (SOURCE / "_static" / "mathjax").mkdir()
+    shutil.copy(find_mathjax(), SOURCE / "_static" / "mathjax")
+    for name in ("CONTRIBUTING", "CHANGELOG"):
+        text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+        (SOURCE / f"{name.lower()}.md").write_text(text, encoding="utf-8")
+    for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page = adapt(executed(source, output), source.name.partition("_")[0])
+        nbformat.write(page, SOURCE / "notebooks" / source.name)
+    (SOURCE / "losses.md").write_text(cards_page(), encoding="utf-8")
+    report = output / "report.html"
+    if report.exists():
+        shutil.copy(report, SOURCE / "_extra" / "report_page.html")
+    (SOURCE / "report.md").write_text(REPORT.format(WITH_REPORT if report.exists() else NO_REPORT), encoding="utf-8")
+
+
+def find_mathjax() -> Path:
+    """The one file of MathJax that draws formulas without fetching anything."""
+    found = find_spec("mathjax")
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError("MathJax is not installed: pip install -e .[site]")
+    return Path(found.submodule_search_locations[0]) / MATHJAX
+
+
+def executed(source: Path, output: Path) -> Any:
+    """The executed copy of a notebook, made now unless there is one of the present source."""
+    from lossbench.notebook import execute
+
+    kept = output / "notebooks" / source.name
+    wanted = nbformat.read(source, as_version=4)
+    if kept.exists():
+        notebook = nbformat.read(kept, as_version=4)
+        if _sources(notebook) == _sources(wanted):
+            return notebook
+    say(f"executing {source.name}")
+    return nbformat.read(execute(str(source), {}, output), as_version=4)
+
+
+def _sources(notebook: Any) -> list[str]:
+    """What the cells say, without the parameters that an execution put in."""
+    return [c.source for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+
+
+def adapt(notebook: Any, number: str) -> Any:
+    """Make a notebook a page: numbered title, badges as words, solutions folded with their output, links to pages."""
+    first = notebook.cells[0]
+    first.source = re.sub(r"^# (?!\d)", f"# {number} · ", first.source)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "colab" in tags:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+        if "solution" in tags:
+            cell.metadata["tags"] = [*(tag for tag in tags if tag != "hide-input"), "hide-cell"]
+        if cell.cell_type == "markdown":
+            cell.source = BADGE.sub(r"[\1](\2)", cell.source)
+            for before, after in MOVED.items():
+                cell.source = cell.source.replace(f"](../{before}", f"](../{after}")
+        for result in cell.get("outputs", []):
+            # A terminal's progress and warnings about the machine are no part of the page.
+            if result.get("name") == "stderr":
+                cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-stderr"]
+    return notebook
+
+
+def cards_page() -> str:
+    """All losses and probability functions, a card each."""
+    from lossbench import LOSSES, PROBABILITIES
+
+    parts = ["# Cards: every loss and probability function", "What each is, where it comes from, and what it equals."]
+    groups = {
+        "Losses on logits": [entry for entry in LOSSES.values() if entry.takes == "logits"],
+        "Losses on embeddings": [entry for entry in LOSSES.values() if entry.takes == "embeddings"],
+        "Probability functions": list(PROBABILITIES.values()),
+    }
+    for title, entries in groups.items():
+        parts.append(f"## {title}")
+        for entry in entries:
+            card = entry.card._repr_markdown_().partition("**: ")[2]
+            linked = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", card)
+            parts.append(f"### {entry.name}\n\n{linked}")
+    return "\n\n".join(parts) + "\n"
+
+
+def say(text: str) -> None:
+    """Tell whoever waits."""
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
