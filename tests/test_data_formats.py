@@ -481,6 +481,36 @@ def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
         import_dataset(tmp_path / "nowhere")
 
 
+def test_a_cache_that_cannot_be_written_is_refused_before_any_image_is_read(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("lossbench.data.class_folders.decode", None)
+    with pytest.raises(PermissionError, match="LOSSBENCH_CACHE"):
+        import_dataset(pets, "pets")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_leaves_the_old_import_and_says_how_much_room_is_needed(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.numpy
+
+    import_dataset(pets, "pets")
+    before = cache_path("pets").read_bytes()
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(PermissionError, match=r"5,760 bytes .*No space left"):
+        import_dataset(pets, "pets")
+    assert cache_path("pets").read_bytes() == before
+    assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]
+
+
 def test_an_image_keeps_its_proportions_only_when_cropped() -> None:
     wide = Image.new("RGB", (40, 20), "white")
     wide.paste("red", (0, 0, 6, 20))  # the left edge, which a square crop cuts off

@@ -105,6 +105,7 @@ class Config:
     train_size: int | None = None
     label_noise: float = 0.0
     imbalance: float = 1.0
+    noise_kind: str = "symmetric"
     seed: int = 0
 
 

@@ -64,7 +64,7 @@ def _iterate_zip(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
                 if not info.is_dir() and _wanted(info.filename, suffixes):
                     _check_size(path, info.filename, info.file_size)
                     yield info.filename, archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: a password
         raise damaged(path, f"the zip does not unpack ({error})") from error
 
 

@@ -13,7 +13,7 @@ from lossbench.data.images import image_size
 from lossbench.data.loading import check_sizes
 from lossbench.data.registry import DATASETS
 from lossbench.data.search import cache_path, find_files
-from lossbench.data.tensors import Imported, write_tensors
+from lossbench.data.tensors import Imported, require_room, write_tensors
 
 
 def import_dataset(
@@ -39,6 +39,7 @@ def import_dataset(
         raise FileNotFoundError(f"{str(path)!r} does not exist; name a folder or an archive of images")
     name = name or guess_name(path)
     target = cache_path(name)
+    require_room(target)
     if name not in DATASETS:
         spec = describe_folder(path, name, size=size, grey=grey, test_fraction=test_fraction)
     elif size is not None or grey:

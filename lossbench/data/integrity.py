@@ -38,6 +38,6 @@ def _owner(digest: str) -> str:
 def damaged(path: Path, what: str) -> ValueError:
     """The error for a file whose content is wrong."""
     return ValueError(
-        f"{path}: not the expected content: {what}. The file is damaged or another file under this name; "
-        "delete it and fetch it again (for images inside the package: reinstall lossbench)"
+        f"{path}: not the expected content: {what}. It is damaged or another file under this name: get it again "
+        "from its source, or name the right one (for images inside the package: reinstall lossbench)"
     )

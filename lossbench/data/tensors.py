@@ -37,6 +37,7 @@ def write_tensors(
     path: Path, name: str, class_names: tuple[str, ...], arrays: Arrays, *, origin: str, split: str
 ) -> Imported:
     """Write `arrays` to `path` whole or not at all, with their fingerprint, mean and standard deviation."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     mean, std = channel_statistics(arrays.train_images)
@@ -54,8 +55,12 @@ def write_tensors(
     )
     text = json.dumps(asdict(about), sort_keys=True)
     _remove_leftovers(path)
-    with replacing(path) as temporary:
-        save_file(arrays._asdict(), temporary, metadata={"about": text, "check": _check(text)})
+    try:
+        with replacing(path) as temporary:
+            save_file(arrays._asdict(), temporary, metadata={"about": text, "check": _check(text)})
+    except (SafetensorError, OSError) as error:
+        size = sum(array.nbytes for array in (arrays.train_images, arrays.test_images))
+        raise _no_room(path, f"{size:,} bytes", error) from error
     return about
 
 
@@ -92,6 +97,25 @@ def read_tensors(path: Path) -> tuple[Arrays, Imported]:
     if fingerprint(arrays) != about.fingerprint:
         raise damaged(path, f"its fingerprint is not {about.fingerprint}, which it had when it was imported")
     return arrays, about
+
+
+def require_room(path: Path) -> None:
+    """Prove that a file can be written beside `path`, before the work whose result it will hold.
+
+    Raises PermissionError that names the folder and says what to do.
+    """
+    try:
+        with replacing(path.with_name(f"{path.name}.probe")):
+            pass
+        path.with_name(f"{path.name}.probe").unlink()
+    except OSError as error:
+        raise _no_room(path, "a file", error) from error
+
+
+def _no_room(path: Path, what: str, error: Exception) -> PermissionError:
+    return PermissionError(
+        f"cannot write {what} to {path} ({error}); make room there, or choose another folder with LOSSBENCH_CACHE"
+    )
 
 
 def _check(text: str) -> str:
