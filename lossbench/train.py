@@ -15,7 +15,7 @@ from lossbench.data import Split
 from lossbench.losses import Criterion
 from lossbench.models import Classifier, Output
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 100  # a larger one is slower on a CPU, and 128 x 128 images would take gigabytes
 
 
 class Diverged(ArithmeticError):
