@@ -100,6 +100,16 @@ def test_floor_holds_its_promise_on_runs_that_differ_by_noise_alone(seeds):
     assert family / grids < 0.05 + 3 * math.sqrt(0.05 * 0.95 / grids)
 
 
+def test_detectable_difference_is_found_in_four_of_five_studies():
+    """Runs of nine degrees of freedom under a true difference; the spread is estimated anew in each study."""
+    rng = np.random.default_rng(1)
+    sd = 0.01 * np.sqrt(rng.chisquare(9, size=4000) / 9)
+    truth = stats.NoiseFloor(sd=0.01, df=9, pairs=30, seeds=4, against="kl_divergence").detectable(4)
+    means = rng.normal(truth, 0.01 / 2, size=4000)
+    bands = [stats.NoiseFloor(s, 9, 30, 4, "kl_divergence").half_width(4) for s in sd]
+    assert (means > bands).mean() == pytest.approx(0.8, abs=0.03)
+
+
 def test_band_narrows_with_pairs_and_widens_with_comparisons():
     floor = stats.NoiseFloor(sd=0.01, df=6, pairs=18, seeds=3, against="kl_divergence")
     assert floor.half_width(4) == pytest.approx(floor.half_width(1) / 2)

@@ -11,6 +11,8 @@ from lossbench import stats
 from lossbench.report.evidence import Evidence
 from lossbench.report.panels import best_run
 
+HALF_A_POINT = 0.005
+
 
 def say(evidence: Evidence) -> Iterator[str]:
     """What the runs of this setting say."""
@@ -28,6 +30,7 @@ def say(evidence: Evidence) -> Iterator[str]:
     lost = int((tested["verdict"] == "diverged").sum())
     if lost:
         yield f"{_count(lost, 'comparison gets', 'comparisons get')} no verdict because runs diverged."
+    yield from _reach(evidence, tested)
     yield from _twins(evidence)
     best = best_run(evidence)
     if best is not None and pd.notna(best["test_accuracy"]):
@@ -71,6 +74,18 @@ def _in_between(judged: pd.DataFrame) -> Iterator[str]:
             f"Unclear: {_join(named)}. Beyond the band for one comparison, inside the one for all; among "
             f"{len(judged)} comparisons about {0.05 * len(judged):.1f} land there by chance alone."
         )
+
+
+def _reach(evidence: Evidence, tested: pd.DataFrame) -> Iterator[str]:
+    """How small a difference this many seeds can show."""
+    n, comparisons, floor = int(tested["n"].max()) if len(tested) else 0, len(tested), evidence.floor
+    if n < 1 or floor.df < 1 or not floor.sd > 0:
+        return
+    reach, needed = floor.detectable(n, comparisons), stats.sample_size(HALF_A_POINT, floor.sd, comparisons=comparisons)
+    yield (
+        f"With {_count(n, 'pair', 'pairs')} a comparison and this noise, a true difference of {100 * reach:.1f} points "
+        f"would be found in four of five studies like this one. Half a point would take about {needed} seeds."
+    )
 
 
 def _twins(evidence: Evidence) -> Iterator[str]:

@@ -52,6 +52,15 @@ class NoiseFloor:
         tail = (1 - coverage) / (2 * max(comparisons, 1))
         return float(stats.t.isf(tail, self.df) * self.sd / math.sqrt(n))
 
+    def detectable(self, n: int, comparisons: int = 1, power: float = 0.8) -> float:
+        """True mean difference that leaves the band of `half_width` with probability `power`, over n pairs."""
+        from scipy import stats
+
+        if n < 1 or self.df < 1:
+            return math.nan
+        beyond = float(stats.t.ppf(power, self.df)) * self.sd / math.sqrt(n)
+        return self.half_width(n, comparisons=comparisons) + beyond
+
 
 def noise_floor(runs: pd.DataFrame, metric: str = "test_accuracy") -> NoiseFloor:
     """Pair cross-entropy under seed i with KL divergence under seed j, i != j, and take the spread.
