@@ -118,3 +118,13 @@ def test_conda_is_asked_for_what_pip_is_asked_for() -> None:
         rattler.MatchSpec(f"{spec} >={conda[spec]}")
     wanted = {CONDA_NAMES.get(name, name): bound for name, bound in requirements(project["dependencies"]).items()}
     assert conda == wanted | {"python": project["requires-python"].removeprefix(">=")}
+
+
+def test_a_wheel_would_hold_every_file_of_the_package() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["lossbench"]
+    shipped = {path for pattern in patterns for path in (ROOT / "lossbench").glob(pattern)}
+    listed = subprocess.run(["git", "ls-files", "lossbench"], capture_output=True, text=True, check=False, cwd=ROOT)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("not a git checkout, so other files may lie about")
+    kept = {ROOT / name for name in listed.stdout.splitlines() if not name.endswith(".py")}
+    assert kept <= shipped
