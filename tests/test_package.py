@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -42,16 +41,18 @@ def test_help_does_not_wait_for_torch() -> None:
         "try: main()\nexcept SystemExit: pass"
     )
     assert "typer" in loaded
-    assert "torch" not in loaded
+    assert not {"torch", "numpy"} & loaded
 
 
 def test_help_is_there_in_the_blink_of_an_eye() -> None:
+    resource = pytest.importorskip("resource", reason="Windows does not tell a child's processor time")
     times = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "lossbench", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.7
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.7, "seconds of the processor: the clock on the wall also counts other programs"
 
 
 @pytest.mark.parametrize("name", lossbench.__all__)

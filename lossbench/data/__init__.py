@@ -1,16 +1,12 @@
 """Datasets: what there is, where its files are looked for, and the images in memory.
 
-What needs torch loads on first use, so that naming the datasets stays fast.
+Everything loads on first use, so that the command line can name its data commands without numpy or torch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from lossbench.data.dataset import Dataset, DatasetSpec, Split
-from lossbench.data.loading import load
-from lossbench.data.registry import DATASETS
 
 __all__ = [
     "AUGMENTATIONS",
@@ -25,7 +21,12 @@ __all__ = [
 
 _HOME = {
     "AUGMENTATIONS": "lossbench.augmentation",
+    "DATASETS": "lossbench.data.registry",
+    "Dataset": "lossbench.data.dataset",
+    "DatasetSpec": "lossbench.data.dataset",
+    "Split": "lossbench.data.dataset",
     "degrade": "lossbench.data.sampling",
+    "load": "lossbench.data.loading",
     "stratified_split": "lossbench.data.sampling",
 }
 
@@ -38,5 +39,10 @@ def __getattr__(name: str) -> Any:
 
 if TYPE_CHECKING:
     from lossbench.augmentation import AUGMENTATIONS as AUGMENTATIONS
+    from lossbench.data.dataset import Dataset as Dataset
+    from lossbench.data.dataset import DatasetSpec as DatasetSpec
+    from lossbench.data.dataset import Split as Split
+    from lossbench.data.loading import load as load
+    from lossbench.data.registry import DATASETS as DATASETS
     from lossbench.data.sampling import degrade as degrade
     from lossbench.data.sampling import stratified_split as stratified_split
