@@ -92,6 +92,10 @@ class RunConfig:
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.pretrained and not _registry("lossbench.models", "MODELS")()[self.model].pretrained:
             raise ValueError(f"model {self.model!r} has no published weights; set pretrained=False")
+        if self.trainable == "head" and self._loss.takes == "embeddings":
+            raise ValueError(
+                f"trainable='head' leaves {self.loss} nothing to train: it works on embeddings, not on logits"
+            )
         for name, entry in (("loss", self._loss), ("probability", self._probability)):
             given = getattr(self, f"{name}_params")
             if not isinstance(given, Mapping):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
+from lossbench import RunConfig, run
 from lossbench.config import TRAINABLE
+from lossbench.data import load
 from lossbench.models import MODELS, TRAINED_LAYERS, Classifier, CosineHead
 from lossbench.models.convnet import ACTIVATIONS, Maxout
 from lossbench.models.entry import ModelEntry
+from lossbench.runner import start
 
 TORCHVISION = ["resnet18", "resnet34", "resnet50", "googlenet", "efficientnet_v2_s"]
 CIFAR_STEM_SAVES = {  # weights of the first convolution with the imagenet stem minus those with the cifar stem
@@ -236,6 +240,11 @@ def test_training_the_last_five_layers_moves_them_and_their_normalisation_only(n
     assert changed_by_a_step(model) == set(weights[weights.index(f"{LAST5[name]}.weight") :])
 
 
+def test_a_loss_on_embeddings_cannot_train_the_head_alone() -> None:
+    with pytest.raises(ValueError, match="trainable='head' leaves contrastive nothing to train"):
+        RunConfig(loss="contrastive", trainable="head")
+
+
 def test_freezing_can_be_undone() -> None:
     model = MODELS["convnet"](5, 1)
     model.set_trainable("head")
@@ -247,3 +256,32 @@ def test_freezing_can_be_undone() -> None:
 def test_building_a_model_of_our_own_does_not_load_torchvision() -> None:
     code = "import lossbench.models as m, sys; m.MODELS['convnet'](10); assert 'torchvision' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_for_one_seed_dropout_draws_the_same_masks_whatever_the_head() -> None:
+    dataset = load("fashion-mini")
+    streams = []
+    for loss in ("cross_entropy", "hierarchical_cross_entropy"):
+        config = RunConfig(model="convnet", loss=loss, seed=5)
+        training = start(config, dataset, dataset.train, torch.device("cpu"))
+        streams.append((training.model.head.out_features, torch.get_rng_state()))
+    assert streams[0][0] != streams[1][0]
+    assert torch.equal(streams[0][1], streams[1][1])
+
+
+def test_a_run_with_dropout_that_was_interrupted_ends_with_the_same_bits(tmp_path: Path) -> None:
+    config = RunConfig(dataset="shapes", model="convnet", epochs=2, train_size=100)
+
+    def stop(_row: dict[str, float]) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(config, tmp_path / "broken", progress=stop)
+    resumed, whole = run(config, tmp_path / "broken"), run(config, tmp_path / "whole")
+    assert (resumed.path / "history.csv").read_bytes() == (whole.path / "history.csv").read_bytes()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "proxy_nca"])
+def test_a_cosine_head_serves_losses_on_logits_and_on_embeddings(tmp_path: Path, loss: str) -> None:
+    result = run(RunConfig(dataset="shapes", model="small_cnn_cosine", loss=loss, epochs=2), tmp_path).result
+    assert result["test_accuracy"] > 0.9, "shapes are easy"
