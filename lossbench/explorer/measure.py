@@ -52,7 +52,7 @@ def measure(comparison: Comparison) -> Measured:
     left, right = (_curves(one, axis, num_classes) for one in sides)
     others = tuple(_curves(one, axis, num_classes) for one in comparison.others)
     found = {
-        quantity: locate(sides, (left, right), quantity, axis=axis, num_classes=num_classes, rounds=1)
+        quantity: locate(sides, (left, right), quantity, axis=axis, num_classes=num_classes, rounds=0)
         for quantity in CROSSED
     }
     return Measured(left, right, others, found, (_pull(sides[0]), _pull(sides[1])))

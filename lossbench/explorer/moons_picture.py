@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,17 +67,18 @@ class MoonsPicture:
         self.canvas: Any = FigureCanvasAgg(self.figure)
         self.views = [SurfaceView(self.figure, column) for column in (0, 1)]
 
-    def draw(self, comparison: Comparison) -> None:
-        """Train on the comparison's points and draw."""
+    def draw(self, comparison: Comparison) -> Iterator[None]:
+        """Train on the comparison's points and draw; gives control back between the networks and before drawing."""
         moons = make_moons(comparison.noise, comparison.seed)
         for view, name, one in zip(self.views, ("left", "right"), (comparison.left, comparison.right), strict=True):
             surface = train_on_moons(one, noise=comparison.noise, seed=comparison.seed)
+            yield
             view.set(f"{name}: {one.label}", surface, moons)
         self.canvas.draw()
 
     def png(self) -> bytes:
-        """The picture that was drawn last in one piece."""
-        return encode_png(np.asarray(self.canvas.buffer_rgba()))
+        """The picture that was drawn last in one piece, packed small."""
+        return encode_png(np.asarray(self.canvas.buffer_rgba()), level=9)
 
     def strips(self) -> list[bytes]:
         """The picture that was drawn last as PNGs, one a side."""

@@ -115,8 +115,8 @@ class CurvePicture:
         return np.asarray(self.canvas.get_renderer().buffer_rgba())
 
     def png(self) -> bytes:
-        """The picture that was drawn last in one piece."""
-        return encode_png(self.pixels)
+        """The picture that was drawn last in one piece, packed small."""
+        return encode_png(self.pixels, level=9)
 
     def strips(self) -> list[bytes]:
         """The picture that was drawn last as PNGs of one column each, for screens of any width."""

@@ -23,7 +23,7 @@ class Still:
     """
 
     comparison: Comparison
-    measured: Measured
+    measured: Measured = field(repr=False)
     curves_png: bytes = field(repr=False)
     moons_png: bytes = field(repr=False)
     look: str = ""
@@ -50,7 +50,7 @@ class Still:
         return self.to_html()
 
 
-def draw_still(comparison: Comparison, look: str = "") -> Still:
+def draw(comparison: Comparison, look: str = "") -> Still:
     """Draw a comparison once; trains both networks on the moons.
 
     Raises: ValueError when a loss cannot have this number of classes.
@@ -58,7 +58,8 @@ def draw_still(comparison: Comparison, look: str = "") -> Still:
     measured = measure(comparison)
     curves, moons = CurvePicture(), MoonsPicture()
     curves.draw(comparison, measured)
-    moons.draw(comparison)
+    for _ in moons.draw(comparison):
+        pass
     return Still(comparison, measured, curves.png(), moons.png(), look)
 
 

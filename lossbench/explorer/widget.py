@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets as widgets
@@ -37,10 +38,10 @@ class Explorer:
         self.pictures = [widgets.Image(format="png", layout=_picture(250, 400)) for _ in range(3)]
         self.surfaces = [widgets.Image(format="png", layout=_picture(300, 520)) for _ in range(2)]
         self.words, self.line = widgets.HTML(), widgets.Textarea(rows=2, layout=widgets.Layout(width="100%"))
-        self.later = Later(self.retrain, REST)
+        self.later = Later(self._retrain_in_pieces, REST)
         self.box = self._assemble()
+        self.trained = False
         self.redraw()
-        self.retrain()
 
     @property
     def code(self) -> str:
@@ -65,7 +66,12 @@ class Explorer:
 
     def retrain(self) -> None:
         """Train both networks on the two moons and draw their surfaces."""
-        self.moons_picture.draw(self.comparison)
+        for _ in self._retrain_in_pieces():
+            pass
+
+    def _retrain_in_pieces(self) -> Iterator[None]:
+        self.trained = True
+        yield from self.moons_picture.draw(self.comparison)
         for image, png in zip(self.surfaces, self.moons_picture.strips(), strict=True):
             image.value = png
 
@@ -75,6 +81,8 @@ class Explorer:
 
     def still(self) -> Still:
         """The present picture without controls."""
+        if not self.trained:
+            self.retrain()
         preset = PRESETS.get(self.preset.value)
         pictures = (self.curve_picture.png(), self.moons_picture.png())
         return Still(self.comparison, measure(self.comparison), *pictures, look=preset.look if preset else "")

@@ -1,0 +1,155 @@
+"""A JupyterLab server and a headless Chromium that drives it, each with folders of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TOKEN = "browsing"
+# Every cell stays in the page while it is scrolled, and nothing is asked of other hosts.
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
+}
+
+# Cells run only once the kernel's session is connected; a command sent before is dropped without a word.
+READY = """async () => {
+    const session = window.jupyterapp.shell.currentWidget.sessionContext;
+    await session.ready; await session.session.kernel.info;
+}"""
+RUN = """async ([command, cell]) => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = cell;
+    await window.jupyterapp.commands.execute(command);
+}"""
+# Times are taken inside the page: from the key to the moment the new pictures are decoded.
+WATCH = """() => {
+    window.pictures = [];
+    window.pressed = 0;
+    document.addEventListener('keydown', () => { window.pressed = performance.now(); window.pictures = []; }, true);
+    document.addEventListener('load', event => {
+        if (event.target.matches && event.target.matches('.lossbench-explorer img'))
+            window.pictures.push(performance.now());
+    }, true);
+}"""
+
+
+@contextmanager
+def lab(folder: Path, theme: str = "JupyterLab Light"):
+    """Start JupyterLab on `folder`; gives its address, and ends the server by its own process id."""
+    own = folder / ".lab"
+    for name, values in (SETTINGS | {"apputils-extension/themes": {"theme": theme}}).items():
+        path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    port = free_port()
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
+    folders |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    environment = os.environ | {name: str(own / place) for name, place in folders.items()}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+    command += [f"--IdentityProvider.token={TOKEN}", "--expose-app-in-browser", "--LabApp.news_url=None"]
+    with (own / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, f"--ServerApp.root_dir={folder}"], env=environment, stdout=log, stderr=log, cwd=folder
+        )
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(address: str, server: subprocess.Popen, limit: float = 90) -> None:
+    """Wait until the server answers."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"JupyterLab exited with {server.returncode}")
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not answer within {limit:g} s")
+
+
+@contextmanager
+def browser():
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+class Watched:
+    """A page with everything that went wrong on it: script errors, console errors, requests to other hosts."""
+
+    def __init__(self, chromium, width: int = 1200, height: int = 900) -> None:
+        self.page = chromium.new_page(viewport={"width": width, "height": height})
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
+        self.page.on("console", self._on_console)
+        self.page.on("request", self._on_request)
+
+    def _on_console(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(message.text[:300])
+
+    def _on_request(self, request) -> None:
+        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:", "about:")):
+            self.outside.append(request.url[:200])
+
+    def open_notebook(self, address: str, name: str) -> None:
+        """Open a notebook in JupyterLab and wait until its kernel answers."""
+        self.page.goto(f"{address}/lab/tree/{name}?token={TOKEN}&reset", wait_until="domcontentloaded")
+        self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-Cell", timeout=90_000)
+        self.page.wait_for_selector(
+            ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000, state="attached"
+        )
+        self.page.evaluate(READY)
+        self.page.evaluate(WATCH)
+
+    def run(self, command: str, cell: int) -> None:
+        """Execute one of JupyterLab's notebook commands with `cell` active."""
+        self.page.evaluate(RUN, [f"notebook:{command}", cell])
+
+    def wait_for_pictures(self, count: int, limit: float = 30) -> float:
+        """Wait until `count` pictures have loaded since the last key. Returns the page's time of the last, in ms."""
+        self.page.wait_for_function(f"window.pictures.length >= {count}", timeout=1000 * limit, polling=4)
+        return self.page.evaluate(f"window.pictures[{count - 1}]")
