@@ -121,7 +121,7 @@ def adapt(notebook: Any, number: str) -> Any:
         if "solution" in tags:
             cell.metadata["tags"] = [*(tag for tag in tags if tag != "hide-input"), "hide-cell"]
         if cell.cell_type == "markdown":
-            cell.source = BADGE.sub(r"[\1](\2)", cell.source)
+            cell.source = BADGE.sub(r"[\1](\2)", cell.source).replace(") [Open in", ") · [Open in")
             for before, after in MOVED.items():
                 cell.source = cell.source.replace(f"](../{before}", f"](../{after}")
         for result in cell.get("outputs", []):
