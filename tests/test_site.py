@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -114,8 +115,19 @@ def test_the_cards_page_has_every_loss_and_probability_function():
 
 
 def test_the_glossary_is_in_the_order_of_the_alphabet():
-    terms = DOCS / "glossary.md"
-    lines = terms.read_text(encoding="utf-8").split("```{glossary}\n")[1].splitlines()
-    names = [line for line in lines if line and not line.startswith((" ", "`"))]
-    assert len(names) > 40
-    assert names == sorted(names, key=str.lower)
+    lines = (DOCS / "glossary.md").read_text(encoding="utf-8").splitlines()
+    terms = [line[3:] for line in lines if line.startswith("## ")]
+    assert len(terms) > 40
+    assert terms == sorted(terms, key=str.lower)
+
+
+def test_a_notebook_that_names_a_glossary_term_names_one_that_is_there():
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    anchors = {line[3:].replace(" ", "-").lower() for line in text.splitlines() if line.startswith("## ")}
+    named = {
+        (path.name, anchor)
+        for path in (DOCS.parent / "notebooks").glob("*.ipynb")
+        for anchor in re.findall(r"docs/glossary\.md#([\w-]+)", path.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert {(name, anchor) for name, anchor in named if anchor not in anchors} == set()
