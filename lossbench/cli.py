@@ -145,6 +145,14 @@ def run_study(
     sys.exit(summary.exit_code)
 
 
+@app.command("weights")
+def download_weights(name: Annotated[str, typer.Argument(help="A model with published weights.")]) -> None:
+    """Download a model's published weights into torch's cache, for runs with pretrained=true."""
+    from lossbench import models
+
+    typer.echo(models.download_weights(name))
+
+
 @app.command("report")
 def build_report(output: Output = None) -> None:
     """Write OUTPUT/report.html, and its figures and tables as files, from the runs on disk."""

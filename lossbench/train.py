@@ -79,6 +79,7 @@ class Training:
             "order": self.order.get_state(),
             "augmentation": self.augmentation.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -90,6 +91,8 @@ class Training:
         self.order.set_state(state["order"])
         self.augmentation.set_state(state["augmentation"])
         torch.set_rng_state(state["torch_rng"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
 
     @property
     def ended(self) -> bool:

@@ -81,6 +81,7 @@ BAD = [
     (["study", "thesis", "--output", "/proc/nowhere"], "cannot write to output"),
     (["report", "--output", "/nowhere"], "lossbench study"),
     (["list", "loses"], "'loses' is not one of"),
+    (["weights", "small_cnn"], "small_cnn"),
     (["runn"], "No such command 'runn'"),
 ]
 

@@ -29,16 +29,15 @@ def test_a_parameter_at_its_default_does_not_change_the_run() -> None:
 @pytest.mark.parametrize("field", [f.name for f in fields(RunConfig)])
 def test_every_field_changes_the_run_id(field: str) -> None:
     other = {
-        "dataset": "shapes", "model": None, "loss": "js_divergence", "loss_params": {"gamma": 0.5},
+        "dataset": "shapes", "model": "convnet", "loss": "js_divergence", "loss_params": {"gamma": 0.5},
         "probability": "taylor_softmax", "probability_params": {"margin": 0.5}, "optimizer": "sgd", "lr": 0.1,
         "weight_decay": 1e-4, "scheduler": "step", "batch_size": 64, "epochs": 2, "seed": 1, "train_size": 100,
-        "label_noise": 0.2, "imbalance": 10.0, "augmentation": None, "pretrained": None, "trainable": "head",
+        "label_noise": 0.2, "imbalance": 10.0, "augmentation": "thesis", "pretrained": True, "trainable": "head",
         "selection": "best_test", "precision": "bfloat16", "weight_decay_on": "convolutions", "clip_norm": 1.0,
         "patience": 3, "noise_kind": "asymmetric",
     }  # fmt: skip
-    if other[field] is None:
-        pytest.skip("only one value is allowed so far")
-    base = RunConfig(loss="focal", probability="soft_margin_softmax")
+    model = "resnet18" if field == "pretrained" else "small_cnn"
+    base = RunConfig(model=model, loss="focal", probability="soft_margin_softmax")
     changed = replace(base, **{field: other[field]} | ({"loss_params": {}} if field == "loss" else {}))
     assert changed.run_id != base.run_id
     assert changed != base
