@@ -30,6 +30,10 @@ SETTINGS = {
     "apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
 }
 
+# The badges at the top of every notebook are pictures of other hosts, on purpose; here they get an empty one.
+BADGES = ("https://colab.research.google.com/assets/colab-badge.svg", "https://mybinder.org/badge_logo.svg")
+EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
+
 # Cells run only once the kernel's session is connected; a command sent before is dropped without a word.
 READY = """async () => {
     const session = window.jupyterapp.shell.currentWidget.sessionContext;
@@ -126,13 +130,16 @@ class Watched:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
         self.page.on("console", self._on_console)
         self.page.on("request", self._on_request)
+        for badge in BADGES:
+            self.page.route(badge, lambda route: route.fulfill(content_type="image/svg+xml", body=EMPTY))
 
     def _on_console(self, message) -> None:
         if message.type == "error":
             self.errors.append(message.text[:300])
 
     def _on_request(self, request) -> None:
-        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:", "about:")):
+        own = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:", "about:")
+        if not request.url.startswith(own + BADGES):
             self.outside.append(request.url[:200])
 
     def open_notebook(self, address: str, name: str) -> None:
