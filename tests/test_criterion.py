@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -269,9 +270,16 @@ def test_values_of_targets_are_not_read_under_vmap_or_on_other_devices():
         Criterion("cross_entropy")(LOGITS, bad)
 
 
-def test_autocast_is_left_as_it_was():
+def test_losses_run_outside_autocast_and_leave_it_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    seen: list[bool] = []
+
+    def spy(log_probs: Tensor, target: Tensor) -> Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return -log_probs[:, 0]
+
+    entry = dataclasses.replace(LOSSES["cross_entropy"], function=spy)
+    monkeypatch.setitem(LOSSES, "cross_entropy", entry)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        Criterion("focal")(LOGITS, TARGET)
+        Criterion("cross_entropy")(LOGITS, TARGET)
         assert torch.is_autocast_enabled("cpu")
-        product: Tensor = LOGITS @ LOGITS.T
-    assert product.dtype == torch.bfloat16
+    assert seen == [False]
