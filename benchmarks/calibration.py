@@ -70,7 +70,8 @@ def resampled(runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
     """Whether bootstrap intervals of one loss hold the truth."""
     loss = runs[runs["loss"] == "mse"]
     middle = stats.interquartile_mean(_independent(rng), rng, resamples=1000).iloc[0]
-    pair = runs[runs["loss"].isin(["cross_entropy", "focal"])]
+    unpaired = draw_grid(rng, shared=0.0)
+    pair = unpaired[unpaired["loss"].isin(["cross_entropy", "focal"])]
     better = stats.probability_of_improvement(pair, rng, resamples=1000).iloc[0]
     low, high = stats.t_interval(loss[loss["dataset"] == "easy"]["test_accuracy"])
     return {
