@@ -26,7 +26,7 @@ class SurfaceView:
 
     def __init__(self, figure: Any, column: int) -> None:
         left = (column * WIDTH + 40) / (2 * WIDTH)
-        self.ax = figure.add_axes((left, 36 / HEIGHT, (WIDTH - 52) / (2 * WIDTH), 1 - 86 / HEIGHT))
+        self.ax = figure.add_axes((left, 46 / HEIGHT, (WIDTH - 52) / (2 * WIDTH), 1 - 94 / HEIGHT))
         settle(self.ax, "", "first coordinate")
         self.ax.set(xlim=ACROSS, ylim=UP)
         self.ax.tick_params(labelleft=True)

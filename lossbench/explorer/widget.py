@@ -121,7 +121,7 @@ class Explorer:
 
     def _assemble(self) -> Any:
         choices = (self.preset, self.axis, self.scale, self.num_classes)
-        top = widgets.Box([_cell(choice) for choice in choices], layout=ROW)
+        top = widgets.Box([_cell(choice, 2 if choice is self.preset else 1) for choice in choices], layout=ROW)
         sides = widgets.Box([self.left.box, self.right.box], layout=ROW)
         moons = widgets.Box([_cell(self.noise), _cell(self.seed)], layout=ROW)
         title = widgets.HTML("<b>Two moons:</b> the same small network, trained with either loss when the sliders rest")
@@ -181,8 +181,10 @@ def _picture(least: int, most: int) -> Any:
     return widgets.Layout(flex=f"1 1 {least}px", width="auto", max_width=f"{most}px", min_width="0", height="auto")
 
 
-def _cell(control: Any) -> Any:
-    return widgets.Box([control], layout=widgets.Layout(flex="1 1 220px", min_width="0", flex_flow="column"))
+def _cell(control: Any, grow: int = 1) -> Any:
+    return widgets.Box(
+        [control], layout=widgets.Layout(flex=f"{grow} 1 {130 + 90 * grow}px", min_width="0", flex_flow="column")
+    )
 
 
 def _menu(description: str, options: list[tuple[str, str]], value: str) -> Any:
