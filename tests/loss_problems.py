@@ -10,6 +10,25 @@ from torch import Tensor
 from lossbench.losses import LOSSES, Criterion
 from lossbench.probabilities import PROBABILITIES
 
+# The losses of the papers, in the order in which they are taught. A new loss needs no place here.
+TAUGHT = [
+    "cross_entropy",
+    "kl_divergence",
+    "js_divergence",
+    "focal",
+    "adma",
+    "mse",
+    "squared_hinge",
+    "sampling_free",
+    "false_positive",
+    "confidence_penalty",
+    "hierarchical_cross_entropy",
+    "contrastive",
+    "triplet",
+    "margin",
+    "n_pair",
+    "proxy_nca",
+]
 ON_LOGITS = [name for name, entry in LOSSES.items() if entry.takes == "logits"]
 SOFT = [name for name in ON_LOGITS if LOSSES[name].soft_target != "no"]
 

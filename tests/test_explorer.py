@@ -17,7 +17,7 @@ from lossbench.explorer import PRESETS, crossings, curves, pull_on_batch, real_b
 from lossbench.explorer.crossings import sign_changes
 from lossbench.explorer.curves import QUANTITIES
 from lossbench.explorer.moons import make_moons
-from lossbench.explorer.ranges import FIXED, RANGES, Choices, Slider, find_controls, starting_values
+from lossbench.explorer.ranges import FIXED, Choices, Slider, find_controls, starting_values
 from lossbench.explorer.sides import drawable_losses
 
 ENTRIES = {name: LOSSES[name] for name in drawable_losses()} | dict(PROBABILITIES)
@@ -26,7 +26,7 @@ P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_parameter_has_a_slider_or_a_reason_not_to(name):
-    rows = set(RANGES.get(name, {})) | (set(FIXED.get(name, {})) & set(ENTRIES[name].defaults))
+    rows = set(find_controls(ENTRIES[name])) | (set(FIXED.get(name, {})) & set(ENTRIES[name].defaults))
     assert rows == set(ENTRIES[name].defaults)
 
 
