@@ -92,17 +92,19 @@ def find_mathjax() -> Path:
 
 
 def executed(source: Path, output: Path) -> Any:
-    """The executed copy of a notebook, made now unless there is one of the present source."""
+    """The executed copy of a notebook, made now unless there is one of the present source.
+
+    A copy made here goes to `<output>/site`, so that its runs do not mix with those of a study.
+    """
     from lossbench.notebook import execute
 
-    kept = output / "notebooks" / source.name
-    wanted = nbformat.read(source, as_version=4)
-    if kept.exists():
-        notebook = nbformat.read(kept, as_version=4)
-        if _sources(notebook) == _sources(wanted):
+    wanted = _sources(nbformat.read(source, as_version=4))
+    for folder in (output, output / "site"):
+        kept = folder / "notebooks" / source.name
+        if kept.exists() and _sources(notebook := nbformat.read(kept, as_version=4)) == wanted:
             return notebook
     say(f"executing {source.name}")
-    return nbformat.read(execute(str(source), {}, output), as_version=4)
+    return nbformat.read(execute(str(source), {}, output / "site"), as_version=4)
 
 
 def _sources(notebook: Any) -> list[str]:

@@ -104,7 +104,7 @@ def test_an_executed_copy_is_taken_only_while_it_is_of_the_present_source(tmp_pa
     assert build.executed(source, tmp_path / "out").cells[0].execution_count == 7
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 2")]), source)
     build.executed(source, tmp_path / "out")
-    assert made == [(str(source), {}, tmp_path / "out")]
+    assert made == [(str(source), {}, tmp_path / "out" / "site")]
 
 
 def test_the_cards_page_has_every_loss_and_probability_function():
