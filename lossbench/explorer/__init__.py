@@ -30,21 +30,23 @@ __all__ = [
     "curves",
     "draw",
     "explore",
+    "explore_in_page",
     "pull_on_batch",
     "real_batch",
     "side",
     "train_on_moons",
 ]
 
-_NEEDS_WIDGETS = {"explore": "opening", "draw": "still"}
+_LAZY = {"explore": "opening", "draw": "still", "explore_in_page": "in_page"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEEDS_WIDGETS:
-        return getattr(import_module(f"lossbench.explorer.{_NEEDS_WIDGETS[name]}"), name)
+    if name in _LAZY:
+        return getattr(import_module(f"lossbench.explorer.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'lossbench.explorer' has no attribute {name!r}")
 
 
 if TYPE_CHECKING:
+    from lossbench.explorer.in_page import explore_in_page as explore_in_page
     from lossbench.explorer.opening import explore as explore
     from lossbench.explorer.still import draw as draw
