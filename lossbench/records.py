@@ -21,8 +21,15 @@ SCORES = ("status", "best_epoch", "test_accuracy", "test_nll", "val_accuracy", "
 
 
 def output_folder(output: str | os.PathLike[str] | None = None) -> Path:
-    """The folder for results: the one given, else the environment's LOSSBENCH_OUTPUT, else `outputs`."""
-    return Path(output or os.environ.get("LOSSBENCH_OUTPUT") or "outputs")
+    """The folder for results: the one given, else the environment's LOSSBENCH_OUTPUT, else `outputs`.
+
+    JupyterLab runs a notebook in the notebook's own folder; there the repository's `outputs` is meant.
+    """
+    given = output or os.environ.get("LOSSBENCH_OUTPUT")
+    if given:
+        return Path(given)
+    among_notebooks = Path.cwd().name == "notebooks" and Path("../pyproject.toml").exists()
+    return Path("../outputs" if among_notebooks else "outputs")
 
 
 @dataclass(frozen=True)

@@ -84,3 +84,12 @@ def test_the_output_folder_is_the_argument_then_the_environment(monkeypatch: pyt
     monkeypatch.setenv("LOSSBENCH_OUTPUT", "elsewhere")
     assert output_folder() == Path("elsewhere")
     assert output_folder("here") == Path("here")
+
+
+def test_a_notebook_writes_into_the_repositorys_outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LOSSBENCH_OUTPUT", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert output_folder() == Path("outputs"), "some other folder of that name"
+    (tmp_path / "pyproject.toml").touch()
+    assert output_folder().resolve() == tmp_path / "outputs"
