@@ -71,11 +71,16 @@ function panel(title, curves, looks) {
   body += text(x(0.5), HEIGHT - 6, "p, probability of the target", "middle") + "</g>";
   body += `<path d="M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}M${LEFT} ${y(0)}H${WIDTH - RIGHT}" `
     + `stroke="currentColor" stroke-opacity=".45" fill="none"/>`;
+  const room = high - low, frame = `${LEFT} ${TOP - 2} ${WIDTH - LEFT - RIGHT} ${HEIGHT - TOP - BOTTOM + 4}`;
+  const [fx, fy, fw, fh] = frame.split(" ");
+  body += `<svg x="${fx}" y="${fy}" width="${fw}" height="${fh}" viewBox="${frame}">`; // cuts curves off at the frame
   curves.forEach((values, k) => {
-    const points = values.map((v, i) => `${x(GRID[i]).toFixed(1)} ${y(Math.min(high, Math.max(low, v))).toFixed(1)}`);
+    const inReach = values.map(v => Math.min(high + room, Math.max(low - room, v)));
+    const points = inReach.map((v, i) => `${x(GRID[i]).toFixed(1)} ${y(v).toFixed(1)}`);
     body += `<path class="curve" d="M${points.join("L")}" stroke="${looks[k].colour}" stroke-width="2.2" `
       + `stroke-dasharray="${looks[k].dashes}" fill="none"/>`;
   });
+  body += "</svg>";
   return `<svg role="img" aria-label="${title}" viewBox="0 0 ${WIDTH} ${HEIGHT}" style="flex: 1 1 280px; max-width: 460px">${body}</svg>`;
 }
 
