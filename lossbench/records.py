@@ -131,7 +131,8 @@ def load_runs(output: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     rows = [_row(record) for record in find_records(output)]
     first = ["run_id", "label", *RunConfig.__dataclass_fields__, *SCORES]
     columns = list(dict.fromkeys([*first, *(key for row in rows for key in row)]))
-    return pd.DataFrame(rows, columns=columns)
+    # Counts that may be missing stay whole numbers.
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("train_size", "patience", "best_epoch"), "Int64"))
 
 
 def load_history(output: str | os.PathLike[str] | None = None) -> pd.DataFrame:

@@ -27,6 +27,13 @@ def test_load_runs_has_a_row_a_run_and_the_promised_columns(study_folder: Callab
     assert set(focal["label"]) == {"focal γ=0.5", "focal γ=2"}
 
 
+def test_counts_that_may_be_missing_stay_whole(study_folder: Callable[..., Path]) -> None:
+    study_folder(seeds=(0,), train_size=500)
+    runs = lossbench.load_runs(study_folder(seeds=(0,)))
+    assert {str(size) for size in runs["train_size"]} == {"500", "<NA>"}
+    assert all(str(epoch).isdecimal() for epoch in runs["best_epoch"])
+
+
 def test_a_diverged_run_is_a_row_like_any_other(study_folder: Callable[..., Path]) -> None:
     runs = lossbench.load_runs(study_folder(diverged={("focal", "softmax", 1)}))
     assert runs["status"].value_counts().to_dict() == {"finished": 28, "diverged": 2}

@@ -45,5 +45,9 @@ def settings(runs: pd.DataFrame) -> list[Setting]:
 def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Setting:
     first = group.iloc[0]
     parts = [str(first[name]) for name in ("dataset", "model") if name in shared]
-    parts += [f"{name} {first[name]}" for name in varying if name not in ("dataset", "model")]
+    parts += [f"{name} {_shown(first[name])}" for name in varying if name not in ("dataset", "model")]
     return Setting(", ".join(parts), {name: first[name] for name in shared}, group.reset_index(drop=True))
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None or str(value) in ("nan", "<NA>") else str(value)
