@@ -53,6 +53,12 @@ def test_a_worker_gives_what_a_run_in_this_process_gives(tmp_path: Path) -> None
         assert (record.path / name).read_bytes() == (other.path / name).read_bytes()
 
 
+def test_a_worker_stays_small(tmp_path: Path) -> None:
+    run_configs([RunConfig(epochs=1, train_size=1000)], tmp_path, show_progress=False)
+    (record,) = find_records(tmp_path)
+    assert 100 < record.result["peak_memory_mb"] < 1200
+
+
 def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
     config = RunConfig(dataset="fashion-mini", epochs=4, train_size=1000)
     killed: list[int] = []

@@ -44,7 +44,6 @@ def test_a_run_writes_a_whole_record(tmp_path: Path) -> None:
     assert result["status"] == "finished"
     assert result["val_accuracy"] == record.history["val_accuracy"].max()
     assert result["best_epoch"] == record.history["val_accuracy"].argmax() + 1, "the first epoch with the best score"
-    assert result["peak_memory_mb"] < 1200
 
 
 def test_the_scores_are_those_of_the_stored_predictions(tmp_path: Path) -> None:

@@ -71,10 +71,12 @@ def test_losses_are_compared_over_paired_seeds() -> None:
     ]  # fmt: skip
 
 
-def test_an_estimate_names_each_kind_of_run_and_the_data_that_are_missing(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    configs = plan_study("thesis", ["shapes", "svhn"], 1)
-    text = estimate(configs, workers=2, device="cpu", data=tmp_path / "empty")
+def test_an_estimate_names_each_kind_of_run_and_the_data_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOSSBENCH_DATA", raising=False)
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path))
+    text = estimate(plan_study("thesis", ["shapes", "svhn"], 1), workers=2, device="cpu")
     rows = [line.split() for line in text.splitlines()]
     assert ["shapes", "small_cnn", "15"] in [row[:3] for row in rows]
     assert "with 2 workers on cpu" in text
