@@ -24,7 +24,7 @@ from lossbench.machine import describe_machine, find_device
 from lossbench.models import MODELS
 from lossbench.records import Record, output_folder
 from lossbench.scores import SCORES, score
-from lossbench.train import Diverged, Normalise, Training, predict, train
+from lossbench.train import Diverged, Normalise, Training, class_means, predict, train
 
 VALIDATION_FRACTION = 0.1
 
@@ -159,7 +159,8 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         training.restore_best()
         output, log_probs = predict(training, splits.test)
         target, found = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
-        scores = score(target, found, output.embeddings.cpu().numpy(), dataset.class_names)
+        means = class_means(training, splits.train, len(dataset.class_names)).cpu().numpy()
+        scores = score(target, found, output.embeddings.cpu().numpy(), means, dataset.class_names)
     result = {
         "run_id": config.run_id,
         "label": config.label,

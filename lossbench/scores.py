@@ -13,13 +13,17 @@ from lossbench.trees import find_tree, top_groups, tree_distance_matrix
 
 SCORES = (
     *("accuracy", "nll", "top5", "macro_f1", "ece", "brier", "false_positives"),
-    *("nmi", "recall_at_1", "recall_at_8"),
+    *("nmi", "recall_at_1", "recall_at_8", "class_mean_accuracy"),
     *("tree_distance", "mistake_distance", "critical_error"),
 )
 
 
 def score(
-    target: np.ndarray, log_probs: np.ndarray, embeddings: np.ndarray, class_names: Sequence[str]
+    target: np.ndarray,
+    log_probs: np.ndarray,
+    embeddings: np.ndarray,
+    class_means: np.ndarray,
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """All scores of a set of images.
 
@@ -27,6 +31,8 @@ def score(
         target: (images,) class indices.
         log_probs: (images, classes).
         embeddings: (images, features), compared by angle.
+        class_means: (classes, features), the mean directions of the training images; `class_mean_accuracy` is the
+            share of images whose own class has the nearest one.
         class_names: the classes in target order; they decide whether a class tree is known.
 
     Returns: `SCORES`; `false_positives` is a list with a count a class, the others are numbers. The tree's are
@@ -44,6 +50,7 @@ def score(
         "nmi": metrics.nmi(directions, target),
         "recall_at_1": metrics.recall_at_k(directions, target, 1),
         "recall_at_8": metrics.recall_at_k(directions, target, 8),
+        "class_mean_accuracy": float(((directions @ class_means.T).argmax(axis=1) == target).mean()),
         **score_mistakes(target, log_probs.argmax(axis=1), class_names),
     }
     finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}

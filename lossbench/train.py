@@ -246,13 +246,18 @@ def log_probs(criterion: Criterion, logits: Tensor) -> Tensor:
     return criterion.log_probs(logits)
 
 
+def class_means(training: Training, split: Split, num_classes: int) -> Tensor:
+    """The mean direction (classes, features) of each class's embeddings, of length 1; 0 for a class without images."""
+    embeddings = nn.functional.normalize(predict(training, split)[0].embeddings)
+    sums = embeddings.new_zeros(num_classes, embeddings.shape[1]).index_add_(0, split.target, embeddings)
+    return nn.functional.normalize(sums)
+
+
 @torch.no_grad()
 def fit_head(training: Training, split: Split) -> None:
     """Make the head a nearest-class-mean classifier by cosine, since a loss on embeddings does not train it."""
-    embeddings = nn.functional.normalize(predict(training, split)[0].embeddings)
     head = training.model.head
-    sums = torch.zeros_like(head.weight).index_add_(0, split.target, embeddings)
-    head.weight.copy_(nn.functional.normalize(sums))
+    head.weight.copy_(class_means(training, split, len(head.weight)))
     if head.bias is not None:
         head.bias.zero_()
 
