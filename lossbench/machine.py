@@ -55,6 +55,12 @@ def find_device(device: str | None) -> torch.device:
 def peak_memory_mb() -> float | None:
     """Largest resident memory of this process so far; None where the system does not tell."""
     try:
+        # Linux's getrusage starts a child at its parent's peak, which says nothing about the child.
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10, 1)
+    except (OSError, StopIteration):
+        pass
+    try:
         import resource
     except ImportError:  # Windows
         return None

@@ -1,0 +1,45 @@
+"""What a record says about where it was computed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lossbench.machine import describe_machine, find_device, peak_memory_mb, usable_cores
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not start a child at its parent's peak")
+def test_a_childs_peak_memory_is_its_own_and_not_its_parents() -> None:
+    ballast = torch.ones(400 * 2**20, dtype=torch.uint8)
+    code = (
+        "from pathlib import Path\n"
+        "lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM:')))"
+    )
+    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) / 2**10
+    assert peak_memory_mb() > 400 > child
+    del ballast
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = peak_memory_mb()
+    ballast = torch.ones((int(before) + 200) * 2**20, dtype=torch.uint8)
+    assert peak_memory_mb() >= before + 150
+    del ballast
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    import socket
+
+    described = describe_machine(torch.device("cpu"))
+    assert (described["device"], described["threads"]) == ("cpu", torch.get_num_threads())
+    assert described["versions"]["torch"] == torch.__version__
+    assert socket.gethostname() not in str(described)
+
+
+def test_there_is_always_a_device_and_a_core() -> None:
+    assert find_device(None).type in ("cpu", "cuda")
+    assert usable_cores() >= 1
