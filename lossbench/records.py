@@ -161,7 +161,12 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete the folder {path.parent} and run it again") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged (no table of names); delete the folder {path.parent} and run it again")
     return values
 
 

@@ -40,6 +40,15 @@ def test_a_diverged_run_is_a_row_like_any_other(study_folder: Callable[..., Path
     assert runs.loc[runs["status"] == "diverged", "test_accuracy"].isna().all()
 
 
+@pytest.mark.parametrize("content", [b"", b'{"status": ', b"[]", b"\xff\xfe"])
+def test_a_damaged_result_is_named_with_what_to_do(study_folder: Callable[..., Path], content: bytes) -> None:
+    folder = study_folder(seeds=(0,))
+    damaged = next((folder / "runs").iterdir()) / "result.json"
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match=r"result.json is damaged .*; delete the folder .* and run it again"):
+        lossbench.load_runs(folder)
+
+
 def test_an_empty_folder_gives_an_empty_table_with_the_same_columns(tmp_path: Path) -> None:
     runs = lossbench.load_runs(tmp_path)
     assert runs.empty

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -168,6 +169,22 @@ def test_settings_are_analysed_apart(study_folder):
     assert len(page.ids) == len(set(page.ids))
     assert pd.read_csv(folder / "tables" / "setting-1-accuracy.csv")["n"].tolist() == [3] * 4
     assert pd.read_csv(folder / "tables" / "setting-2-accuracy.csv")["n"].tolist() == [2] * 4
+
+
+def test_files_of_an_earlier_and_larger_report_are_gone(study_folder):
+    study_folder(seeds=(0, 1), train_size=500)
+    folder = study_folder(seeds=(0, 1))
+    (folder / "tables").mkdir()
+    mine = folder / "tables" / "my-own.csv"
+    mine.write_text("kept")
+    report.build(folder)
+    assert list((folder / "tables").glob("setting-2-*"))
+    for record in list((folder / "runs").iterdir()):
+        if "500" in (record / "config.json").read_text():
+            shutil.rmtree(record)
+    report.build(folder)
+    assert not [*(folder / "tables").glob("setting-2-*"), *(folder / "figures").glob("setting-2-*")]
+    assert mine.read_text() == "kept"
 
 
 def test_lost_predictions_are_a_limitation(study_folder):

@@ -40,6 +40,9 @@ def build(output: str | os.PathLike[str] | None = None) -> Path:
     folder = output_folder(output)
     found = gather(folder)
     require_writable(folder)
+    for kind in ("figures", "tables"):  # of an earlier report, which may have had more settings
+        for stale in (folder / kind).glob("setting-*"):
+            stale.unlink()
     here = resources.files("lossbench.report")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (here / "template.html").read_text(encoding="utf-8")
