@@ -20,7 +20,7 @@ from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
 from lossbench.files import require_writable
 from lossbench.losses import Criterion
-from lossbench.machine import describe_machine, find_device
+from lossbench.machine import describe_machine, find_device, keep_freed_memory
 from lossbench.models import MODELS
 from lossbench.records import Record, output_folder
 from lossbench.scores import SCORES, score
@@ -75,6 +75,7 @@ def run(
     dataset = load(config.dataset, None if data is None else Path(data))
     if threads is not None:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     record.write_config(config)
     splits = prepare(config, dataset, where)
     training = start(config, dataset, splits.train, where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def small_cnn(in_channels: int) -> nn.Module:
@@ -10,11 +10,18 @@ def small_cnn(in_channels: int) -> nn.Module:
     return nn.Sequential(
         *_conv_block(in_channels, 16),
         *_conv_block(16, 32),
-        nn.AdaptiveAvgPool2d(7),
+        _PoolTo(7),
         nn.Flatten(),
         nn.Linear(32 * 7 * 7, 64),
         nn.ReLU(),
     )
+
+
+class _PoolTo(nn.AdaptiveAvgPool2d):
+    """Average pooling to a side of `output_size`; of that size already, the maps pass, at no cost."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps if maps.shape[-1] == maps.shape[-2] == self.output_size else super().forward(maps)
 
 
 def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
