@@ -6,6 +6,7 @@ indices. Rows of every matrix are the true classes, columns the predicted ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -178,14 +179,21 @@ def nmi(embeddings: ArrayLike, target: ArrayLike, seed: int = 0) -> float:
 
 def recall_at_k(embeddings: ArrayLike, target: ArrayLike, k: int = 1) -> float:
     """Share of samples with one of their class among the `k` nearest others (Euclidean), in [0, 1]."""
+    return recalls_at(embeddings, target, (k,))[0]
+
+
+def recalls_at(embeddings: ArrayLike, target: ArrayLike, ks: Sequence[int]) -> list[float]:
+    """`recall_at_k` for several k from one search for neighbours, which is what takes the time."""
     from sklearn.neighbors import NearestNeighbors
 
     points, truth = _check_embeddings(embeddings, target)
-    if not 1 <= k < len(truth):
-        raise ValueError(f"k={k!r} must lie in 1..{len(truth) - 1}, the number of other samples")
+    for k in ks:
+        if not 1 <= k < len(truth):
+            raise ValueError(f"k={k!r} must lie in 1..{len(truth) - 1}, the number of other samples")
     # kneighbors() without an argument leaves each sample out of its own neighbours.
-    nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
-    return float((truth[nearest] == truth[:, None]).any(axis=1).mean())
+    nearest = NearestNeighbors(n_neighbors=max(ks)).fit(points).kneighbors(return_distance=False)
+    found = truth[nearest] == truth[:, None]
+    return [float(found[:, :k].any(axis=1).mean()) for k in ks]
 
 
 def _curve(accuracy_by_epoch: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""The papers' experiments, each as a plan: from shared settings to the configs of one data set and one seed."""
+"""Experiments of the papers and beyond, each a plan: from shared settings to the configs of one data set and seed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ THESIS_PROBABILITIES: tuple[LossSpec, ...] = (
     ("taylor_softmax", {}),
 )
 ADMA_BASELINES: tuple[LossSpec, ...] = (("cross_entropy", {}), ("adma", {}), ("mse", {}), ("squared_hinge", {}))
+ROBUST_LOSSES: tuple[LossSpec, ...] = (
+    *THESIS_LOSSES,
+    *ADMA_BASELINES[1:],
+    ("confidence_penalty", {}),
+    ("false_positive", {"alpha": "none"}),
+)
 EMBEDDING_LOSSES: tuple[LossSpec, ...] = (
     ("contrastive", {}),
     ("triplet", {"mining": "semi_hard"}),
@@ -109,6 +115,22 @@ def pretrained(base: RunConfig) -> list[RunConfig]:
     """The thesis losses on a network with published weights, fine-tuned whole and by its head alone."""
     parts = [replace(base, trainable=part) for part in ("all", "head")]
     return [config for point in parts for config in with_losses(point, THESIS_LOSSES)]
+
+
+def noise(base: RunConfig) -> list[RunConfig]:
+    """Beyond the papers: 0, 20 and 40 % of the training targets replaced by another class."""
+    return [
+        config for share in (0.0, 0.2, 0.4) for config in with_losses(replace(base, label_noise=share), ROBUST_LOSSES)
+    ]
+
+
+def imbalance(base: RunConfig) -> list[RunConfig]:
+    """Beyond the papers: the rarest class has 1, 10 and 100 times fewer training images than the commonest."""
+    return [
+        config
+        for factor in (1.0, 10.0, 100.0)
+        for config in with_losses(replace(base, imbalance=factor), ROBUST_LOSSES)
+    ]
 
 
 def _train_size(dataset: str) -> int:

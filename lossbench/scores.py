@@ -40,6 +40,7 @@ def score(
     """
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, 1e-12)
+    recall_at_1, recall_at_8 = metrics.recalls_at(directions, target, (1, 8))
     scores: dict[str, Any] = {
         "accuracy": metrics.accuracy(log_probs, target),
         "nll": metrics.nll(log_probs, target),
@@ -48,8 +49,8 @@ def score(
         "ece": metrics.ece(log_probs, target),
         "brier": metrics.brier(log_probs, target),
         "nmi": metrics.nmi(directions, target),
-        "recall_at_1": metrics.recall_at_k(directions, target, 1),
-        "recall_at_8": metrics.recall_at_k(directions, target, 8),
+        "recall_at_1": recall_at_1,
+        "recall_at_8": recall_at_8,
         "class_mean_accuracy": float(((directions @ class_means.T).argmax(axis=1) == target).mean()),
         **score_mistakes(target, log_probs.argmax(axis=1), class_names),
     }

@@ -91,6 +91,18 @@ STUDIES: dict[str, Study] = {
         laptop=Scale(("fashion-mini",), {}, 3),
         paper=Scale(("cifar-10", "cifar-100"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
     ),
+    "noise": Study(
+        "Which losses keep their accuracy when training labels are wrong? (beyond the papers)",
+        papers.noise,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(("fashion-mnist", "cifar-10"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
+    ),
+    "imbalance": Study(
+        "Which losses keep their accuracy when some classes are rare? (beyond the papers)",
+        papers.imbalance,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(("fashion-mnist", "cifar-10"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
+    ),
     "pretrained": Study(
         "Does the loss matter when a network with published weights is fine-tuned? (the setting of papers 000 and 001)",
         papers.pretrained,
