@@ -1,115 +1,29 @@
-"""A run on disk: `<output>/runs/<run_id>/`, whose `result.json`, written last, means finished."""
+"""All runs of an output folder, or of a packed study, as tables."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lossbench.config import RunConfig
-from lossbench.files import replacing, write_text
+from lossbench.names import unknown
+from lossbench.packed import Row, packed_folders, read_rows
+from lossbench.record import Record, damaged_file, output_folder, read_json
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCORES = ("status", "best_epoch", "test_accuracy", "test_nll", "val_accuracy", "seconds")
+__all__ = ["Damaged", "Record", "find_records", "load_history", "load_predictions", "load_runs", "output_folder"]
 
+# What a table of runs has as columns even where no run has the value.
+ALWAYS = ("status", "best_epoch", "test_accuracy", "test_nll", "val_accuracy", "seconds")
 
-def output_folder(output: str | os.PathLike[str] | None = None) -> Path:
-    """The folder for results: the one given, else the environment's LOSSBENCH_OUTPUT, else `outputs`.
-
-    JupyterLab runs a notebook in the notebook's own folder; there the repository's `outputs` is meant.
-    """
-    given = output or os.environ.get("LOSSBENCH_OUTPUT")
-    if given:
-        return Path(given)
-    among_notebooks = Path.cwd().name == "notebooks" and Path("../pyproject.toml").exists()
-    return Path("../outputs" if among_notebooks else "outputs")
-
-
-@dataclass(frozen=True)
-class Record:
-    """One run's folder, read when asked."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, config: RunConfig, output: str | os.PathLike[str] | None = None) -> Record:
-        """Where the record of `config` is, or will be."""
-        return cls(output_folder(output) / "runs" / config.run_id)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run has come to its end, diverged runs included."""
-        return (self.path / "result.json").exists()
-
-    @property
-    def config(self) -> RunConfig:
-        """What was run."""
-        return RunConfig.from_dict(_read(self.path / "config.json"))
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """Scores, status, times, versions and where it ran."""
-        return _read(self.path / "result.json")
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """A row an epoch."""
-        import pandas as pd
-
-        with (self.path / "history.csv").open(newline="", encoding="utf-8") as file:
-            columns, *rows = csv.reader(file)
-        values = [[float(cell) for cell in row] for row in rows]  # exact, unlike the parsers of older pandas
-        return pd.DataFrame(values, columns=columns).astype({"epoch": "int64"})
-
-    @property
-    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Targets (images,) and log-probabilities (images, classes) of the test images, in file order."""
-        import numpy as np
-
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
-            return stored["target"], stored["log_probs"]
-
-    def __repr__(self) -> str:
-        if not self.finished:
-            return f"Record({self.path.name}, not finished)"
-        result = self.result
-        return (
-            f"Record({self.path.name}, {result['status']}, test accuracy {_number(result['test_accuracy'])}, "
-            f"epoch {result['best_epoch']} of {result['epochs']}, {result['seconds']:.1f} s)"
-        )
-
-    def write_config(self, config: RunConfig) -> None:
-        """Start a record. A folder that holds another config under the same name is never overwritten."""
-        if (self.path / "config.json").exists():
-            if (stored := _read(self.path / "config.json")) != json.loads(_json(config.to_dict())):
-                raise ValueError(f"{self.path} already holds another run: {stored}; move it away or use another output")
-            return
-        write_text(self.path / "config.json", _json(config.to_dict()))
-
-    def write(
-        self,
-        result: Mapping[str, Any],
-        history: Sequence[Mapping[str, float]],
-        target: np.ndarray | None = None,
-        log_probs: np.ndarray | None = None,
-    ) -> None:
-        """Finish a record: the history, the predictions if there are any, and the result last."""
-        import numpy as np
-
-        columns = list(history[0]) if history else ["epoch"]
-        lines = [",".join(columns), *(",".join(repr(row[column]) for column in columns) for row in history)]
-        write_text(self.path / "history.csv", "\n".join(lines) + "\n")
-        if target is not None and log_probs is not None:
-            with replacing(self.path / "predictions.npz") as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, target=target, log_probs=log_probs)
-        write_text(self.path / "result.json", _json(result))
+Damaged = Literal["raise", "skip"]
 
 
 def find_records(output: str | os.PathLike[str] | None = None) -> Iterator[Record]:
@@ -119,55 +33,131 @@ def find_records(output: str | os.PathLike[str] | None = None) -> Iterator[Recor
         yield from (Record(path.parent) for path in sorted(runs.glob("*/result.json")))
 
 
-def load_runs(output: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def load_runs(output: str | os.PathLike[str] | None = None, *, damaged: Damaged = "raise") -> pd.DataFrame:
     """Read every finished run into a table with a row a run, diverged ones included.
 
     Columns: `run_id label`, the fields of `RunConfig` (parameters as text such as `gamma=2`), then
     `status best_epoch test_accuracy test_nll val_accuracy seconds` and what else a result holds.
     An output folder without runs gives an empty table with these columns.
+
+    Args:
+        output: an output folder, a packed study (see `lossbench.archive`), or a folder of packed studies such as
+            `outputs/reference`; the last adds a column `study`, and a run that is part of two studies is there twice.
+        damaged: what to do about a record that cannot be read: `raise`, or `skip` it with a warning and name it in
+            `table.attrs["damaged"]`, a dict `run_id -> what is wrong`, which is empty when all could be read.
+
+    Raises: ValueError for a damaged record that is not skipped, or a damaged file of a packed study.
     """
-    import pandas as pd
+    folder = output_folder(output)
+    if packed_folders(folder):
+        return _runs_table(read_rows(folder, "runs"), {})
+    found = Damages(damaged)
+    rows = run_rows(folder, found)
+    return _runs_table(rows, found.said())
 
-    rows = [_row(record) for record in find_records(output)]
-    first = ["run_id", "label", *RunConfig.__dataclass_fields__, *SCORES]
-    columns = list(dict.fromkeys([*first, *(key for row in rows for key in row)]))
-    # Counts that may be missing stay whole numbers.
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("train_size", "patience", "best_epoch"), "Int64"))
 
+def load_history(output: str | os.PathLike[str] | None = None, *, damaged: Damaged = "raise") -> pd.DataFrame:
+    """Read the learning curves of every finished run: a row an epoch, with the run's names in front.
 
-def load_history(output: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Read the learning curves of every finished run: a row an epoch, with the run's names in front."""
-    import pandas as pd
-
-    tables = []
-    for record in find_records(output):
-        row = _row(record)
-        names = {name: row[name] for name in ("run_id", "dataset", "model", "loss", "label", "probability", "seed")}
-        tables.append(record.history.assign(**names)[[*names, *record.history.columns]])
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run_id", "epoch"])
+    Args and errors are those of `load_runs`.
+    """
+    folder = output_folder(output)
+    runs = load_runs(folder, damaged=damaged)
+    if packed_folders(folder):
+        return _history_table(read_rows(folder, "history"), runs, {})
+    found = Damages(damaged, runs.attrs["damaged"])
+    rows = history_rows(folder, runs["run_id"], found)
+    return _history_table(rows, runs, found.said())
 
 
 def load_predictions(run_id: str, output: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and log-probabilities of one run's test images."""
+    """Targets and log-probabilities of one run's test images; packed studies do not hold them."""
     return Record(output_folder(output) / "runs" / run_id).predictions
 
 
-def _row(record: Record) -> dict[str, Any]:
+class Damages:
+    """Which records could not be read, and whether that ends the reading."""
+
+    def __init__(self, damaged: Damaged, known: Mapping[str, str] | None = None) -> None:
+        if damaged not in (allowed := ("raise", "skip")):
+            raise ValueError(unknown("way with damaged records", damaged, allowed))
+        self.skip = damaged == "skip"
+        self.known = dict(known or {})
+        self.new: dict[str, str] = {}
+
+    @contextmanager
+    def in_record(self, record: Record) -> Iterator[None]:
+        """Note what is wrong with a record, or let the error through."""
+        try:
+            yield
+        except ValueError as error:
+            if not self.skip:
+                raise
+            self.new[record.path.name] = str(error)
+
+    def said(self) -> dict[str, str]:
+        """Warn of the records that this reading skipped; returns all that were."""
+        if self.new:
+            warnings.warn(f"{len(self.new)} damaged records are left out: {', '.join(self.new)}", stacklevel=3)
+        return {**self.known, **self.new}
+
+
+def run_rows(folder: Path, found: Damages) -> list[Row]:
+    """A row for each finished run, its lists and tables left out."""
+    rows: list[Row] = []
+    for record in find_records(folder):
+        with found.in_record(record):
+            rows.append(_row(record))
+    return rows
+
+
+def history_rows(folder: Path, run_ids: Iterable[str], found: Damages) -> list[Row]:
+    """A row for each epoch of each of these runs."""
+    rows: list[Row] = []
+    for record in (Record(folder / "runs" / run_id) for run_id in run_ids):
+        with found.in_record(record):
+            columns, epochs = record.read_history()
+            rows += [{"run_id": record.path.name, **dict(zip(columns, epoch, strict=True))} for epoch in epochs]
+    return rows
+
+
+def _row(record: Record) -> Row:
     # Plain JSON, not RunConfig: a record stays readable where its loss or data set is not known.
-    config, result = _read(record.path / "config.json"), record.result
+    config, result = read_json(record.path / "config.json"), record.result
     flat = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
-    params = {key: _text(result[key]) for key in ("loss_params", "probability_params")}
+    try:
+        params = {key: _text(result[key]) for key in ("loss_params", "probability_params")}
+    except (KeyError, AttributeError) as error:
+        raise damaged_file(record.path / "result.json", f"no {error}") from error
     return {"run_id": record.path.name, **RunConfig.defaults(), **config, **flat, **params}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete the folder {path.parent} and run it again") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged (no table of names); delete the folder {path.parent} and run it again")
-    return values
+def _runs_table(rows: Sequence[Row], damaged: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    first = [*(["study"] if rows and "study" in rows[0] else []), "run_id", "label"]
+    names = [*first, *RunConfig.__dataclass_fields__, *ALWAYS, *(name for row in rows for name in row)]
+    columns = list(dict.fromkeys(names))
+    table = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
+    # What is missing everywhere is a missing number; counts that may be missing stay whole numbers.
+    empty = {name: "float64" for name in columns if rows and table[name].isna().all()}
+    table = table.astype({**empty, **dict.fromkeys(("train_size", "patience", "best_epoch"), "Int64")})
+    table.attrs["damaged"] = damaged
+    return table
+
+
+def _history_table(rows: Sequence[Row], runs: pd.DataFrame, damaged: dict[str, str]) -> pd.DataFrame:
+    """Put the names of each run in front of its epochs."""
+    import pandas as pd
+
+    key = [name for name in ("study", "run_id") if name in runs]
+    columns = list(dict.fromkeys([*key, "epoch", *(name for row in rows for name in row)]))
+    history = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
+    history = history.astype({name: "int64" if name == "epoch" else "float64" for name in columns if name not in key})
+    names = runs[[*key, "dataset", "model", "loss", "label", "probability", "seed"]]
+    table = names.merge(history, on=key) if rows else history
+    table.attrs["damaged"] = damaged
+    return table
 
 
 def _text(params: Mapping[str, Any]) -> str:
@@ -176,7 +166,3 @@ def _text(params: Mapping[str, Any]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,6 +1,6 @@
 """What a table of runs can and cannot tell: every function takes the table of `load_runs`."""
 
-from lossbench.stats.folds import fold_scores, mann_whitney_folds
+from lossbench.stats.folds import compare_folds, fold_scores, mann_whitney_folds, score_folds
 from lossbench.stats.grouping import Setting, settings
 from lossbench.stats.margins import equivalence, signed_rank_posterior, tost
 from lossbench.stats.mixed import mixed_model
@@ -23,6 +23,7 @@ __all__ = [
     "Ranking",
     "Setting",
     "compare",
+    "compare_folds",
     "critical_difference",
     "dunnett",
     "dunnett_p",
@@ -48,6 +49,7 @@ __all__ = [
     "rank_losses",
     "same_seed_differences",
     "sample_size",
+    "score_folds",
     "settings",
     "signed_rank_posterior",
     "significance",

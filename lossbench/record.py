@@ -1,0 +1,148 @@
+"""A run on disk: `<output>/runs/<run_id>/`, whose `result.json`, written last, means finished."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossbench.config import RunConfig
+from lossbench.files import replacing, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+def output_folder(output: str | os.PathLike[str] | None = None) -> Path:
+    """The folder for results: the one given, else the environment's LOSSBENCH_OUTPUT, else `outputs`.
+
+    JupyterLab runs a notebook in the notebook's own folder; there the repository's `outputs` is meant.
+    """
+    given = output or os.environ.get("LOSSBENCH_OUTPUT")
+    if given:
+        return Path(given)
+    among_notebooks = Path.cwd().name == "notebooks" and Path("../pyproject.toml").exists()
+    return Path("../outputs" if among_notebooks else "outputs")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run's folder, read when asked."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, config: RunConfig, output: str | os.PathLike[str] | None = None) -> Record:
+        """Where the record of `config` is, or will be."""
+        return cls(output_folder(output) / "runs" / config.run_id)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end, diverged runs included."""
+        return (self.path / "result.json").exists()
+
+    @property
+    def config(self) -> RunConfig:
+        """What was run."""
+        return RunConfig.from_dict(read_json(self.path / "config.json"))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Scores, status, times, versions and where it ran."""
+        return read_json(self.path / "result.json")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """A row an epoch."""
+        import pandas as pd
+
+        columns, rows = self.read_history()
+        return pd.DataFrame(rows, columns=columns).astype({"epoch": "int64"})
+
+    def read_history(self) -> tuple[list[str], list[list[float]]]:
+        """The columns of the history and a row an epoch; ValueError if the file is damaged or not there."""
+        path = self.path / "history.csv"
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                columns, *lines = csv.reader(file)
+            rows = [[float(cell) for cell in line] for line in lines]  # exact, unlike the parsers of older pandas
+        except (ValueError, FileNotFoundError, csv.Error) as error:
+            raise damaged_file(path, error) from error
+        if any(len(row) != len(columns) for row in rows):
+            raise damaged_file(path, "rows of different lengths")
+        return columns, rows
+
+    @property
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Targets (images,) and log-probabilities (images, classes) of the test images, in file order."""
+        import numpy as np
+
+        path = self.path / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return stored["target"], stored["log_probs"]
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise damaged_file(path, error) from error
+
+    def __repr__(self) -> str:
+        if not self.finished:
+            return f"Record({self.path.name}, not finished)"
+        result = self.result
+        accuracy = "none" if result["test_accuracy"] is None else f"{result['test_accuracy']:.6g}"
+        return (
+            f"Record({self.path.name}, {result['status']}, test accuracy {accuracy}, "
+            f"epoch {result['best_epoch']} of {result['epochs']}, {result['seconds']:.1f} s)"
+        )
+
+    def write_config(self, config: RunConfig) -> None:
+        """Start a record. A folder that holds another config under the same name is never overwritten."""
+        if (self.path / "config.json").exists():
+            if (stored := read_json(self.path / "config.json")) != json.loads(_json(config.to_dict())):
+                raise ValueError(f"{self.path} already holds another run: {stored}; move it away or use another output")
+            return
+        write_text(self.path / "config.json", _json(config.to_dict()))
+
+    def write(
+        self,
+        result: Mapping[str, Any],
+        history: Sequence[Mapping[str, float]],
+        target: np.ndarray | None = None,
+        log_probs: np.ndarray | None = None,
+    ) -> None:
+        """Finish a record: the history, the predictions if there are any, and the result last."""
+        import numpy as np
+
+        columns = list(history[0]) if history else ["epoch"]
+        lines = [",".join(columns), *(",".join(repr(row[column]) for column in columns) for row in history)]
+        write_text(self.path / "history.csv", "\n".join(lines) + "\n")
+        if target is not None and log_probs is not None:
+            with replacing(self.path / "predictions.npz") as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, target=target, log_probs=log_probs)
+        write_text(self.path / "result.json", _json(result))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The names and values in a file of a record; ValueError if it is damaged or not there."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, FileNotFoundError) as error:
+        raise damaged_file(path, error) from error
+    if not isinstance(values, dict):
+        raise damaged_file(path, "no table of names")
+    return values
+
+
+def damaged_file(path: Path, why: object) -> ValueError:
+    """The error for a file of a record that cannot be used."""
+    return ValueError(f"{path} is damaged ({why}); delete the folder {path.parent} and run it again")
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
