@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.files import require_writable, write_text
+from lossbench.kernel import Kernel
 from lossbench.names import unknown
 from lossbench.notebook_parameters import check_parameters, parameters_source, read_parameters
 from lossbench.records import output_folder
@@ -25,11 +26,15 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error. `path` is the copy that was kept, None if it could not be written."""
+    """A notebook stopped early.
 
-    def __init__(self, message: str, path: Path | None) -> None:
+    `path` is the copy that was kept, None if it could not be written. `error` is the name of the exception that a cell
+    raised, None when the kernel died.
+    """
+
+    def __init__(self, message: str, path: Path | None, error: str | None) -> None:
         super().__init__(message)
-        self.path = path
+        self.path, self.error = path, error
 
 
 def execute(
@@ -38,6 +43,8 @@ def execute(
     output: str | os.PathLike[str] | None = None,
     *,
     name_as: str | None = None,
+    leave_out: str = "skip-execution",
+    kernel: Kernel | None = None,
 ) -> Path:
     """Execute a notebook with other parameters and keep the executed copy in `<output>/notebooks/`.
 
@@ -49,6 +56,8 @@ def execute(
         parameters: JSON values for names in its `parameters` cell.
         output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
         name_as: name of the executed copy, without `.ipynb`; None takes the notebook's.
+        leave_out: a tag; cells that have it are kept as they are and not executed.
+        kernel: how to start the kernel; None starts it for somebody who waits, with a progress bar.
 
     Returns: the path of the executed copy.
 
@@ -66,14 +75,21 @@ def execute(
     if source.resolve() in (finished, failed, part):
         raise ValueError(f"{source} would be overwritten by its own result; choose another --output")
     try:
-        _run(source, part, parameters, folder.parent)
+        _run(
+            source,
+            part,
+            parameters,
+            kernel_manager_class=(kernel or Kernel()).manager({"LOSSBENCH_OUTPUT": str(folder.parent)}),
+            skip_cells_with_tag=leave_out,
+            progress_bar=kernel is None and sys.stderr.isatty(),
+        )
         _move(part, finished)
         failed.unlink(missing_ok=True)
         return finished
     except _Stopped as stop:
         kept = _try_move(part, failed)
         where = f"; the notebook up to there is {kept}" if kept else "; the disk had no room to keep the notebook"
-        raise NotebookFailed(f"notebook {source.stem!r} stopped {stop}{where}", kept) from stop.__cause__
+        raise NotebookFailed(f"notebook {source.stem!r} stopped {stop}{where}", kept, stop.error) from stop.__cause__
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise
@@ -127,10 +143,13 @@ def describe_notebooks() -> str:
 class _Stopped(Exception):
     """Where and why a notebook stopped; the text goes on after "stopped"."""
 
+    def __init__(self, why: str, error: str | None) -> None:
+        super().__init__(why)
+        self.error = error
 
-def _run(source: Path, part: Path, parameters: Mapping[str, Any], output: Path) -> None:
+
+def _run(source: Path, part: Path, parameters: Mapping[str, Any], **options: Any) -> None:
     """Execute into `part`, which papermill rewrites after every cell."""
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
 
@@ -141,35 +160,12 @@ def _run(source: Path, part: Path, parameters: Mapping[str, Any], output: Path) 
             dict(parameters),
             kernel_name="python3",
             language="python",
-            progress_bar=sys.stderr.isatty(),
-            kernel_manager_class=_kernel_here(output),
+            **options,
         )
     except PapermillExecutionError as error:
-        raise _Stopped(f"in cell [{error.exec_count}]: {error.ename}: {error.evalue}") from error
-    except DeadKernelError as error:
-        raise _Stopped("because its kernel was ended: interrupted, or out of memory") from error
-
-
-def _kernel_here(output: Path) -> type:
-    """A kernel manager for this very Python: a `python3` kernel that the user registered may be another one."""
-    import zmq
-    from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class KernelHere(AsyncKernelManager):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            # On a shared machine others could listen in; jupyter_client before 8.9 cannot encrypt.
-            if self.has_trait("transport_encryption") and zmq.has("curve"):
-                self.transport_encryption = "auto"
-
-        @property
-        def kernel_spec(self) -> Any:
-            # Jupyter fills in $names, so dollars are doubled.
-            return KernelSpec(**get_kernel_dict(), env={"LOSSBENCH_OUTPUT": str(output).replace("$", "$$")})
-
-    return KernelHere
+        raise _Stopped(f"in cell [{error.exec_count}]: {error.ename}: {error.evalue}", error.ename) from error
+    except RuntimeError as error:  # nbclient's DeadKernelError, and what jupyter_client says of a kernel's first words
+        raise _Stopped(f"because its kernel was ended: interrupted, or out of memory ({error})", None) from error
 
 
 def _literal(path: Path) -> str:
