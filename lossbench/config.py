@@ -6,8 +6,9 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -120,7 +121,7 @@ class RunConfig:
 
         return PROBABILITIES[self.probability]
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """`dataset-model-loss-probability-s<seed>-<hash>`; the hash covers what differs from the defaults."""
         parts = [self.dataset, self.model, self.loss, *_shown(self._loss, self.loss_params)]
@@ -186,11 +187,11 @@ def _shown(entry: Any, params: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}{value:g}" if isinstance(value, float) else f"{key}{value}"
 
 
-def _name_in(kind: str, table: Callable[[], Iterable[str]]) -> Check:
+def _name_in(kind: str, table: Callable[[], Collection[str]]) -> Check:
     def check(name: str, value: object) -> str:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a name, got {value!r}")
-        if value not in (allowed := list(table())):
+        if value not in (allowed := table()):
             raise ValueError(unknown(kind, value, allowed))
         return value
 
@@ -202,12 +203,15 @@ def _registry(module: str, table: str) -> Callable[[], Mapping[str, Any]]:
     return lambda: getattr(import_module(module), table)
 
 
-def _dataset_names() -> list[str]:
-    """The data sets of the registry and those that the user has imported."""
+def _dataset(name: str, value: object) -> str:
+    """A data set of the registry, or else one that the user has imported: only then are folders searched."""
     from lossbench.data import DATASETS
     from lossbench.data.loading import imported_names
 
-    return [*DATASETS, *imported_names()]
+    if isinstance(value, str) and value in DATASETS:
+        return value
+    checked: str = _name_in("dataset", lambda: [*DATASETS, *imported_names()])(name, value)
+    return checked
 
 
 def _optional(check: Check) -> Check:
@@ -221,7 +225,7 @@ def _fraction(name: str, value: object) -> float:
 
 
 _CHECKS: dict[str, Check] = {
-    "dataset": _name_in("dataset", _dataset_names),
+    "dataset": _dataset,
     "model": _name_in("model", _registry("lossbench.models", "MODELS")),
     "loss": _name_in("loss", _registry("lossbench.losses", "LOSSES")),
     "probability": _name_in("probability function", _registry("lossbench.probabilities", "PROBABILITIES")),
