@@ -24,7 +24,7 @@ _HOME = {
 }
 _MODULES = (
     "data",
-    "engine",
+    "engines",
     "explorer",
     "losses",
     "metrics",

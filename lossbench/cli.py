@@ -118,9 +118,18 @@ def run_study(
         list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images. [default: the scale's]")] = None,
+    engine: Annotated[
+        str, typer.Option(help="process, papermill, ray or ensemble: what executes the runs.")
+    ] = "process",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes, one thread each. [default: one per core]")
+        int | None, typer.Option(min=1, help="Runs at once, one thread each. [default: one per core]")
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the study, as in 1/4.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to join. [engine ray]")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. [engine ray]")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and what they will cost, and stop.")
@@ -129,16 +138,25 @@ def run_study(
     data: Data = None,
     output: Output = None,
 ) -> None:
-    """Run every configuration of a study in worker processes. Finished runs are skipped, so a second call goes on."""
-    from lossbench.engine import run_configs
+    """Run every configuration of a study. Finished runs are skipped, so a second call goes on."""
+    from lossbench.engines import find_engine, run_configs
+    from lossbench.engines.shard import take_shard
     from lossbench.study import plan_study
+
+    asked = {"address": address, "gpus": gpus}
+    options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    find_engine(engine, options)
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
     configs = plan_study(name, dataset or (), seeds, shared, scale)
+    if shard is not None:
+        configs = take_shard(configs, shard)
     if dry_run:
         _show_plan(configs, output, workers, device, data)
         return
-    summary = run_configs(configs, output, workers=workers, device=device, data=data)
+    summary = run_configs(
+        configs, output, engine=engine, workers=workers, device=device, data=data, tensorboard=tensorboard, **options
+    )
     typer.echo(summary)
     if report and not summary.interrupted:
         build_report(output)

@@ -1,6 +1,6 @@
 """A worker process: reads one run a line from standard input, answers in lines of JSON on standard output.
 
-`study.py` starts it as `python -m lossbench.worker`. It leaves when standard input closes, so that no worker
+`engines/process.py` starts it as `python -m lossbench.worker`. It leaves when standard input closes, so that no worker
 outlives a study that was killed.
 """
 
@@ -14,9 +14,7 @@ import threading
 import traceback
 from typing import Any, TextIO
 
-
-class Stop(Exception):
-    """The study asked to stop; raised after an epoch's checkpoint is on disk."""
+from lossbench.interrupt import Stop
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import pytest
 import lossbench
 from lossbench import RunConfig
 from lossbench.config import grid
-from lossbench.engine import run_configs
+from lossbench.engines import run_configs
 from lossbench.records import find_records
 from lossbench.study import plan_study
 

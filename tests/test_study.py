@@ -9,7 +9,7 @@ import pytest
 import lossbench
 from lossbench import RunConfig
 from lossbench.data import DATASETS
-from lossbench.engine import run_configs
+from lossbench.engines import run_configs
 from lossbench.estimate import estimate
 from lossbench.study import SCALES, STUDIES, compare_losses, plan_study
 

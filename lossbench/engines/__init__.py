@@ -1,0 +1,138 @@
+"""Execute many configs: skip what is finished, say what is missing, and leave the rest to an engine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lossbench.config import RunConfig
+from lossbench.engines.job import Board, Job, Summary
+from lossbench.engines.shard import take_shard
+from lossbench.files import require_writable
+from lossbench.interrupt import gentle_interrupt
+from lossbench.names import unknown
+from lossbench.records import Record, output_folder
+
+__all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "find_engine", "run_configs"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to execute runs: `execute(job)` in `lossbench.engines.<name>`, imported when it is called.
+
+    Args:
+        name: of the module.
+        options: what it takes beyond the arguments that all engines share.
+        elsewhere: whether it computes on other machines, so that this one's devices do not matter.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    elsewhere: bool = False
+
+    def __call__(self, job: Job) -> None:
+        import_module(f"lossbench.engines.{self.name}").execute(job)
+
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        Engine("process"),
+        Engine("papermill"),
+        Engine("ray", options=("address", "gpus"), elsewhere=True),
+        Engine("ensemble"),
+    )
+}
+
+
+def run_configs(
+    configs: Sequence[RunConfig],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    engine: str = "process",
+    workers: int | None = None,
+    device: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    shard: str | None = None,
+    show_progress: bool = True,
+    tensorboard: bool = False,
+    **options: Any,
+) -> Summary:
+    """Run every config that has no finished record yet.
+
+    Runs that another process or machine has begun in the same folder are left to it, and waited for. Ctrl-C once
+    lets each run end its epoch and keep its state; twice stops at once. Finished records stay as they are.
+
+    Args:
+        configs: what to run; a config that appears twice runs once.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        engine: a name in `ENGINES`.
+        workers: how many runs at once; None leaves it to the engine.
+        device, data, tensorboard: as in `run`.
+        shard: `i/n` runs only the i-th of n parts of the plan, see `take_shard`.
+        show_progress: draw a bar on standard error.
+        options: what the engine takes beyond that.
+
+    Raises:
+        ValueError, TypeError: an engine, option or shard that is not there.
+        ValueError, FileNotFoundError, PermissionError: what `run` raises before training, for the first config of
+            each data set, before any run starts.
+    """
+    entry = find_engine(engine, options)
+    unique = list(dict.fromkeys(configs))
+    if shard is not None:
+        unique = take_shard(unique, shard)
+    folder = require_writable(output_folder(output)).resolve()
+    todo = tuple(config for config in unique if not Record.of(config, folder).finished)
+    if not todo:
+        return Summary(planned=len(unique), skipped=len(unique))
+    place = None if data is None else Path(data).resolve()
+    where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
+    board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
+    _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board))
+    return board.summary
+
+
+def find_engine(name: str, options: Mapping[str, Any]) -> Engine:
+    """The row of `ENGINES`. ValueError for an unknown name, TypeError for an option that it does not take."""
+    if name not in ENGINES:
+        raise ValueError(unknown("engine", name, ENGINES))
+    for option in options:
+        if option not in ENGINES[name].options:
+            takers = [other.name for other in ENGINES.values() if option in other.options]
+            hint = f"it is for engine {' and '.join(takers)}" if takers else "no engine does"
+            raise TypeError(f"engine {name!r} does not take the option {option!r}; {hint}")
+    return ENGINES[name]
+
+
+def check_before_start(configs: Sequence[RunConfig], device: str | None, data: Path | None, *, elsewhere: bool) -> str:
+    """Find the device and read each data set once, so that what is missing is said before any work starts."""
+    from lossbench.data import load
+    from lossbench.machine import find_device
+
+    found = device or "cpu" if elsewhere else str(find_device(device))
+    for name in dict.fromkeys(config.dataset for config in configs):
+        load(name, data)
+    return found
+
+
+def _execute(engine: Engine, job: Job) -> None:
+    began = time.perf_counter()
+
+    def interrupted(text: str) -> None:
+        job.board.summary.interrupted = True
+        job.board.say(text)
+
+    try:
+        with gentle_interrupt(job.board.stopping, interrupted):
+            engine(job)
+    except KeyboardInterrupt:
+        interrupted("stopped")
+    finally:
+        job.board.summary.seconds = time.perf_counter() - began
+        job.board.close()

@@ -1,0 +1,108 @@
+"""What an engine is given: the runs to do, and the board on which it reports them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lossbench.config import RunConfig
+from lossbench.progress import StudyBar
+
+
+@dataclass
+class Summary:
+    """What became of a study's runs."""
+
+    planned: int
+    skipped: int = 0
+    finished: int = 0
+    diverged: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0, also with diverged runs; 1 when runs failed; 130 when interrupted."""
+        return 130 if self.interrupted else 1 if self.failed else 0
+
+    def __str__(self) -> str:
+        done = self.skipped + self.finished + self.diverged
+        parts = [f"{done} of {self.planned} runs finished"]
+        parts += [f"{self.skipped} of them earlier"] if self.skipped else []
+        parts += [f"{self.diverged} diverged"] if self.diverged else []
+        parts += [f"{len(self.failed)} failed"] if self.failed else []
+        text = f"{', '.join(parts)}, in {self.seconds:.0f} s"
+        if self.interrupted:
+            text += "; interrupted, the same command finishes the rest"
+        elif done + len(self.failed) < self.planned:
+            text += "; stopped early, the same command finishes the rest"
+        return "\n".join([text, *(f"  {run_id}: {why}" for run_id, why in self.failed.items())])
+
+
+class Board:
+    """Where an engine reports; safe to use from several threads.
+
+    `stopping` is set by the first Ctrl-C, and when nothing more can be written: an engine then starts no further
+    run, lets each one that is under way end its epoch, and returns. The second Ctrl-C is a KeyboardInterrupt in
+    `execute`.
+    """
+
+    def __init__(self, todo: Sequence[RunConfig], *, skipped: int = 0, show_progress: bool = False) -> None:
+        self.summary = Summary(planned=len(todo) + skipped, skipped=skipped)
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._bar = StudyBar(todo, disable=not show_progress)
+
+    def epoch(self, config: RunConfig, epoch: int) -> None:
+        """The run has ended this epoch."""
+        self._bar.epoch(config, epoch)
+
+    def done(self, config: RunConfig, answer: Mapping[str, Any]) -> None:
+        """The run has its record; `answer` holds `status test_accuracy seconds label probability run_id`."""
+        with self._lock:
+            self.summary.finished += answer["status"] == "finished"
+            self.summary.diverged += answer["status"] == "diverged"
+        self._bar.finish(config, dict(answer))
+
+    def failed(self, config: RunConfig, why: str) -> None:
+        """The run cannot be done."""
+        with self._lock:
+            self.summary.failed[config.run_id] = why
+        self._bar.finish(config, None)
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress bar."""
+        self._bar.say(text)
+
+    def close(self) -> None:
+        """Leave the progress bar as it stands."""
+        self._bar.bar.close()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine's `execute` is given. Records are written by `runner.run`, so they are alike in every engine.
+
+    Args:
+        todo: configs without a finished record, each once.
+        output: absolute folder for results, known to be writable.
+        device: such as `cpu` or `cuda`.
+        data: absolute folder to look for data sets in, or None for the usual places.
+        workers: how many runs at once; None leaves it to the engine.
+        tensorboard: whether to write TensorBoard events beside the records.
+        options: what only this engine takes.
+        board: where to report.
+    """
+
+    todo: tuple[RunConfig, ...]
+    output: Path
+    device: str
+    data: Path | None
+    workers: int | None
+    tensorboard: bool
+    options: Mapping[str, Any]
+    board: Board
