@@ -30,7 +30,7 @@ def execute(job: Job) -> None:
     count = job.workers or (1 if job.device != "cpu" else usable_cores())
     logs = job.output / "logs"
     logs.mkdir(exist_ok=True)
-    queue = _Queue(job.todo)
+    queue = Queue(job.todo)
     slots = [_Slot(job, queue, logs / f"{platform.node()}-{i}.log") for i in range(min(count, len(job.todo)))]
     try:
         for slot in slots:
@@ -51,7 +51,7 @@ def execute(job: Job) -> None:
             raise slot.error
 
 
-class _Queue:
+class Queue:
     """Configs to do, in order; one that another study holds comes up again after a while."""
 
     def __init__(self, configs: tuple[RunConfig, ...]) -> None:
@@ -75,7 +75,7 @@ class _Queue:
 class _Slot(threading.Thread):
     """The thread that feeds one worker process and reads its answers."""
 
-    def __init__(self, job: Job, queue: _Queue, log: Path) -> None:
+    def __init__(self, job: Job, queue: Queue, log: Path) -> None:
         super().__init__(daemon=True)
         self.job, self.board, self.queue, self.log = job, job.board, queue, log
         self.worker: subprocess.Popen[str] | None = None
