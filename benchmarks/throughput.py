@@ -1,0 +1,172 @@
+"""Images a second of the plain tutorial loop and of lossbench on the same work, side by side.
+
+Run `python -m benchmarks.throughput`. Every way trains the same network on the same images for the same epochs and
+seeds, chooses the epoch on held-out images and scores the test images. Images a second count training images over the
+whole time of a way, scoring included; starting Python is left out for all but the study, whose workers' start counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.plain_loop import make_loaders, train_plain
+from lossbench.config import RunConfig
+from lossbench.data import Dataset, load
+from lossbench.engines import run_configs
+from lossbench.machine import keep_freed_memory, usable_cores
+from lossbench.records import Record
+from lossbench.runner import prepare, run, start
+
+LIMIT_STEPS = 150
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One way of training the runs of all seeds."""
+
+    name: str
+    images: int
+    seconds: float
+    accuracy: list[float]
+
+    @property
+    def rate(self) -> float:
+        """Training images a second."""
+        return self.images / self.seconds
+
+
+def measure_limit(config: RunConfig, dataset: Dataset, repeats: int = 5) -> float:
+    """Images a second of the model's forward and backward pass alone, one batch in memory, one thread: the best."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    split = prepare(config, dataset, torch.device("cpu")).train
+    training = start(config, dataset, split, torch.device("cpu"))
+    images = training.normalise(split.images[: config.batch_size])
+    target = split.target[: config.batch_size]
+    rates = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        for _ in range(LIMIT_STEPS):
+            loss = nn.functional.cross_entropy(training.model(images).logits, target)
+            training.model.zero_grad(set_to_none=True)
+            loss.backward()
+        rates.append(LIMIT_STEPS * config.batch_size / (time.perf_counter() - began))
+    return max(rates)
+
+
+def measure_plain(
+    name: str, configs: Sequence[RunConfig], dataset: Dataset, *, tensors: bool, loader_workers: int, threads: int
+) -> Timing:
+    """The tutorial loop, one seed after the other; making the loaders is not timed."""
+    torch.set_num_threads(threads)
+    seconds, accuracy = 0.0, []
+    for config in configs:
+        loaders = make_loaders(config, dataset, tensors=tensors, loader_workers=loader_workers)
+        began = time.perf_counter()
+        accuracy.append(train_plain(config, dataset, loaders, "cpu"))
+        seconds += time.perf_counter() - began
+    return Timing(name, count_images(configs, dataset), seconds, accuracy)
+
+
+def measure_single(name: str, configs: Sequence[RunConfig], dataset: Dataset, folder: Path) -> Timing:
+    """`lossbench.run`, one seed after the other on one thread; scores and record included."""
+    began = time.perf_counter()
+    records = [run(config, folder, device="cpu", threads=1) for config in configs]
+    seconds = time.perf_counter() - began
+    return Timing(name, count_images(configs, dataset), seconds, [record.result["test_accuracy"] for record in records])
+
+
+def measure_study(name: str, configs: Sequence[RunConfig], dataset: Dataset, folder: Path, workers: int) -> Timing:
+    """The same runs as a study in worker processes, their start included."""
+    began = time.perf_counter()
+    run_configs(configs, folder, workers=workers, device="cpu", show_progress=False)
+    seconds = time.perf_counter() - began
+    scores = [Record.of(config, folder).result["test_accuracy"] for config in configs]
+    return Timing(name, count_images(configs, dataset), seconds, scores)
+
+
+def count_images(configs: Sequence[RunConfig], dataset: Dataset) -> int:
+    """Training images that pass through the network in all epochs of all runs."""
+    return sum(len(prepare(config, dataset, torch.device("cpu")).train) * config.epochs for config in configs)
+
+
+def describe(timings: Sequence[Timing], limit: float) -> str:
+    """The table that the benchmark prints."""
+    lines = [f"{'':46}{'images/s':>9}{'ratio':>7}{'of limit':>9}{'accuracy':>20}"]
+    first = timings[0].rate
+    for timing in timings:
+        spread = statistics.stdev(timing.accuracy) if len(timing.accuracy) > 1 else float("nan")
+        score = f"{100 * statistics.mean(timing.accuracy):.2f} ± {100 * spread:.2f} %"
+        lines.append(
+            f"{timing.name:46}{timing.rate:9,.0f}{timing.rate / first:7.2f}{timing.rate / limit:9.2f}{score:>20}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="fashion-mini")
+    parser.add_argument("--model", default="small_cnn")
+    parser.add_argument("--augmentation", default="none")
+    parser.add_argument("--precision", default="float32", help="of lossbench's runs: float32 or bfloat16")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--train-size", type=int)
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the study")
+    chosen = parser.parse_args()
+    base = RunConfig(
+        dataset=chosen.dataset,
+        model=chosen.model,
+        augmentation=chosen.augmentation,
+        epochs=chosen.epochs,
+        train_size=chosen.train_size,
+    )
+    configs = [replace(base, seed=seed) for seed in range(chosen.seeds)]
+    ours = [replace(config, precision=chosen.precision) for config in configs]
+    dataset, cores = load(base.dataset), usable_cores()
+    limit = measure_limit(base, dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        ways: list[Callable[[], Timing]] = [
+            lambda: measure_plain(
+                f"(a) plain loop, PIL, {cores} threads",
+                configs, dataset, tensors=False, loader_workers=0, threads=cores,
+            ),
+            lambda: measure_plain(
+                "(a) plain loop, PIL, 2 loader workers",
+                configs, dataset, tensors=False, loader_workers=2, threads=cores,
+            ),
+            lambda: measure_plain(
+                f"(b) plain loop, tensors, {cores} threads",
+                configs, dataset, tensors=True, loader_workers=0, threads=cores,
+            ),
+            lambda: measure_single("(c) lossbench run, one thread", ours, dataset, Path(folder) / "single"),
+            lambda: measure_study(
+                f"(d) lossbench study, {chosen.workers} workers",
+                ours, dataset, Path(folder) / "study", chosen.workers,
+            ),
+        ]  # fmt: skip
+        timings = []
+        for way in ways:
+            timings.append(way())
+            print(f"{timings[-1].name}: {timings[-1].seconds:.1f} s", file=sys.stderr, flush=True)
+    again = measure_limit(base, dataset)  # other work on the machine shows as a difference
+    print(
+        f"{base.dataset}, {base.model}, batch {base.batch_size}, {base.augmentation} augmentation, "
+        f"{base.epochs} epochs, {chosen.seeds} seeds, {chosen.precision}; torch {torch.__version__}, {cores} cores\n"
+        f"limit (forward and backward alone, one thread): {limit:,.0f} images/s before, {again:,.0f} after\n"
+        + describe(timings, max(limit, again))
+    )
+
+
+if __name__ == "__main__":
+    main()
