@@ -13,6 +13,7 @@ from lossbench.config import RunConfig
 from lossbench.names import unknown
 from lossbench.packed import Row, packed_folders, read_rows
 from lossbench.record import Record, damaged_file, output_folder, read_json
+from lossbench.record_cache import Rows, find_stamps, read_cache, write_cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,8 @@ __all__ = ["Damaged", "Record", "find_records", "load_history", "load_prediction
 
 # What a table of runs has as columns even where no run has the value.
 ALWAYS = ("status", "best_epoch", "test_accuracy", "test_nll", "val_accuracy", "seconds")
+
+CACHE_FORM = 1  # to be raised when `_row` makes other rows of the same record
 
 Damaged = Literal["raise", "skip"]
 
@@ -103,12 +106,21 @@ class Damages:
 
 
 def run_rows(folder: Path, found: Damages) -> list[Row]:
-    """A row for each finished run, its lists and tables left out."""
-    rows: list[Row] = []
-    for record in find_records(folder):
+    """A row for each finished run, its lists and tables left out; only new and changed records are read."""
+    defaults = RunConfig.defaults()
+    version = f"{CACHE_FORM} {defaults}"
+    kept = read_cache(folder, version)
+    rows: Rows = {}
+    for run_id, stamp in find_stamps(folder / "runs").items():
+        if run_id in kept and kept[run_id][0] == stamp:
+            rows[run_id] = kept[run_id]
+            continue
+        record = Record(folder / "runs" / run_id)
         with found.in_record(record):
-            rows.append(_row(record))
-    return rows
+            rows[run_id] = stamp, _row(record, defaults)
+    if rows != kept:
+        write_cache(folder, version, rows)
+    return [row for _, row in rows.values()]
 
 
 def history_rows(folder: Path, run_ids: Iterable[str], found: Damages) -> list[Row]:
@@ -121,7 +133,7 @@ def history_rows(folder: Path, run_ids: Iterable[str], found: Damages) -> list[R
     return rows
 
 
-def _row(record: Record) -> Row:
+def _row(record: Record, defaults: Row) -> Row:
     # Plain JSON, not RunConfig: a record stays readable where its loss or data set is not known.
     config, result = read_json(record.path / "config.json"), record.result
     flat = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
@@ -129,7 +141,7 @@ def _row(record: Record) -> Row:
         params = {key: _text(result[key]) for key in ("loss_params", "probability_params")}
     except (KeyError, AttributeError) as error:
         raise damaged_file(record.path / "result.json", f"no {error}") from error
-    return {"run_id": record.path.name, **RunConfig.defaults(), **config, **flat, **params}
+    return {"run_id": record.path.name, **defaults, **config, **flat, **params}
 
 
 def _runs_table(rows: Sequence[Row], damaged: dict[str, str]) -> pd.DataFrame:
