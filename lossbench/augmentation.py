@@ -1,7 +1,8 @@
 """Augmentations of a whole batch at once, each image with random parameters of its own.
 
 All flips, rotations, scales, shears and shifts of an image become one matrix, so its pixels are sampled once. Random
-numbers come from the generator given: the same seed gives the same images, bit for bit.
+numbers come from the generator given: the same seed gives the same images, bit for bit. It is best on the CPU, also
+for images on a GPU: only the few numbers of each image travel, and nothing waits for them.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def thesis(images: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         images: (N, C, H, W) in [0, 1], C 1 or 3.
-        generator: on the device of the images.
+        generator: on any device.
     Source: paper 000, section 3; "increased by 0.2" is read as torchvision's ColorJitter(0.2, 0.2, 0.2, 0.2).
     """
     images = warp(images, draw(THESIS, len(images), generator), THESIS)
@@ -117,6 +118,7 @@ def warp(images: Tensor, drawn: Drawn, geometry: Geometry) -> Tensor:
 
     Args:
         images: (N, C, H, W) floating point.
+        drawn: on any device.
     Returns: the same shape and type.
     """
     height, width = images.shape[2:]
@@ -125,8 +127,9 @@ def warp(images: Tensor, drawn: Drawn, geometry: Geometry) -> Tensor:
     matrix = torch.stack([cos + drawn.shear * sin, sin - drawn.shear * cos, -sin, cos]).view(2, 2, -1)
     matrix = matrix * torch.stack([drawn.flip_x, drawn.flip_y])[:, None]
     # `grid_sample` counts from -1 to 1 on both sides, so mixed terms take the ratio of the sides.
-    matrix = matrix * _aspect(height, width, images.device)
+    matrix = matrix * _aspect(height, width, matrix.device)
     offset = -2 * (matrix * torch.stack([drawn.shift_x, drawn.shift_y])).sum(1, keepdim=True)
+    matrix, offset = (part.to(images.device, non_blocking=True) for part in (matrix, offset))
     x, y = _centres(width, images.device), _centres(height, images.device)
     # Every grid point is a sum of a part from its column and one from its row: far cheaper than `affine_grid`.
     columns = torch.addcmul(offset.permute(2, 0, 1), matrix[:, 0].T[..., None], x)  # (N, 2, W)

@@ -17,14 +17,15 @@ def jitter_colour(images: Tensor, generator: torch.Generator, *, probability: fl
 
     Args:
         images: (N, C, H, W) in [0, 1], C 1 or 3.
-        generator: on the device of the images.
+        generator: best on the CPU, also for images on a GPU, which would have to be waited for otherwise.
         probability: of changing an image at all.
         strength: factors lie in [1 - strength, 1 + strength], the turn of the hue in [-strength, strength].
     """
     u = torch.rand(5, len(images), generator=generator, device=generator.device)
     order = torch.rand(4, generator=generator, device=generator.device).argsort().tolist()
     chosen = (u[0] < probability).nonzero()[:, 0]
-    change = ((2 * u[1:, chosen] - 1) * strength).to(images.dtype)[..., None, None, None]
+    change = ((2 * u[1:, chosen] - 1) * strength).to(images.device, images.dtype, non_blocking=True)
+    change, chosen = change[..., None, None, None], chosen.to(images.device, non_blocking=True)
     changes = [adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue]
     part = images.index_select(0, chosen)
     for index in order:

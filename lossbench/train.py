@@ -15,7 +15,8 @@ from lossbench.data import Split
 from lossbench.losses import Criterion
 from lossbench.models import Classifier, Output
 
-EVALUATION_BATCH = 100  # a larger one is slower on a CPU, and 128 x 128 images would take gigabytes
+# A larger one is slower on a CPU, and 128 x 128 images would take gigabytes; a GPU wants more work at once.
+EVALUATION_BATCH = {"cpu": 100, "cuda": 1000}
 
 
 class Diverged(ArithmeticError):
@@ -62,9 +63,10 @@ class Training:
 
     def __post_init__(self) -> None:
         seed = self.config.seed
-        # Three separate streams: a loss that draws random numbers cannot change the order of the images.
+        # Three separate streams: a loss that draws random numbers cannot change the order of the images. These two
+        # are on the CPU: a GPU gets the same images, and nothing has to be read back from it.
         self.order = torch.Generator().manual_seed(seed)
-        self.augmentation = torch.Generator(self.normalise.mean.device).manual_seed(seed + 1)
+        self.augmentation = torch.Generator().manual_seed(seed + 1)
         self.optimizer = build_optimizer(self.model, self.criterion, self.config)
         self.scheduler = build_scheduler(self.optimizer, self.config)
 
@@ -163,44 +165,60 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
     """
     while not training.ended:
         training.epoch += 1
-        row = {"epoch": training.epoch, "lr": training.optimizer.param_groups[0]["lr"]}
-        row |= train_epoch(training, train_split)
-        training.scheduler.step()
-        if training.criterion.takes == "embeddings":
-            fit_head(training, train_split)
-        scores = evaluate(training, scored)
-        row |= {f"{prefix}_{name}": value for name, value in scores.items()}
-        training.keep_best(scores["accuracy"])
-        training.history.append(row)
-        yield row
+        yield end_epoch(training, train_epoch(training, train_split), train_split, scored, prefix)
+
+
+def end_epoch(
+    training: Training, trained: dict[str, float], train_split: Split, scored: Split, prefix: str
+) -> dict[str, float]:
+    """What follows an epoch's steps: the next learning rate, the scores, the selection. Returns the epoch's row."""
+    row = {"epoch": training.epoch, "lr": training.optimizer.param_groups[0]["lr"], **trained}
+    training.scheduler.step()
+    if training.criterion.takes == "embeddings":
+        fit_head(training, train_split)
+    scores = evaluate(training, scored)
+    row |= {f"{prefix}_{name}": value for name, value in scores.items()}
+    training.keep_best(scores["accuracy"])
+    training.history.append(row)
+    return row
 
 
 def train_epoch(training: Training, split: Split) -> dict[str, float]:
     """One pass over the images in a new order. Returns the mean loss and accuracy while training."""
-    model, criterion, optimizer = training.model, training.criterion, training.optimizer
-    model.train()
-    criterion.train()
-    losses, correct = [], []
+    training.model.train()
+    training.criterion.train()
+    losses, right = [], []
     order = torch.randperm(len(split), generator=training.order).to(split.target.device)
     for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
-        images, target = training.normalise(split.images[index], training.augmentation), split.target[index]
-        with autocast(training.config, images.device):
-            output = model(images)
-        loss = criterion(getattr(output, criterion.takes).float(), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if training.config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), training.config.clip_norm)
-        optimizer.step()
-        losses.append(loss.detach())
-        correct.append(log_probs(criterion, output.logits.detach()).argmax(1) == target)
+        loss, hits = train_step(training, split.images[index], split.target[index])
+        losses.append(loss)
+        right.append(hits)
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):  # waiting for a GPU here would stall it
             raise Diverged(training.epoch, step, loss.item())
-    every = torch.stack(losses)
-    if not every.isfinite().all():
-        first = int((~every.isfinite()).nonzero()[0])
-        raise Diverged(training.epoch, first + 1, every[first].item())
-    return {"train_loss": every.mean().item(), "train_accuracy": torch.cat(correct).float().mean().item()}
+    return average(training.epoch, torch.stack(losses), torch.cat(right))
+
+
+def train_step(training: Training, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Learn from one batch of uint8 images, without waiting for a GPU. Returns the loss and (batch,) what was right."""
+    model, criterion, optimizer = training.model, training.criterion, training.optimizer
+    images = training.normalise(images, training.augmentation)
+    with autocast(training.config, images.device):
+        output = model(images)
+    loss = criterion(getattr(output, criterion.takes), target)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if training.config.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), training.config.clip_norm)
+    optimizer.step()
+    return loss.detach(), log_probs(criterion, output.logits.detach()).argmax(1) == target
+
+
+def average(epoch: int, losses: Tensor, right: Tensor) -> dict[str, float]:
+    """An epoch's means, from the losses (steps,) and what was right (images,). Diverged if a loss is not finite."""
+    if not losses.isfinite().all():
+        first = int((~losses.isfinite()).nonzero()[0])
+        raise Diverged(epoch, first + 1, losses[first].item())
+    return {"train_loss": losses.mean().item(), "train_accuracy": right.float().mean().item()}
 
 
 def full_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
@@ -228,22 +246,26 @@ def evaluate(training: Training, split: Split) -> dict[str, float]:
 
 @torch.no_grad()
 def predict(training: Training, split: Split) -> tuple[Output, Tensor]:
-    """The model's float32 outputs in evaluation mode and the log-probabilities (images, classes) for a split."""
+    """The model's outputs in evaluation mode, not in half precision, and the log-probabilities (images, classes)."""
     model = training.model.eval()
     outputs = []
-    for start in range(0, len(split), EVALUATION_BATCH):
-        images = training.normalise(split.images[start : start + EVALUATION_BATCH])
+    for batch in split.images.split(EVALUATION_BATCH.get(split.images.device.type, 100)):
+        images = training.normalise(batch)
         with autocast(training.config, images.device):
             outputs.append(model(images))
-    output = Output(*(torch.cat(parts).float() for parts in zip(*outputs, strict=True)))
+    output = Output(*(_widen(torch.cat(parts)) for parts in zip(*outputs, strict=True)))
     return output, log_probs(training.criterion, output.logits)
 
 
 def log_probs(criterion: Criterion, logits: Tensor) -> Tensor:
     """(batch, classes) log-probabilities to predict from; a loss on embeddings has none, its head's softmax serves."""
     if criterion.takes == "embeddings":
-        return torch.log_softmax(logits.float(), 1)
+        return torch.log_softmax(_widen(logits), 1)
     return criterion.log_probs(logits)
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def class_means(training: Training, split: Split, num_classes: int) -> Tensor:

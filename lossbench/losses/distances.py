@@ -76,7 +76,7 @@ def mean_of_nonzero(terms: Tensor, valid: Tensor | None = None) -> Tensor:
 
 def lacks_pairs(embeddings: Tensor, target: Tensor) -> Tensor:
     """Say whether a batch is too small to hold any pair."""
-    return torch.tensor(len(target) < 2, device=target.device)
+    return torch.full((), len(target) < 2, device=target.device)  # `torch.tensor` would wait for a GPU
 
 
 def lacks_positives(embeddings: Tensor, target: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossbench.losses.distances import pairwise_distances, unit_vectors
@@ -79,6 +78,6 @@ def proxy_nca(
     nearness = -scale * pairwise_distances(units, unit_vectors(proxies).to(units.dtype)).square()
     own = nearness.gather(1, target[:, None]).squeeze(1)
     if not include_target:
-        is_target = F.one_hot(target, len(proxies)).bool()
+        is_target = target[:, None] == torch.arange(len(proxies), device=target.device)
         nearness = nearness.masked_fill(is_target, -torch.inf)
     return nearness.logsumexp(1) - own
