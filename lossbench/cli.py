@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from lossbench.data.commands import app as data_app
+from lossbench.files import DiskFull, refuse_unwritable
+from lossbench.interrupt import Stop, gentle_interrupt
+from lossbench.lease import Held
 
 app = typer.Typer(
     add_completion=False,
@@ -30,6 +34,7 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder to look for the data set in. [default: LOSSBENCH_DATA]", show_default=False),
 ]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]", show_default=False)]
 
 
@@ -44,9 +49,16 @@ class Kind(StrEnum):
 
 
 def main() -> None:
-    """Run the command line. A mistake in what was asked for is one line on standard error and exit code 2."""
+    """Run the command line.
+
+    A mistake in what was asked for is one line on standard error and exit code 2, a full disk or a run that another
+    process holds is one line and exit code 1.
+    """
     try:
         app()
+    except (DiskFull, Held) as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
     except (ValueError, TypeError, OSError) as error:
         if hasattr(error, "__notes__"):  # raised while training, so not the user's mistake
             raise
@@ -80,11 +92,18 @@ def run_one(
         typer.Option("--set", help="Any other RunConfig field, such as lr=0.01 or optimizer=sgd."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    tensorboard: Tensorboard = False,
+    resume: Annotated[
+        str, typer.Option(help="Go on from a checkpoint of the same threads, device and torch; anyway; or never.")
+    ] = "same",
     device: Device = None,
     data: Data = None,
     output: Output = None,
 ) -> None:
-    """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/."""
+    """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/. Ctrl-C ends it after an epoch."""
+    from lossbench.records import output_folder
+
+    refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
     from lossbench.config import RunConfig
     from lossbench.records import Record
     from lossbench.runner import run
@@ -102,7 +121,20 @@ def run_one(
     config = RunConfig.from_dict(named | parse_pairs(setting, "--set"))
     if Record.of(config, output).finished:
         typer.echo("already finished; this is its record:")
-    record = run(config, output, device=device, threads=threads, data=data, progress=_print_epoch)
+    stopping = threading.Event()
+
+    def progress(row: dict[str, float]) -> None:
+        _print_epoch(row)
+        if stopping.is_set() and row["epoch"] < config.epochs:
+            raise Stop
+
+    asked: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
+    try:
+        with gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
+            record = run(config, output, **asked, resume=resume, progress=progress)
+    except (Stop, KeyboardInterrupt):
+        typer.echo("interrupted, the same command goes on from the last whole epoch", err=True)
+        sys.exit(130)
     typer.echo(f"{record!r}\n{record.path}")
 
 
@@ -129,7 +161,7 @@ def run_study(
     ] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster to join. [engine ray]")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. [engine ray]")] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    tensorboard: Tensorboard = False,
     report: Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and what they will cost, and stop.")
@@ -140,12 +172,17 @@ def run_study(
 ) -> None:
     """Run every configuration of a study. Finished runs are skipped, so a second call goes on."""
     from lossbench.engines import find_engine, run_configs
-    from lossbench.engines.shard import take_shard
-    from lossbench.study import plan_study
+    from lossbench.engines.shard import parse_shard, take_shard
+    from lossbench.records import output_folder
 
     asked = {"address": address, "gpus": gpus}
     options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     find_engine(engine, options)
+    if shard is not None:
+        parse_shard(shard)
+    if not dry_run:
+        refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
+    from lossbench.study import plan_study
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
     configs = plan_study(name, dataset or (), seeds, shared, scale)

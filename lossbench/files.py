@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from glob import escape
 from pathlib import Path
+
+from lossbench.owner import Owner
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(r"\..+\.(?P<place>[0-9a-f]{8})-(?P<pid>[0-9]{1,9})\.[^.]+\.tmp")
+
+
+class DiskFull(OSError):
+    """A file found no room; the message names it and says how many bytes are free."""
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Raise DiskFull in place of the system's error when the block finds no room for what it writes to `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(_existing(path)).free
+        raise DiskFull(
+            f"cannot write {path}: {os.strerror(error.errno).lower()}, {free} bytes free; what was there before is "
+            "untouched; make room and give the same command again"
+        ) from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; after the block its file takes the place of `path`.
 
-    If the block raises, the temporary file is removed and whatever was at `path` is untouched.
+    If the block raises, the temporary file is removed and whatever was at `path` is untouched. If the process is
+    killed, the next write to `path` on this machine removes what it left.
+
+    Raises: DiskFull where there is no room for the file.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "scores.txt"
@@ -22,18 +54,22 @@ def replacing(path: Path) -> Iterator[Path]:
     >>> target.read_text()
     '0.9'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(path.parent, f".{escape(path.name)}.*.tmp")
+        me = Owner.me()
+        prefix = f".{path.name}.{me.place}-{me.pid}."
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -43,23 +79,61 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def remove_temporaries(folder: Path, pattern: str = ".*.tmp", *, everyones: bool = False) -> None:
+    """Remove temporary files that writers on this machine left when they were killed.
+
+    Args:
+        folder: where to look; not below it.
+        pattern: of the files' names.
+        everyones: remove them whoever wrote them, for a folder that nobody else may write to now.
+    """
+    me = Owner.me()
+    for path in folder.glob(pattern):
+        match = _TEMPORARY.fullmatch(path.name)
+        dead = match is not None and match["place"] == me.place and replace(me, pid=int(match["pid"]), started=0).dead
+        if everyones or dead:
+            path.unlink(missing_ok=True)
+
+
 def require_writable(folder: Path) -> Path:
     """Create `folder` and prove that a file can be written there, before any work starts.
 
+    Raises: PermissionError, NotADirectoryError or DiskFull that names the folder and says what to do.
+    """
+    refuse_unwritable(folder)
+    try:
+        with naming_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b".")
+    except DiskFull:
+        raise
+    except OSError as error:
+        raise _not_writable(folder, error.strerror or str(error)) from error
+    return folder
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Say at once, and without creating anything, that `folder` cannot be made or written to.
+
     Raises: PermissionError or NotADirectoryError that names the folder and says what to do.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(f"output {str(folder)!r} is not a folder; choose another with --output") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PermissionError(
-            f"cannot write to output {str(folder)!r} ({reason}); make it writable or choose another with --output"
-        ) from error
-    return folder
+    above = _existing(folder)
+    if not above.is_dir():
+        raise NotADirectoryError(f"output {str(folder)!r} is not a folder; choose another with --output")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise _not_writable(folder, f"no permission to write to {str(above)!r}")
+
+
+def _not_writable(folder: Path, reason: str) -> PermissionError:
+    return PermissionError(
+        f"cannot write to output {str(folder)!r} ({reason}); make it writable or choose another with --output"
+    )
+
+
+def _existing(path: Path) -> Path:
+    """The path itself if something is there, else the nearest folder above it."""
+    return next(part for part in (path, *path.absolute().parents) if os.access(part, os.F_OK))
 
 
 def _umask() -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,28 @@ import numpy as np
 import torch
 
 from lossbench.augmentation import AUGMENTATIONS
-from lossbench.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
+from lossbench.checkpoint import (
+    describe_origin,
+    find_resumable,
+    remove_checkpoint,
+    restore_streams,
+    save_streams,
+    write_checkpoint,
+)
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
-from lossbench.files import require_writable
+from lossbench.files import remove_temporaries, require_writable
+from lossbench.lease import Held, Lease, hold
 from lossbench.losses import Criterion
 from lossbench.machine import describe_machine, find_device, keep_freed_memory
 from lossbench.models import MODELS
 from lossbench.records import Record, output_folder
 from lossbench.scores import SCORES, score
+from lossbench.tensorboard import event_writer
 from lossbench.train import Diverged, Normalise, Training, class_means, predict, train
 
 VALIDATION_FRACTION = 0.1
+WAIT_SECONDS = 1.0  # between two looks at a run that another process does
 
 Progress = Callable[[dict[str, float]], object]
 
@@ -49,11 +60,14 @@ def run(
     threads: int | None = 1,
     data: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    tensorboard: bool = False,
+    resume: str = "same",
+    wait: bool = True,
 ) -> Record:
     """Train and score one configuration and keep the record under `<output>/runs/<run_id>/`.
 
     A finished run is returned as it stands; an interrupted one goes on from its last whole epoch. On a CPU with
-    the same number of threads, equal configs give bit-identical histories.
+    the same number of threads, equal configs give bit-identical histories, interrupted or not.
 
     Args:
         config: what to compute.
@@ -62,45 +76,88 @@ def run(
         threads: CPU threads; None leaves torch's own number.
         data: folder to look for the data set in; None takes LOSSBENCH_DATA, then the usual places.
         progress: called with each epoch's row, after its checkpoint is on disk.
+        tensorboard: write TensorBoard events into the record's folder too.
+        resume: whether to go on from a checkpoint: `same` only under the threads, device and versions that wrote it,
+            `anyway`, or `never`.
+        wait: when another process works on this run, wait for its record instead of raising Held.
 
     Raises:
         ValueError, FileNotFoundError, PermissionError: before any training, when the data are missing or damaged,
-            the output cannot be written or the device is not there.
+            the output cannot be written, the device is not there, or a checkpoint does not fit.
+        Held: another process works on this run, and `wait` is False or that process is this one.
+        DiskFull: no room for a file; every file from before stands.
     """
     record = Record.of(config, output)
-    if record.finished and record.config == config:
+    if _is_done(record, config):
         return record
     require_writable(output_folder(output))
     where = find_device(device)
-    dataset = load(config.dataset, None if data is None else Path(data))
-    if threads is not None:
-        torch.set_num_threads(threads)
+    callbacks = [progress] if progress is not None else []
+    if tensorboard:
+        callbacks.append(event_writer(record.path))
+    for turn in itertools.count():
+        try:
+            with hold(record.path) as lease:
+                if not _is_done(record, config):  # by another process, a moment ago
+                    dataset = load(config.dataset, None if data is None else Path(data))
+                    if threads is not None:
+                        torch.set_num_threads(threads)
+                    _compute(record, config, dataset, where, lease, callbacks, resume)
+            break
+        except Held as held:
+            if held.mine or not wait:
+                raise
+            if turn == 0:
+                warnings.warn(f"waiting: {held}", stacklevel=2)
+            time.sleep(WAIT_SECONDS)
+    return record
+
+
+def _is_done(record: Record, config: RunConfig) -> bool:
+    return record.finished and record.config == config
+
+
+def _compute(
+    record: Record,
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    lease: Lease,
+    callbacks: Sequence[Progress],
+    resume: str,
+) -> None:
+    """Train from the last checkpoint, or from the start, and write the record."""
     keep_freed_memory()
+    remove_temporaries(record.path, everyones=True)  # the lease is ours, so their writers are gone
     record.write_config(config)
-    splits = prepare(config, dataset, where)
-    training = start(config, dataset, splits.train, where)
-    resumed = read_checkpoint(record.path)
-    epoch_seconds: list[float] = resumed.pop("epoch_seconds") if resumed else []
-    if resumed:
+    splits = prepare(config, dataset, device)
+    training = start(config, dataset, splits.train, device)
+    origin = describe_origin(config, device)
+    epoch_seconds: list[float] = []
+    if resumed := find_resumable(record.path, origin, resume):
         training.load_state_dict(resumed)
+        restore_streams(resumed["streams"])
+        epoch_seconds = resumed["epoch_seconds"]
     status = "finished"
     began = time.perf_counter()
     try:
         for row in train(training, splits.train, splits.scored, splits.prefix):
             epoch_seconds.append(round(time.perf_counter() - began, 4))
+            lease.check()
             if not training.ended:
-                write_checkpoint(record.path, {**training.state_dict(), "epoch_seconds": epoch_seconds})
-            if progress is not None:
-                progress(row)
+                own = {"origin": origin, "streams": save_streams(), "epoch_seconds": epoch_seconds}
+                write_checkpoint(record.path, {**training.state_dict(), **own})
+            for callback in callbacks:
+                callback(row)
             began = time.perf_counter()
     except Diverged as error:
         status = "diverged"
-        warnings.warn(f"{config.run_id}: {error}", stacklevel=2)
+        warnings.warn(f"{config.run_id}: {error}", stacklevel=3)
     except Exception as error:
         error.add_note(f"while training {config.run_id}")
         raise
+    lease.check()
     finish(record, training, splits, dataset, {"status": status, "epoch_seconds": epoch_seconds})
-    return record
 
 
 def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:

@@ -12,9 +12,12 @@ import queue
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import Any, TextIO
 
+from lossbench.files import DiskFull
 from lossbench.interrupt import Stop
+from lossbench.lease import Held
 
 
 def main() -> None:
@@ -32,11 +35,14 @@ def main() -> None:
         try:
             _serve(task, answers, stopping)
         except Stop:
-            _answer(answers, event="stopped")
-            return
+            return _answer(answers, event="stopped")
+        except Held:
+            _answer(answers, event="held")
         except Exception as error:
-            traceback.print_exc()
-            _answer(answers, event="failed", error=f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            _answer(answers, event="failed", error=text, disk_full=isinstance(error, DiskFull))
+            with suppress(OSError):  # the log may be on the full disk
+                traceback.print_exc()
 
 
 def _serve(task: dict[str, Any], answers: TextIO, stopping: threading.Event) -> None:
@@ -48,18 +54,11 @@ def _serve(task: dict[str, Any], answers: TextIO, stopping: threading.Event) -> 
         if stopping.is_set():
             raise Stop
 
-    config = RunConfig.from_dict(task["config"])
-    record = run(config, task["output"], device=task["device"], data=task["data"], threads=1, progress=progress)
+    config = RunConfig.from_dict(task.pop("config"))
+    record = run(config, **task, threads=1, progress=progress, wait=False)
     result = record.result
-    kept = {key: result[key] for key in ("status", "test_accuracy", "seconds")}
-    _answer(
-        answers,
-        event="done",
-        run_id=config.run_id,
-        label=config.label,
-        probability=config.probability,
-        **kept,
-    )
+    kept = {key: result[key] for key in ("run_id", "status", "test_accuracy", "seconds", "label")}
+    _answer(answers, event="done", probability=config.probability, **kept)
 
 
 def _listen(tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:
