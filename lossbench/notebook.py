@@ -21,6 +21,8 @@ from lossbench.names import unknown
 from lossbench.notebook_parameters import check_parameters, parameters_source, read_parameters
 from lossbench.records import output_folder
 
+START_SECONDS = 300  # until a kernel must have answered; a busy machine takes long to start one
+
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
@@ -160,6 +162,7 @@ def _run(source: Path, part: Path, parameters: Mapping[str, Any], **options: Any
             dict(parameters),
             kernel_name="python3",
             language="python",
+            start_timeout=START_SECONDS,
             **options,
         )
     except PapermillExecutionError as error:

@@ -1,0 +1,226 @@
+"""Runs as executed notebooks: the run notebook, once for each configuration, kept beside the records.
+
+`<output>/notebooks/<run_id>.ipynb` shows a run whole, and `index.html` there links them. The records are the notebook's
+own work, by `run`, so they are those of every other engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from lossbench.config import RunConfig
+from lossbench.engines.job import Job
+from lossbench.engines.notebook_index import write_index
+from lossbench.engines.process import SINGLE_THREAD, TRIES, Queue
+from lossbench.files import DiskFull
+from lossbench.kernel import Kernel
+from lossbench.lease import Held, hold
+from lossbench.machine import usable_cores
+from lossbench.notebook import NotebookFailed, notebooks
+from lossbench.notebook import execute as execute_notebook
+from lossbench.records import Record
+from lossbench.tensorboard import event_writer
+
+NOTEBOOK = "06_train_one_run"
+LEFT_OUT = "timing"  # the tag of cells that measure the machine, not the run
+LOOK_SECONDS = 0.1
+PUT_AWAY_SECONDS = 5.0  # for what a killed kernel leaves
+
+_listing = threading.Lock()  # one thread at a time writes the index page
+
+
+def execute(job: Job) -> None:
+    """Execute the run notebook for each config, as many at once as the job says, else one per core or one on a GPU.
+
+    Each has a kernel of its own with a single thread. A kernel that dies is replaced, and its run goes on from the last
+    whole epoch, at most three times.
+
+    Raises: FileNotFoundError when lossbench was installed without its notebooks.
+    """
+    if NOTEBOOK not in notebooks():
+        raise FileNotFoundError(
+            f"engine 'papermill' executes the notebook {NOTEBOOK!r}, which is not here; start it in a clone of the "
+            "repository, or choose another engine"
+        )
+    count = job.workers or (1 if job.device != "cpu" else usable_cores())
+    logs = job.output / "logs"
+    logs.mkdir(exist_ok=True)
+    log = logs / f"{platform.node()}-papermill.log"
+    queue = Queue(job.todo)
+    slots = [_Slot(job, queue, Kernel(_environment(job), log)) for _ in range(min(count, len(job.todo)))]
+    with _papermill_says_to(log):
+        try:
+            for slot in slots:
+                slot.start()
+            while any(slot.is_alive() for slot in slots):
+                for slot in slots:
+                    slot.look()
+                    slot.join(LOOK_SECONDS)
+        finally:
+            for slot in slots:
+                slot.end_kernel()
+            for slot in slots:
+                slot.join(PUT_AWAY_SECONDS)
+    for slot in slots:
+        if slot.error is not None:
+            raise slot.error
+
+
+class _Slot(threading.Thread):
+    """The thread that executes one notebook after another."""
+
+    def __init__(self, job: Job, queue: Queue, kernel: Kernel) -> None:
+        super().__init__(daemon=True)
+        self.job, self.board, self.queue = job, job.board, queue
+        self.kernel = replace(kernel, started=self._kernel_started)
+        self.end_kernel: Callable[[], None] = lambda: None
+        self.watched: _Watched | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            while (taken := self.queue.take(self.board.stopping)) is not None:
+                self._execute(*taken)
+        except Exception as error:
+            self.error = error
+            self.board.stopping.set()
+
+    def look(self) -> None:
+        """Count the epochs by their checkpoints; when the study stops, end the kernel that has just written one."""
+        if self.watched is not None and (epochs := self.watched.count()):
+            self.board.epoch(self.watched.config, epochs)
+            if self.board.stopping.is_set():
+                self.end_kernel()
+
+    def _kernel_started(self, end: Callable[[], None]) -> None:
+        self.end_kernel = end
+
+    def _execute(self, i: int, config: RunConfig) -> None:
+        record = Record.of(config, self.job.output)
+        if _is_held(record):
+            return self.queue.put_back(i, config)
+        if record.finished:  # by another study, meanwhile
+            return self._done(config, record)
+        for _ in range(TRIES):
+            stopped = self._run_notebook(config, record)
+            if stopped is None or stopped.error is not None or self.board.stopping.is_set():
+                break  # only a dead kernel is worth another try: an exception repeats itself
+        if record.finished:
+            self._write_events(record)
+            self._done(config, record)
+        elif stopped is None:
+            self.board.failed(config, f"notebook {NOTEBOOK!r} has left no record of it")
+        elif stopped.error is None and self.board.stopping.is_set():
+            _forget(stopped)
+        else:
+            self._fail(config, stopped)
+        with _listing:
+            write_index(self.job.output)
+
+    def _fail(self, config: RunConfig, stopped: NotebookFailed) -> None:
+        self.board.failed(config, str(stopped))
+        if stopped.error == DiskFull.__name__ and not self.board.stopping.is_set():
+            self.board.say("stopping after this epoch: every other run would meet the full disk too")
+            self.board.stopping.set()
+
+    def _run_notebook(self, config: RunConfig, record: Record) -> NotebookFailed | None:
+        """Execute the notebook once; None when it came to its end."""
+        self.watched = _Watched(config, record)
+        try:
+            execute_notebook(
+                NOTEBOOK,
+                config.to_dict(),
+                self.job.output,
+                name_as=config.run_id,
+                leave_out=LEFT_OUT,
+                kernel=self.kernel,
+            )
+        except NotebookFailed as stopped:
+            return stopped
+        finally:
+            self.watched, self.end_kernel = None, lambda: None
+        return None
+
+    def _done(self, config: RunConfig, record: Record) -> None:
+        result = record.result
+        names = {"run_id": config.run_id, "label": config.label, "probability": config.probability}
+        self.board.done(config, names | {key: result[key] for key in ("status", "test_accuracy", "seconds")})
+
+    def _write_events(self, record: Record) -> None:
+        if self.job.tensorboard:
+            write = event_writer(record.path)
+            for row in record.history.to_dict("records"):
+                write({str(name): value for name, value in row.items()})
+
+
+class _Watched:
+    """A run that is being trained, as its checkpoints show it from outside."""
+
+    def __init__(self, config: RunConfig, record: Record) -> None:
+        self.config, self.record = config, record
+        self.epochs = 0
+        self.changed = self._changed()
+
+    def count(self) -> int:
+        """Epochs that have ended since the kernel began, when there is a new checkpoint; else 0."""
+        changed = self._changed()
+        if changed in (None, self.changed) or self.record.finished:
+            return 0
+        self.changed, self.epochs = changed, self.epochs + 1
+        return self.epochs
+
+    def _changed(self) -> int | None:
+        try:
+            return (self.record.path / "checkpoint.pt").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+
+def _is_held(record: Record) -> bool:
+    """Whether another process works on this run; a notebook would wait for it and keep a slot."""
+    try:
+        with hold(record.path):
+            return False
+    except Held:
+        return True
+
+
+def _forget(stopped: NotebookFailed) -> None:
+    """Throw away the copy of a notebook that was stopped on purpose."""
+    if stopped.path is not None:
+        stopped.path.unlink(missing_ok=True)
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """What the kernels find in their environment: one thread, the job's data and device."""
+    data = {} if job.data is None else {"LOSSBENCH_DATA": str(job.data)}
+    return {**SINGLE_THREAD, **data, **_visible_gpus(job.device)}
+
+
+def _visible_gpus(device: str) -> dict[str, str]:
+    """Let a notebook, which takes a GPU if it sees one, see the job's device and no other."""
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and not index:
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return {"CUDA_VISIBLE_DEVICES": (visible.split(",")[int(index)] if visible else index) if kind == "cuda" else ""}
+
+
+@contextmanager
+def _papermill_says_to(log: Path) -> Iterator[None]:
+    """Keep papermill's messages out of the progress bar."""
+    logger = logging.getLogger("papermill")
+    handler = logging.FileHandler(log, encoding="utf-8")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
