@@ -6,7 +6,7 @@ A direction holds a tensor for each parameter, by name. Source of the normalisat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,11 @@ def normalise_filters(direction: Direction, model: nn.Module) -> Direction:
         own, wanted = _filter_lengths(direction[name]), _filter_lengths(weight)
         scaled[name] = direction[name] * torch.where(own > 0, wanted / own, 0)
     return scaled
+
+
+def draw_normalised(model: nn.Module, seeds: Iterable[int]) -> list[Direction]:
+    """Draw a filter-normalised direction for each seed: the same noise for all networks of one architecture."""
+    return [normalise_filters(draw_direction(model, torch.Generator().manual_seed(seed)), model) for seed in seeds]
 
 
 @torch.no_grad()
@@ -180,7 +185,7 @@ def measure_path(
 def barrier(path: pd.DataFrame, column: str) -> float:
     """How far `column` rises above the straight line between its values at the ends of a path, at least 0.
 
-    Source: Entezari et al. 2022, definition 1, arXiv:2110.06296.
+    Source: Entezari et al. 2022, arXiv:2110.06296.
     """
     t, height = path["t"].to_numpy(), path[column].to_numpy()
     line = height[0] + (height[-1] - height[0]) * (t - t[0]) / (t[-1] - t[0])

@@ -14,6 +14,7 @@ from lossbench import MODELS, plots
 from lossbench.landscape import (
     barrier,
     draw_direction,
+    draw_normalised,
     interpolate,
     measure_path,
     measure_slice,
@@ -56,8 +57,8 @@ def equal(state, other):
     return state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
 
 
-def direction_of(model, seed=0):
-    return normalise_filters(draw_direction(model, generator(seed)), model)
+def direction_of(model):
+    return normalise_filters(draw_direction(model, generator()), model)
 
 
 def heights(model, inputs, refresh=(), direction=None):
@@ -124,6 +125,18 @@ def test_a_filter_of_zeros_is_not_moved_and_a_direction_of_zeros_stays_one(relu)
 def test_equal_generators_draw_equal_directions_and_others_draw_others(model):
     assert equal(draw_direction(model, generator(3)), draw_direction(model, generator(3)))
     assert not equal(draw_direction(model, generator(3)), draw_direction(model, generator(4)))
+
+
+def test_each_seed_has_a_direction_and_networks_share_its_noise(model):
+    first, second = draw_normalised(model, [0, 7])
+    assert equal(first, direction_of(model))
+    assert not equal(first, second)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(3)
+    for name, along in draw_normalised(other, [7])[0].items():
+        torch.testing.assert_close(along, 3 * second[name])
 
 
 def test_drawing_a_direction_leaves_global_random_state_alone(model):
@@ -304,17 +317,17 @@ def plane():
 
 
 def test_contours_have_alpha_to_the_right_and_lie_where_the_heights_are(plane, ax):
-    weight_contours(plane, ax, levels=[1.5, 2.0, 5.5])
+    weight_contours(plane, [1.5, 2.0, 5.5], ax)
     (line,) = [path for path in ax.collections[1].get_paths() if len(path.vertices)][1:2]  # height 2
     assert line.vertices[:, 0].max() == pytest.approx(1, abs=0.02)
     assert line.vertices[:, 1].max() == pytest.approx(0.5, abs=0.02)
     assert ax.collections[0].levels.tolist() == [1.5, 2.0, 5.5]
 
 
-def test_a_surface_has_the_heights_of_the_table(plane):
-    ax = weight_surface(plane, title="t")
-    low, high = ax.get_zlim()
-    assert low <= 1
-    assert high >= 6
+def test_a_surface_has_the_heights_of_the_table_and_ends_where_it_is_told(plane):
+    ax = weight_surface(plane)
+    assert ax.get_zlim() == pytest.approx((0, 6))
     assert ax.get_zlabel() == "NLL, nats"
+    assert ax.zz_dataLim.intervalx == pytest.approx((1, 6))
+    assert weight_surface(plane, top=40).get_zlim() == pytest.approx((0, 40))
     mpl.pyplot.close("all")

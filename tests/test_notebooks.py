@@ -41,6 +41,14 @@ OTHER_VALUES = {
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
         "trainable": "head", "selection": "best_test", "precision": "bfloat16",
     },
+    "07_study": {
+        "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
+        "workers": 1,
+    },
+    "13_loss_landscapes": {
+        "dataset": "shapes", "losses": {"adma": {"a": 0.4}, "js_divergence": {}}, "seed": 5, "epochs": 1,
+        "train_size": 100, "images": 40, "points": 5, "grid": 3, "directions": 2,
+    },
     "14_your_own_loss": {
         "q": 0.5, "label_noise": 0.2, "seeds": 2, "epochs": 1, "train_size": 100, "lr": 0.01,
     },

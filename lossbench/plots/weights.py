@@ -42,46 +42,59 @@ def weight_curves(
             look = {"color": styles[label].colour, "linestyle": styles[label].line}
         (line,) = ax.plot(mean.index, mean, linewidth=1.6, label=label, **look)
         ax.fill_between(mean.index, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    ax.locator_params(axis="x", nbins=5)
     ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
     ax.legend(frameon=False, fontsize="small", handlelength=3.2)
     return settle(ax, title, PLACES.get(place, place), QUANTITIES.get(what, what))
 
 
 def weight_contours(
-    table: pd.DataFrame, ax: Any = None, what: str = "nll", levels: Sequence[float] | int = 12, title: str = ""
+    table: pd.DataFrame, levels: Sequence[float], ax: Any = None, what: str = "nll", title: str = ""
 ) -> Any:
     """Draw `what` over a plane in the space of weights as labelled contour lines; a cross marks the network itself.
 
     Args:
         table: rows of `landscape.measure_slice` along two directions.
-        levels: the values to draw a line at, the same in figures that are to be compared, or how many.
+        levels: ascending values to draw a line at, the same in figures that are to be compared. A step of colour is
+            one level, however far apart they are.
     """
+    from matplotlib.colors import BoundaryNorm
+
     ax = axes(ax)
     alpha, beta, height = _grid(table, what)
-    ax.contourf(alpha, beta, height, levels=levels, cmap="cividis", extend="both")
-    lines = ax.contour(alpha, beta, height, levels=levels, colors="white", linewidths=0.6)
+    ax.contourf(
+        alpha, beta, height, levels, cmap="cividis", norm=BoundaryNorm(levels, 256, extend="both"), extend="both"
+    )
+    inks = ["white" if number < len(levels) / 2 else INK for number in range(len(levels))]
+    lines = ax.contour(alpha, beta, height, levels, colors=inks, linewidths=0.6)
     ax.clabel(lines, fontsize=FIGURE_FONT - 1.5, fmt="%.3g")
     ax.plot(0, 0, "+", color=VERMILLION, markersize=9, markeredgewidth=2)
     ax.set_aspect("equal")
+    ax.locator_params(nbins=5)
     return settle(ax, title, PLACES["alpha"], PLACES["beta"])
 
 
-def weight_surface(table: pd.DataFrame, ax: Any = None, what: str = "nll", title: str = "") -> Any:
+def weight_surface(
+    table: pd.DataFrame, ax: Any = None, what: str = "nll", top: float | None = None, title: str = ""
+) -> Any:
     """Draw `what` over a plane in the space of weights as a surface.
 
     Args:
         table: rows of `landscape.measure_slice` along two directions.
         ax: axes with `projection="3d"`; None makes some.
+        top: where the vertical axis and the colours end, the same in figures that are to be compared; they start at 0.
     """
     if ax is None:
         import matplotlib.pyplot as plt
 
         ax = plt.figure(figsize=(5.4, 4.4)).add_subplot(projection="3d")
     alpha, beta, height = _grid(table, what)
-    ax.plot_surface(alpha, beta, height, cmap="cividis", rcount=len(alpha), ccount=len(alpha), linewidth=0)
+    top = height.max() if top is None else top
+    ax.plot_surface(alpha, beta, height, cmap="cividis", vmin=0, vmax=top, rcount=len(alpha), ccount=len(alpha))
     ax.set_title(title, fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
-    ax.tick_params(labelsize=FIGURE_FONT - 1.5)
-    ax.set(xlabel=r"$\alpha$", ylabel=r"$\beta$", zlabel=QUANTITIES.get(what, what))
+    ax.tick_params(labelsize=FIGURE_FONT - 1)
+    ax.locator_params(nbins=5)
+    ax.set(xlabel=r"$\alpha$", ylabel=r"$\beta$", zlabel=QUANTITIES.get(what, what), zlim=(0, top))
     ax.view_init(30, 230)
     return ax
 
