@@ -249,8 +249,9 @@ def predict(training: Training, split: Split) -> tuple[Output, Tensor]:
     """The model's outputs in evaluation mode, not in half precision, and the log-probabilities (images, classes)."""
     model = training.model.eval()
     outputs = []
-    for batch in split.images.split(EVALUATION_BATCH.get(split.images.device.type, 100)):
-        images = training.normalise(batch)
+    batch = EVALUATION_BATCH.get(split.images.device.type, 100)
+    for start in range(0, len(split), batch):
+        images = training.normalise(split.images[start : start + batch])
         with autocast(training.config, images.device):
             outputs.append(model(images))
     output = Output(*(_widen(torch.cat(parts)) for parts in zip(*outputs, strict=True)))
