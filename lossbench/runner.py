@@ -7,7 +7,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,11 +133,7 @@ def _compute(
     splits = prepare(config, dataset, device)
     training = start(config, dataset, splits.train, device)
     origin = describe_origin(config, device)
-    epoch_seconds: list[float] = []
-    if resumed := find_resumable(record.path, origin, resume):
-        training.load_state_dict(resumed)
-        restore_streams(resumed["streams"])
-        epoch_seconds = resumed["epoch_seconds"]
+    epoch_seconds = restore(record, training, origin, resume)
     status = "finished"
     began = time.perf_counter()
     try:
@@ -145,8 +141,7 @@ def _compute(
             epoch_seconds.append(round(time.perf_counter() - began, 4))
             lease.check()
             if not training.ended:
-                own = {"origin": origin, "streams": save_streams(), "epoch_seconds": epoch_seconds}
-                write_checkpoint(record.path, {**training.state_dict(), **own})
+                save(record, training, origin, epoch_seconds)
             for callback in callbacks:
                 callback(row)
             began = time.perf_counter()
@@ -158,6 +153,26 @@ def _compute(
         raise
     lease.check()
     finish(record, training, splits, dataset, {"status": status, "epoch_seconds": epoch_seconds})
+
+
+def restore(record: Record, training: Training, origin: Mapping[str, Any], resume: str) -> list[float]:
+    """Put the training where its last checkpoint was, if there is one; see `find_resumable`.
+
+    Returns: the seconds of each epoch before it.
+    """
+    state = find_resumable(record.path, origin, resume)
+    if state is None:
+        return []
+    training.load_state_dict(state)
+    restore_streams(state["streams"])
+    seconds: list[float] = state["epoch_seconds"]
+    return seconds
+
+
+def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_seconds: list[float]) -> None:
+    """Write the checkpoint of the epoch that has ended."""
+    own = {"origin": origin, "streams": save_streams(), "epoch_seconds": epoch_seconds}
+    write_checkpoint(record.path, {**training.state_dict(), **own})
 
 
 def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
