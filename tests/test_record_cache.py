@@ -6,39 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from opened_files import opened_files
 
 from conftest import write_run
 from lossbench import RunConfig, load_runs, records
 from lossbench.record_cache import NAME
-
-WATCHED: list[list[str]] = []  # what each test that watches has seen
-
-
-def _watch(event: str, args: tuple[object, ...]) -> None:
-    if event == "open" and WATCHED:
-        WATCHED[-1].append(str(args[0]))
-
-
-sys.addaudithook(_watch)  # cannot be taken away again; without a watching test it does nothing
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[[], list[str]]]:
-    """Gives the files of records that were opened since it was last asked."""
-    WATCHED.append([])
-
-    def ask() -> list[str]:
-        seen = [name for name in WATCHED[-1] if "/runs/" in name]
-        WATCHED[-1].clear()
-        return seen
-
-    yield ask
-    WATCHED.pop()
 
 
 @pytest.fixture
@@ -59,25 +36,27 @@ def change_result(record: records.Record, **values: object) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_only_what_is_new_is_read(output: Path, opened: Callable[[], list[str]]) -> None:
-    first = load_runs(output)
-    assert len(opened()) == 2 * len(first), "a config and a result each"
-    pd.testing.assert_frame_equal(load_runs(output), first, check_exact=True)
-    assert opened() == []
+def test_only_what_is_new_is_read(output: Path) -> None:
+    with opened_files() as opened:
+        first = load_runs(output)
+    assert len(opened) == 2 * len(first), "a config and a result each"
+    with opened_files() as opened:
+        pd.testing.assert_frame_equal(load_runs(output), first, check_exact=True)
+    assert opened == []
     new = write_run(output, RunConfig(seed=9, epochs=2))
-    opened()
-    assert set(load_runs(output)["run_id"]) == {*first["run_id"], new.path.name}
-    assert sorted(Path(name).name for name in opened()) == ["config.json", "result.json"]
+    with opened_files() as opened:
+        assert set(load_runs(output)["run_id"]) == {*first["run_id"], new.path.name}
+    assert sorted(Path(name).name for name in opened) == ["config.json", "result.json"]
 
 
-def test_a_changed_record_is_read_again(output: Path, opened: Callable[[], list[str]]) -> None:
+def test_a_changed_record_is_read_again(output: Path) -> None:
     record = next(records.find_records(output))
     load_runs(output)
     change_result(record, test_accuracy=0.125)
-    opened()
-    runs = load_runs(output).set_index("run_id")
+    with opened_files() as opened:
+        runs = load_runs(output).set_index("run_id")
     assert runs.loc[record.path.name, "test_accuracy"] == 0.125
-    assert {Path(name).parent.name for name in opened()} == {record.path.name}
+    assert {Path(name).parent.name for name in opened} == {record.path.name}
 
 
 def test_a_record_that_is_gone_is_no_row(output: Path) -> None:
@@ -89,13 +68,13 @@ def test_a_record_that_is_gone_is_no_row(output: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\n", b"abc\n{}", bytes(range(256))])
-def test_a_damaged_cache_is_made_anew(output: Path, content: bytes, opened: Callable[[], list[str]]) -> None:
+def test_a_damaged_cache_is_made_anew(output: Path, content: bytes) -> None:
     expected = load_runs(output)
     (output / NAME).write_bytes(content)
     pd.testing.assert_frame_equal(load_runs(output), expected)
-    opened()
-    load_runs(output)
-    assert opened() == [], "it serves again"
+    with opened_files() as opened:
+        load_runs(output)
+    assert opened == [], "it serves again"
 
 
 def test_a_flipped_digit_in_the_cache_is_no_score(output: Path) -> None:

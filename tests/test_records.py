@@ -49,6 +49,52 @@ def test_a_damaged_result_is_named_with_what_to_do(study_folder: Callable[..., P
         lossbench.load_runs(folder)
 
 
+@pytest.mark.parametrize("name", ["result.json", "config.json"])
+@pytest.mark.parametrize("content", [b'{"status": ', b"{}", None])
+def test_a_damaged_record_is_skipped_by_name_when_asked(
+    study_folder: Callable[..., Path], name: str, content: bytes | None
+) -> None:
+    folder = study_folder(seeds=(0,))
+    whole = lossbench.load_runs(folder)
+    assert whole.attrs["damaged"] == {}
+    broken = folder / "runs" / whole["run_id"].iloc[3] / name
+    if content is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(content)
+    if (name, content) == ("result.json", None):
+        assert len(lossbench.load_runs(folder)) == 9, "not finished, hence not damaged"
+        return
+    if (name, content) == ("config.json", b"{}"):
+        assert len(lossbench.load_runs(folder)) == 10, "all settings at their defaults"
+        return
+    with pytest.raises(ValueError, match=rf"{name} is damaged .*; delete the folder"):
+        lossbench.load_runs(folder)
+    with pytest.warns(UserWarning, match=f"1 damaged records are left out: {broken.parent.name}"):
+        rest = lossbench.load_runs(folder, damaged="skip")
+    assert set(whole["run_id"]) - set(rest["run_id"]) == {broken.parent.name} == set(rest.attrs["damaged"])
+    assert f"{name} is damaged" in rest.attrs["damaged"][broken.parent.name]
+
+
+@pytest.mark.parametrize("content", ["", "epoch,val_loss\n1,x\n", "epoch,val_loss\n1\n"])
+def test_a_damaged_history_is_named_or_skipped(study_folder: Callable[..., Path], content: str) -> None:
+    folder = study_folder(seeds=(0,))
+    broken = next((folder / "runs").iterdir()) / "history.csv"
+    broken.write_text(content)
+    with pytest.raises(ValueError, match=r"history.csv is damaged .*; delete the folder"):
+        lossbench.load_history(folder)
+    with pytest.warns(UserWarning, match=broken.parent.name):
+        history = lossbench.load_history(folder, damaged="skip")
+    assert list(history.attrs["damaged"]) == [broken.parent.name]
+    assert broken.parent.name not in set(history["run_id"])
+    assert len(lossbench.load_runs(folder)) == 10, "its scores are there all the same"
+
+
+def test_a_wrong_word_for_damaged_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown way with damaged records 'skipp'; did you mean 'skip'"):
+        lossbench.load_runs(tmp_path, damaged="skipp")
+
+
 def test_an_empty_folder_gives_an_empty_table_with_the_same_columns(tmp_path: Path) -> None:
     runs = lossbench.load_runs(tmp_path)
     assert runs.empty
