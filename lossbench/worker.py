@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -31,34 +32,46 @@ def main() -> None:
 
     _answer(answers, event="ready")
     while True:
-        task = tasks.get()
-        try:
-            _serve(task, answers, stopping)
-        except Stop:
-            return _answer(answers, event="stopped")
-        except Held:
-            _answer(answers, event="held")
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            _answer(answers, event="failed", error=text, disk_full=isinstance(error, DiskFull))
-            with suppress(OSError):  # the log may be on the full disk
-                traceback.print_exc()
+        answer = perform(tasks.get(), lambda epoch: _answer(answers, event="epoch", epoch=epoch), stopping.is_set)
+        trace = answer.pop("trace", "")
+        _answer(answers, **answer)
+        with suppress(OSError):  # the log may be on the full disk
+            sys.stderr.write(trace)
+        if answer["event"] == "stopped":
+            return
 
 
-def _serve(task: dict[str, Any], answers: TextIO, stopping: threading.Event) -> None:
+def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Callable[[], bool]) -> dict[str, Any]:
+    """Do one run, say when an epoch has ended, and answer what became of it.
+
+    Args:
+        task: the `config` as a dict, and arguments of `run`.
+        epoch: called after each epoch with its number.
+        stopping: asked after each epoch whether to stop there.
+
+    Returns: plain values; `event` is `done` (with what `Board.done` takes), `stopped`, `held`, or `failed` (with
+        `error`, `trace` and `disk_full`).
+    """
     from lossbench.config import RunConfig
     from lossbench.runner import run
 
     def progress(row: dict[str, float]) -> None:
-        _answer(answers, event="epoch", epoch=row["epoch"])
-        if stopping.is_set():
+        epoch(int(row["epoch"]))
+        if stopping():
             raise Stop
 
-    config = RunConfig.from_dict(task.pop("config"))
-    record = run(config, **task, threads=1, progress=progress, wait=False)
-    result = record.result
+    try:
+        config = RunConfig.from_dict(task.pop("config"))
+        result = run(config, **task, threads=1, progress=progress, wait=False).result
+    except Stop:
+        return {"event": "stopped"}
+    except Held:
+        return {"event": "held"}
+    except Exception as error:
+        text, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        return {"event": "failed", "error": text, "trace": trace, "disk_full": isinstance(error, DiskFull)}
     kept = {key: result[key] for key in ("run_id", "status", "test_accuracy", "seconds", "label")}
-    _answer(answers, event="done", probability=config.probability, **kept)
+    return {"event": "done", "probability": config.probability, **kept}
 
 
 def _listen(tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:

@@ -74,6 +74,12 @@ class Board:
             self.summary.failed[config.run_id] = why
         self._bar.finish(config, None)
 
+    def stop(self, why: str) -> None:
+        """Let the runs under way end their epoch and start no further one, as after the first Ctrl-C."""
+        if not self.stopping.is_set():
+            self.stopping.set()
+            self.say(f"stopping after this epoch: {why}")
+
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
         self._bar.say(text)

@@ -127,9 +127,8 @@ class _Slot(threading.Thread):
 
     def _fail(self, config: RunConfig, answer: dict[str, Any]) -> None:
         self.board.failed(config, f"{answer['error']} (see {self.log})")
-        if answer.get("disk_full") and not self.board.stopping.is_set():
-            self.board.say("stopping after this epoch: every other run would meet the full disk too")
-            self.board.stopping.set()
+        if answer.get("disk_full"):
+            self.board.stop("every other run would meet the full disk too")
 
     def _run_once(self, config: RunConfig, log: IO[str]) -> dict[str, Any]:
         if self.worker is None or self.worker.poll() is not None:

@@ -1,0 +1,199 @@
+"""Runs as Ray tasks, on this machine or on all nodes of a cluster that share the output folder.
+
+A task tells its events to the study itself, as a generator whose values Ray brings home, so that no third process need
+outlive a node. The study tells the tasks one thing, to stop after their epoch, by removing a file in the output folder.
+A task that does not find it there either comes too late or runs on a node that does not share the folder.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+from uuid import uuid4
+
+from lossbench.config import RunConfig
+from lossbench.engines.cluster import joined, offered, require_room
+from lossbench.engines.job import Job
+from lossbench.engines.process import HELD_SECONDS, TRIES
+from lossbench.machine import usable_cores
+from lossbench.parameters import at_least
+from lossbench.worker import perform
+
+LOOK_SECONDS = 0.2
+
+
+def execute(job: Job) -> None:
+    """Run each config in a Ray task with one CPU and, where the job says so, a GPU or a part of one.
+
+    A run whose worker or node is lost goes on from its last whole epoch elsewhere, at most three times.
+
+    Raises, before any run starts:
+        ValueError: when Ray is not installed, or no node has what a run asks for.
+        ConnectionError: when no cluster answers at the address.
+    And later, FileNotFoundError when a node does not share the output folder.
+    """
+    gpus = choose_gpus(job)
+    demand = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
+    logs = job.output / "logs"
+    logs.mkdir(exist_ok=True)
+    cpus = min(job.workers or usable_cores(), len(job.todo))
+    address = job.options.get("address")
+    log_path = logs / f"{platform.node()}-ray.log"
+    with log_path.open("a", encoding="utf-8") as log, redirect_stdout(log), joined(address, cpus):
+        require_room(demand)
+        with _sign_of_life(logs) as sign:
+            _Study(job, demand, sign, log).execute()
+
+
+def choose_gpus(job: Job) -> float:
+    """The GPUs of one run: as the option says, else one when the device is a GPU. ValueError outside 0 to 1."""
+    given = job.options.get("gpus")
+    gpus = float(job.device != "cpu") if given is None else float(at_least(0)("gpus", given))
+    if gpus > 1:
+        raise ValueError(f"gpus must be from 0 to 1, a run uses no more than one GPU, got {given!r}")
+    return gpus
+
+
+def train(task: dict[str, Any], sign: str) -> Iterator[dict[str, Any]]:
+    """The body of a Ray task: yield `began`, an event after each epoch, and last what `worker.perform` answers."""
+    if not Path(sign).exists():
+        yield {"event": "lone", "node": platform.node()}
+        return
+    yield {"event": "began"}
+    epochs: SimpleQueue[int | None] = SimpleQueue()
+    with ThreadPoolExecutor(1) as pool:  # training calls back, a generator is called: each needs a thread
+        answer = pool.submit(perform, task, epochs.put, lambda: not Path(sign).exists())
+        answer.add_done_callback(lambda _: epochs.put(None))
+        for epoch in iter(epochs.get, None):
+            yield {"event": "epoch", "epoch": epoch}
+        yield answer.result()
+
+
+@dataclass
+class _Run:
+    """A config on its way: how often its worker was lost, when to try it again, whether it has begun."""
+
+    config: RunConfig
+    deaths: int = 0
+    due: float = 0.0
+    begun: bool = False
+
+
+class _Study:
+    """The driver: keeps the cluster supplied with tasks and reads what they say."""
+
+    def __init__(self, job: Job, demand: Mapping[str, float], sign: Path, log: IO[str]) -> None:
+        import ray
+
+        self.ray, self.job, self.board, self.demand, self.sign, self.log = ray, job, job.board, demand, sign, log
+        self.waiting = deque(_Run(config) for config in job.todo)
+        self.streams: dict[Any, _Run] = {}
+        self.has_room = True
+        # Ray's own retries do not count a worker that ran out of memory, and would not tell.
+        options = {"num_cpus": demand["CPU"], "num_gpus": demand.get("GPU", 0), "max_retries": 0}
+        self.remote = ray.remote(**options)(train)
+        self.task = {
+            "output": str(job.output),
+            "device": "cuda" if "GPU" in demand else job.device,  # Ray shows a task its own GPUs only
+            "data": None if job.data is None else str(job.data),
+            "tensorboard": job.tensorboard,
+        }
+
+    def execute(self) -> None:
+        try:
+            while self.streams or (self.waiting and not self.board.stopping.is_set()):
+                if self.board.stopping.is_set():
+                    self._ask_to_stop()
+                else:
+                    self._submit_due()
+                self._read()
+        finally:
+            for stream in self.streams:
+                self.ray.cancel(stream, force=True)
+
+    def _submit_due(self) -> None:
+        """Keep twice as many tasks with Ray as the cluster takes, so that a node that joins has work at once."""
+        slots = sum(offered(self.demand))
+        if self.has_room and not slots:
+            self.board.say("no node that is left takes a run; waiting for one that does")
+        self.has_room = slots > 0
+        limit = self.job.workers or max(1, 2 * slots)
+        now = time.monotonic()
+        for run in [run for run in self.waiting if run.due <= now][: max(0, limit - len(self.streams))]:
+            self.waiting.remove(run)
+            task = {**self.task, "config": run.config.to_dict()}
+            self.streams[self.remote.options(name=run.config.run_id).remote(task, str(self.sign))] = run
+
+    def _ask_to_stop(self) -> None:
+        self.sign.unlink(missing_ok=True)
+        for stream in [stream for stream, run in self.streams.items() if not run.begun]:
+            self.ray.cancel(stream, force=True)
+            del self.streams[stream]
+
+    def _read(self) -> None:
+        if not self.streams:
+            time.sleep(LOOK_SECONDS)
+            return
+        ready, _ = self.ray.wait(list(self.streams), num_returns=1, timeout=LOOK_SECONDS)
+        for stream in ready:
+            run = self.streams[stream]
+            try:
+                event = self.ray.get(next(stream))
+            except self.ray.exceptions.RayTaskError as error:
+                raise ConnectionError(
+                    f"a node of the cluster cannot run lossbench ({error.cause!r}); install the same version there"
+                ) from error
+            except (self.ray.exceptions.RayError, StopIteration) as error:
+                event = {"event": "lost", "error": type(error).__name__}
+            if event["event"] == "epoch":
+                self.board.epoch(run.config, event["epoch"])
+            elif event["event"] == "began":
+                run.begun = True
+            else:
+                del self.streams[stream]
+                self._settle(run, event)
+
+    def _settle(self, run: _Run, event: dict[str, Any]) -> None:
+        """Report the end of a task, or put its run back."""
+        match event["event"]:
+            case "done":
+                self.board.done(run.config, event)
+            case "failed":
+                self.log.write(event["trace"])
+                self._fail(run, event["error"])
+                if event["disk_full"]:
+                    self.board.stop("every other run would meet the full disk too")
+            case "held":
+                self.waiting.append(_Run(run.config, run.deaths, time.monotonic() + HELD_SECONDS))
+            case "lost" if not self.board.stopping.is_set():
+                if run.deaths + 1 < TRIES:
+                    self.waiting.appendleft(_Run(run.config, run.deaths + 1))
+                else:
+                    self._fail(run, f"worker ended {TRIES} times, last with {event['error']}")
+            case "lone" if not self.board.stopping.is_set():
+                raise FileNotFoundError(
+                    f"node {event['node']!r} of the cluster does not see {str(self.job.output)!r}; "
+                    "choose an --output that all nodes share under one path"
+                )
+
+    def _fail(self, run: _Run, why: str) -> None:
+        self.board.failed(run.config, f"{why} (see {self.log.name})")
+
+
+@contextmanager
+def _sign_of_life(logs: Path) -> Iterator[Path]:
+    """A file that is there while the study goes on."""
+    path = logs / f"ray-{uuid4().hex[:12]}.going"
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
