@@ -1,0 +1,88 @@
+"""What the five papers claim, and what a table of runs says about it.
+
+>>> from lossbench import claims, load_history, load_runs
+>>> table = claims.evaluate(load_runs("outputs/reference"), history=load_history("outputs/reference"))  # doctest: +SKIP
+>>> table[["claim", "verdict", "estimate", "low", "high", "unit", "n"]]  # doctest: +SKIP
+
+The rule for verdicts stands in `lossbench.claims.rules`. A claim is one entry in the module of its paper.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lossbench.claims.adma import CLAIMS as ADMA
+from lossbench.claims.claim import PAPERS, Claim, Paper
+from lossbench.claims.conclusions import against_cross_entropy, conclusions
+from lossbench.claims.evaluation import COLUMNS, break_down, judge
+from lossbench.claims.false_positive import CLAIMS as FALSE_POSITIVE
+from lossbench.claims.figures import FIGURES, NOTEBOOKS
+from lossbench.claims.layers import CLAIMS as LAYERS
+from lossbench.claims.rules import VERDICTS
+from lossbench.claims.sampling_free import CLAIMS as SAMPLING_FREE
+from lossbench.claims.scales import MARGIN
+from lossbench.claims.tables import prepare
+from lossbench.claims.thesis import CLAIMS as THESIS
+from lossbench.names import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CLAIMS", "COLUMNS", "FIGURES", "MARGIN", "NOTEBOOKS", "PAPERS", "VERDICTS", "Claim", "Paper"]
+__all__ += ["against_cross_entropy", "conclusions", "detail", "evaluate", "find_claim"]
+
+CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS)
+
+
+def find_claim(key: str) -> Claim:
+    """Look a claim up; ValueError with the nearest key if there is none."""
+    by_key = {claim.key: claim for claim in CLAIMS}
+    if key not in by_key:
+        raise ValueError(unknown("claim", key, by_key))
+    return by_key[key]
+
+
+def evaluate(
+    runs: pd.DataFrame,
+    *,
+    confusion: pd.DataFrame | None = None,
+    folds: pd.DataFrame | None = None,
+    history: pd.DataFrame | None = None,
+    margin: float = MARGIN,
+) -> pd.DataFrame:
+    """Decide every claim from the runs given, and from mathematics and printed tables where no run can.
+
+    Args:
+        runs: what `load_runs` gives, of one or many studies; measured runs only, never published values.
+        confusion, folds, history: what `load_confusion`, `load_folds` and `load_history` give for these runs; a claim
+            that needs a table which is not given is not tested.
+        margin: the smallest difference that matters, in percentage points; also the margin of "no difference".
+
+    Returns: a row a claim, columns `COLUMNS`: `verdict` is one of `VERDICTS`; `estimate` with `low` and `high` (95 %)
+        in `unit` belongs to the contrast named in `against`, the one that the verdict hangs on; `n` counts pairs
+        (seeds, summed over data sets), or what was checked where `kind` is not `runs`; `floor` is half the width of
+        the noise band; `detectable` the difference that n pairs find with probability 0.8; `needed` the pairs that
+        would decide an undecided claim if the truth were as seen, or as printed if that is less; `limits` names what
+        is missing.
+
+    Raises:
+        ValueError: `runs` lacks columns, or `margin` is not above 0.
+    """
+    return judge(CLAIMS, prepare(runs, confusion, folds, history), margin)
+
+
+def detail(
+    claim: str,
+    runs: pd.DataFrame,
+    *,
+    confusion: pd.DataFrame | None = None,
+    folds: pd.DataFrame | None = None,
+    history: pd.DataFrame | None = None,
+    margin: float = MARGIN,
+) -> pd.DataFrame:
+    """Break a claim down: a row for each of its contrasts and each data set and model; arguments as in `evaluate`.
+
+    Returns: columns `against dataset model n estimate low high floor place limits unit protocol`; `place` is `above`,
+        `below`, `unclear` or `inside the noise floor`. Empty for a claim that no comparison of runs decides.
+    """
+    return break_down(find_claim(claim), prepare(runs, confusion, folds, history), margin)
