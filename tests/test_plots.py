@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from loss_problems import TAUGHT
 from matplotlib.figure import Figure
 
@@ -56,13 +57,15 @@ def test_differences_draws_the_bands_of_the_comparison(runs, ax):
     np.testing.assert_allclose(means, 100 * found["mean"])
 
 
-def test_learning_curve_is_the_mean_over_seeds(study_folder, ax):
+def test_learning_curve_is_the_mean_over_seeds_in_its_t_interval(study_folder, ax):
     history = records.load_history(study_folder(losses=[("focal", {})], probabilities=["softmax"]))
     plots.learning_curves(history, ax)
-    expected = 100 * history.groupby("epoch")["val_accuracy"].mean()
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
+    by_epoch = history.groupby("epoch")["val_accuracy"]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * by_epoch.mean())
+    ends = [scipy.stats.t.interval(0.95, 2, x.mean(), scipy.stats.sem(x)) for _, x in by_epoch]
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.max() == pytest.approx(100 * history["val_accuracy"].max())
+    assert band.max() == pytest.approx(100 * max(high for _, high in ends))
+    assert band.min() == pytest.approx(100 * min(low for low, _ in ends))
 
 
 def test_history_of_one_run_needs_no_axes(study_folder):

@@ -1,27 +1,36 @@
 """Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
 
 from lossbench.plots.curves import history, learning_curves
+from lossbench.plots.heat import heat_map
 from lossbench.plots.images import images, mistakes
-from lossbench.plots.intervals import accuracy, differences, epochs_to_reach
-from lossbench.plots.predictions import confusion_matrix, reliability
+from lossbench.plots.intervals import accuracy, differences, epochs_to_reach, published_and_measured, score
+from lossbench.plots.predictions import by_class, confusion_matrix, reliability, reliability_curves
 from lossbench.plots.ranks import critical_difference
+from lossbench.plots.robustness import robustness, robustness_table
 from lossbench.plots.style import PROBABILITY_MARKERS, Style, in_order, loss_styles, styles_of, use_style
 
 __all__ = [
     "PROBABILITY_MARKERS",
     "Style",
     "accuracy",
+    "by_class",
     "confusion_matrix",
     "critical_difference",
     "differences",
     "epochs_to_reach",
+    "heat_map",
     "history",
     "images",
     "in_order",
     "learning_curves",
     "loss_styles",
     "mistakes",
+    "published_and_measured",
     "reliability",
+    "reliability_curves",
+    "robustness",
+    "robustness_table",
+    "score",
     "styles_of",
     "use_style",
 ]

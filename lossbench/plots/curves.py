@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossbench.plots.style import INK, SKY, axes, settle, styles_of
+from lossbench.plots.style import GREY, INK, SKY, axes, legend, settle, styles_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,24 +28,33 @@ def history(table: pd.DataFrame, ax: Any = None, what: str = "accuracy") -> Any:
 
 
 def learning_curves(table: pd.DataFrame, ax: Any = None, column: str = "val_accuracy", title: str = "") -> Any:
-    """Draw `column` over the epochs, a line a loss: mean over its runs, band from the lowest to the highest.
+    """Draw `column` over the epochs, a line a loss: mean over its runs, band its 95 % t interval over the runs.
 
     Args:
         table: rows of `load_history`, of one dataset, model and probability function. Percent is drawn for
-            columns that end in `accuracy`.
+            columns that end in `accuracy`. A single run has no band.
     """
     ax = axes(ax)
     scale = 100 if column.endswith("accuracy") else 1
-    for label, style in styles_of(table).items():
+    styles = styles_of(table)
+    for label, style in styles.items():
         by_epoch = table[table["label"] == label].groupby("epoch")[column]
-        low, mean, high = (scale * by_epoch.agg(how) for how in ("min", "mean", "max"))
-        colour, line = style.colour, style.line
-        ax.fill_between(mean.index, low, high, color=colour, alpha=0.13, linewidth=0)
-        ax.plot(mean.index, mean, color=colour, linestyle=line, linewidth=1.5, label=label)
-    ax.legend(frameon=False, fontsize="small", loc="lower right", handlelength=3.2)
-    ax.grid(axis="y", color="#8a8d91", alpha=0.25, linewidth=0.6)
+        mean, half = scale * by_epoch.mean(), scale * _half_widths(by_epoch)
+        ax.fill_between(mean.index, mean - half, mean + half, color=style.colour, alpha=0.13, linewidth=0)
+        ax.plot(mean.index, mean, color=style.colour, linestyle=style.line, linewidth=1.5, label=label)
+    legend(ax, len(styles), "lower right")
+    ax.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     _whole_epochs(ax)
     return settle(ax, title, "epoch", column.replace("_", " ").replace("val ", "validation ") + _unit(scale))
+
+
+def _half_widths(groups: Any, coverage: float = 0.95) -> Any:
+    """Half of the t interval of each group's mean; nan for a single value."""
+    from scipy import stats
+
+    n = groups.count()
+    factor = stats.t.ppf((1 + coverage) / 2, (n - 1).where(n > 1))
+    return groups.std(ddof=1) * factor / n**0.5
 
 
 def _unit(scale: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.plots.style import GREY, INK, PROBABILITY_MARKERS, axes, settle, styles_of
+from lossbench.plots.style import BLUE, GREY, INK, PROBABILITY_MARKERS, VERMILLION, axes, fold, settle, styles_of
 from lossbench.stats.noise import NoiseFloor
 from lossbench.stats.paired import compare, paired_differences
 from lossbench.stats.summary import finished, summarise
@@ -23,18 +23,29 @@ def accuracy(
 
     A run that diverged is a cross at the left edge. Pass one setting and one probability function.
     """
-    rows = summarise(runs, metric, coverage)
-    counts = [_count(n, lost) for n, lost in zip(rows["n"], rows["diverged"], strict=True)]
-    return _rows(runs, rows, ax, title, metric, 100.0, f"{metric.replace('_', ' ')}, %", counts)
+    return score(runs, ax, metric, title, 100.0, f"{metric.replace('_', ' ')}, %", coverage)
 
 
 def epochs_to_reach(runs: pd.DataFrame, ax: Any = None, metric: str = "epochs_to_95", title: str = "") -> Any:
     """Draw the epochs that each run needed: a dot a run, a bar at the mean, its t interval over seeds."""
-    rows = summarise(runs, metric)
-    counts = [_count(n, lost) for n, lost in zip(rows["n"], rows["diverged"], strict=True)]
-    ax = _rows(runs, rows, axes(ax), title, metric, 1.0, "epochs", counts)
+    ax = score(runs, ax, metric, title, 1.0, "epochs")
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
+
+
+def score(
+    runs: pd.DataFrame,
+    ax: Any = None,
+    metric: str = "test_accuracy",
+    title: str = "",
+    scale: float = 1.0,
+    unit: str = "",
+    coverage: float = 0.95,
+) -> Any:
+    """Draw any `metric` times `scale`, as `accuracy` does."""
+    rows = summarise(runs, metric, coverage)
+    counts = [_count(n, lost) for n, lost in zip(rows["n"], rows["diverged"], strict=True)]
+    return _rows(runs, rows, ax, title, metric, scale, unit, counts)
 
 
 def _count(n: int, lost: int) -> str:
@@ -80,7 +91,7 @@ def _dots(ax: Any, place: float, values: np.ndarray, colour: str, marker: str) -
 
 
 def _name_rows(ax: Any, labels: Sequence[str], counts: Sequence[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), [fold(label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     for place, text in enumerate(counts):
@@ -120,4 +131,23 @@ def differences(
     ax.axvline(0, color=INK, linewidth=0.8)
     counts = [_count(n, lost) for n, lost in zip(rows["n"], rows["diverged"], strict=True)]
     _name_rows(ax, list(rows["label"]), counts)
+    return settle(ax, title, "minus cross-entropy, percentage points")
+
+
+def published_and_measured(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
+    """Draw each loss minus cross-entropy as a paper prints it (open diamond) and as it was measured (dot, interval).
+
+    Args:
+        table: a row a configuration with `name`, `published`, `mean`, `low` and `high`, differences as fractions.
+    """
+    ax = axes(ax)
+    for place, row in enumerate(table.to_dict("records")):
+        if np.isfinite(row["low"]):
+            ends = [100 * row["low"], 100 * row["high"]]
+            ax.plot(ends, [place, place], color=BLUE, linewidth=3.5, alpha=0.35, solid_capstyle="butt")
+        ax.plot(100 * row["mean"], place, "o", color=BLUE, markersize=5, zorder=3)
+        look = {"markerfacecolor": "none", "markeredgewidth": 1.4}
+        ax.plot(100 * row["published"], place, "D", color=VERMILLION, markersize=6, zorder=4, **look)
+    ax.axvline(0, color=INK, linewidth=0.8)
+    _name_rows(ax, list(table["name"]), [f"n={n}" for n in table["n"]])
     return settle(ax, title, "minus cross-entropy, percentage points")

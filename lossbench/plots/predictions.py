@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lossbench.plots.style import BLUE, GREY, INK, axes, settle
+from lossbench.plots.style import BLUE, GREY, INK, axes, legend, settle, styles_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,3 +73,47 @@ def reliability(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     return settle(ax, title, "confidence", "accuracy")
+
+
+def reliability_curves(table: pd.DataFrame, ax: Any = None, title: str = "", least: int = 20) -> Any:
+    """Draw accuracy against confidence, a line a loss; on the dashed diagonal a model is as sure as it is right.
+
+    Args:
+        table: rows with `loss label count confidence accuracy`, a row a bin of each loss's runs together.
+        least: bins with fewer images are left out; their accuracy is mostly chance.
+    """
+    ax = axes(ax)
+    styles = styles_of(table)
+    ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=0.9)
+    for label, style in styles.items():
+        rows = table[(table["label"] == label) & (table["count"] >= least)]
+        look = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
+        ax.plot(rows["confidence"], rows["accuracy"], **look, markersize=3.2, linewidth=1.2, label=label)
+    legend(ax, len(styles), "upper left")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
+    return settle(ax, title, "confidence", "accuracy")
+
+
+def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "") -> Any:
+    """Draw one number a class and loss: a row a class, a mark a loss with its interval.
+
+    Args:
+        table: rows with `loss label class mean low high`, classes in the order of the rows to draw.
+    """
+    ax = axes(ax)
+    styles = styles_of(table)
+    classes = list(dict.fromkeys(table["class"]))
+    for place, (label, style) in enumerate(styles.items()):
+        rows = table[table["label"] == label].set_index("class").reindex(classes)
+        at = np.arange(len(classes)) + 0.7 * ((place + 0.5) / len(styles) - 0.5)
+        ax.hlines(at, rows["low"], rows["high"], color=style.colour, linewidth=1.1, alpha=0.75)
+        ax.plot(rows["mean"], at, style.marker, color=style.colour, markersize=3.8, label=label)
+    for edge in np.arange(len(classes) - 1) + 0.5:
+        ax.axhline(edge, color=GREY, linewidth=0.4, alpha=0.5)
+    ax.set_yticks(range(len(classes)), classes)
+    ax.set_ylim(len(classes) - 0.5, -0.5)
+    ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
+    legend(ax, len(styles))
+    return settle(ax, title, unit)

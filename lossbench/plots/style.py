@@ -7,6 +7,7 @@ text, so that it stays readable on a dark page.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ OTHER_COLOURS = (BLUE, ORANGE, PURPLE, YELLOW)
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (2.5, 1.2)))
 LINES += ((0, (8, 2, 1, 2, 1, 2)), (0, (10, 3)))
 MARKERS = "osD^vPX"
+INSIDE = 6  # names that find room inside a frame
 
 
 class Style(NamedTuple):
@@ -103,6 +105,25 @@ def settle(ax: Any, title: str = "", x: str = "", y: str = "") -> Any:
     ax.set_facecolor("none")
     ax.set_axisbelow(True)
     return ax
+
+
+def fold(label: object, width: int = 26) -> str:
+    """A long label over several lines.
+
+    >>> fold("focal γ=2")
+    'focal γ=2'
+    """
+    return textwrap.fill(str(label), width, break_long_words=False, break_on_hyphens=False)
+
+
+def legend(ax: Any, entries: int, place: str = "best") -> Any:
+    """Name the lines: inside the frame if they are few, else below it, where they cover nothing."""
+    look = {"frameon": False, "fontsize": FIGURE_FONT - 1, "handlelength": 3.2}
+    if entries <= INSIDE:
+        return ax.legend(loc=place, **look)
+    handles, labels = ax.get_legend_handles_labels()
+    names = [fold(name, 24) for name in labels]
+    return ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, **look)
 
 
 def axes(ax: Any = None) -> Any:

@@ -1,0 +1,85 @@
+"""A table as coloured cells, each with its number in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossbench.plots.style import BLUE, FIGURE_FONT, GREY, VERMILLION, axes, fold, settle
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PALE, DARK = "#f6f5f2", "#141414"  # cells are opaque, so their text does not follow the page's colours
+
+
+def heat_map(
+    table: pd.DataFrame,
+    ax: Any = None,
+    title: str = "",
+    centre: float | None = None,
+    digits: int = 2,
+    marks: pd.DataFrame | None = None,
+) -> Any:
+    """Draw a table as coloured cells with their numbers; a missing cell stays empty.
+
+    Args:
+        table: numbers; its index names the rows, its columns the columns.
+        centre: None colours from pale (lowest) to dark (highest). A number colours what lies above it blue, what
+            lies below it red, equally strongly, and writes the sign.
+        digits: decimals in the cells.
+        marks: a text to set behind the number of each cell, of the same shape.
+    """
+    ax = axes(ax)
+    values = table.to_numpy(dtype=float)
+    ax.pcolormesh(np.ma.masked_invalid(_shade(values, centre)), cmap=_colours(centre), vmin=0, vmax=1, ec="white", lw=1)
+    for (row, column), value in np.ndenumerate(values):
+        _write(ax, row, column, value, centre, digits, "" if marks is None else str(marks.iat[row, column]), values)
+    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns])
+    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, 30) for name in table.index])
+    if values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24:
+        ax.tick_params(axis="x", labelrotation=90)
+    ax.set_xlim(0, values.shape[1])
+    ax.set_ylim(values.shape[0], 0)
+    settle(ax, title)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def _write(
+    ax: Any, row: int, column: int, value: float, centre: float | None, digits: int, mark: str, values: np.ndarray
+) -> None:
+    if not np.isfinite(value):
+        ax.annotate("–", (column + 0.5, row + 0.5), ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
+        return
+    text = f"{value:+.{digits}f}" if centre is not None and value != centre else f"{value:.{digits}f}"
+    shade = _shade(values, centre)[row, column]
+    strong = shade > 0.72 if centre is None else abs(shade - 0.5) > 0.36
+    colour = "#ffffff" if strong else DARK
+    weight = "bold" if mark else "normal"
+    place = (column + 0.5, row + 0.5)
+    text = text.replace("-", "−") + mark
+    ax.annotate(text, place, ha="center", va="center", fontsize=FIGURE_FONT - 1, color=colour, weight=weight)
+
+
+def _shade(values: np.ndarray, centre: float | None) -> np.ndarray:
+    """Where each value lies on the colour scale, 0 to 1."""
+    found = values[np.isfinite(values)]
+    if not len(found):
+        return values
+    if centre is None:
+        span = np.ptp(found) or 1.0
+        return np.asarray((values - found.min()) / span)
+    reach = np.abs(found - centre).max() or 1.0
+    return np.asarray(0.5 + (values - centre) / (2 * reach))
+
+
+def _colours(centre: float | None) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops: Sequence[str] = (PALE, BLUE) if centre is None else (VERMILLION, PALE, BLUE)
+    return LinearSegmentedColormap.from_list("lossbench", stops)

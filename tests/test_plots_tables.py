@@ -1,0 +1,147 @@
+"""Heat maps, robustness, calibration, counts by class, and published beside measured: figures say what tables say."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from lossbench import plots
+from lossbench.plots.style import BLUE, VERMILLION, fold
+
+mpl.use("Agg")
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def runs_over(field, levels, accuracies):
+    """Two losses whose accuracy at each level is given, over three seeds a hundredth apart."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": "d",
+                "model": "m",
+                "probability": "softmax",
+                "loss": loss,
+                "label": loss,
+                "seed": seed,
+                "status": "finished",
+                field: level,
+                "test_accuracy": accuracy + 0.01 * seed,
+            }
+            for loss, values in accuracies.items()
+            for level, accuracy in zip(levels, values, strict=True)
+            for seed in range(3)
+        ]
+    )
+
+
+def test_heat_map_writes_each_number_and_leaves_a_missing_cell_empty(ax):
+    table = pd.DataFrame([[1.0, np.nan], [2.5, 3.0]], index=["a", "b"], columns=["x", "y"])
+    plots.heat_map(table, ax, digits=1)
+    assert texts(ax) == ["1.0", "–", "2.5", "3.0"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row is on top
+
+
+def test_heat_map_around_a_centre_is_blue_above_and_red_below_with_signs(ax):
+    table = pd.DataFrame([[-2.0, 0.0, 2.0]], columns=list("xyz"))
+    plots.heat_map(table, ax, centre=0.0, marks=pd.DataFrame([["*", "", ""]]))
+    assert texts(ax) == ["−2.00*", "0.00", "+2.00"]
+    (mesh,) = ax.collections
+    below, middle, above = mesh.cmap(mesh.norm(mesh.get_array().ravel()))
+    np.testing.assert_allclose(below[:3], to_rgb(VERMILLION), atol=0.01)
+    np.testing.assert_allclose(above[:3], to_rgb(BLUE), atol=0.01)
+    assert min(middle[:3]) > 0.9
+
+
+def test_equal_values_and_an_empty_map_can_be_drawn(ax):
+    plots.heat_map(pd.DataFrame([[1.0, 1.0]]), ax)
+    plots.heat_map(pd.DataFrame([[np.nan]]), ax)
+    assert texts(ax) == ["1.00", "1.00", "–"]
+
+
+def test_robustness_shows_the_mean_at_each_level_and_its_t_interval(ax):
+    runs = runs_over("label_noise", (0.0, 0.4), {"cross_entropy": (0.9, 0.6), "mse": (0.8, 0.7)})
+    table = plots.robustness_table(runs, "label_noise")
+    row = table[(table["label"] == "mse") & (table["label_noise"] == 0.4)].iloc[0]
+    values = [0.70, 0.71, 0.72]
+    low, high = scipy.stats.t.interval(0.95, 2, np.mean(values), scipy.stats.sem(values))
+    assert (row["n"], row["mean"], row["low"], row["high"]) == pytest.approx((3, 0.71, low, high))
+    plots.robustness(runs, "label_noise", ax)
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[91, 61], [81, 71]])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "40"]
+
+
+def test_robustness_against_a_reference_is_paired_by_seed(ax):
+    runs = runs_over("imbalance", (1.0, 100.0), {"cross_entropy": (0.9, 0.6), "mse": (0.8, 0.7)})
+    table = plots.robustness_table(runs, "imbalance", reference="cross_entropy")
+    assert table["mean"].tolist() == pytest.approx([-0.1, 0.1])
+    assert (table["high"] - table["low"]).tolist() == pytest.approx([0, 0], abs=1e-12)
+    assert plots.robustness(runs, "imbalance", ax, reference="cross_entropy").get_ylabel() == (
+        "minus cross-entropy, points"
+    )
+
+
+def test_a_diverged_run_is_no_point_of_a_robustness_curve():
+    runs = runs_over("label_noise", (0.0, 0.4), {"mse": (0.9, 0.6)})
+    runs.loc[runs["label_noise"] == 0.4, "status"] = "diverged"
+    assert plots.robustness_table(runs, "label_noise")["label_noise"].tolist() == [0.0]
+
+
+def test_reliability_curves_leave_out_bins_with_few_images(ax):
+    table = pd.DataFrame(
+        {"loss": "mse", "label": "mse", "count": [5, 50], "confidence": [0.3, 0.9], "accuracy": [0.0, 0.8]}
+    )
+    plots.reliability_curves(table, ax)
+    diagonal, line = ax.lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert line.get_xydata().tolist() == [[0.9, 0.8]]
+
+
+def test_by_class_draws_a_mark_a_class_and_loss(ax):
+    table = pd.DataFrame(
+        [("mse", "mse", "cat", 5.0, 4.0, 6.0), ("mse", "mse", "dog", 2.0, 1.0, 3.0)],
+        columns=["loss", "label", "class", "mean", "low", "high"],
+    )
+    plots.by_class(table, ax)
+    marks = next(line for line in ax.lines if line.get_marker() == "o")
+    assert marks.get_xdata().tolist() == [5, 2]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
+
+
+def test_published_and_measured_have_different_marks_and_colours(ax):
+    table = pd.DataFrame([{"name": "mse", "published": -0.01, "mean": 0.02, "low": 0.01, "high": 0.03, "n": 5}])
+    plots.published_and_measured(table, ax)
+    marks = {
+        line.get_marker(): (line.get_xdata()[0], line.get_color()) for line in ax.lines if line.get_marker() in "oD"
+    }
+    assert marks == {"o": (2.0, BLUE), "D": (-1.0, VERMILLION)}
+    assert "n=5" in texts(ax)
+
+
+def test_score_draws_any_column_in_its_own_unit(ax):
+    runs = runs_over("label_noise", (0.0,), {"mse": (0.5,)}).assign(test_tree_distance=[1.0, 2.0, 3.0])
+    plots.score(runs, ax, "test_tree_distance", unit="edges")
+    dots = next(line for line in ax.lines if line.get_marker() == "o")
+    assert dots.get_xdata().tolist() == [1, 2, 3]
+    assert ax.get_xlabel() == "edges"
+
+
+def test_many_names_go_below_the_frame_and_long_ones_over_two_lines():
+    many = {f"loss{i}": (0.5,) for i in range(8)}
+    few, below = (
+        plots.robustness(runs_over("label_noise", (0.0,), chosen), "label_noise", Figure().subplots()).get_legend()
+        for chosen in (dict(list(many.items())[:2]), many)
+    )
+    assert below.get_bbox_to_anchor().y0 < few.get_bbox_to_anchor().y0
+    assert fold("hierarchical cross entropy mode=conditional").count("\n") == 1
