@@ -1,12 +1,13 @@
 """Studies of executed notebooks, in real kernels that are killed and interrupted for real."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,12 +58,13 @@ def short_notebook(tmp_path, monkeypatch):
 
 
 def kernels_of(pid):
-    """Kernels that this process has started."""
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
-    return [child for child in children if any("ipykernel" in part for part in child.cmdline())]
+    """Kernels of this process that are alive."""
+    found = []
+    with suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended
+                found += [child] if any("ipykernel" in part for part in child.cmdline()) else []
+    return found
 
 
 def when(condition, action, limit=120.0):
@@ -221,12 +223,14 @@ def test_a_notebook_sees_the_device_of_the_study_and_no_other(monkeypatch, devic
 
 def test_the_index_lists_runs_best_first_and_no_other_notebook(tmp_path):
     configs = [replace(QUICK, seed=seed) for seed in range(4)]
+    other = RunConfig(dataset="shapes", probability="soft_margin_softmax", probability_params={"margin": 0.5})
+    write_run(tmp_path, other)
     for config in configs:
         write_run(tmp_path, config, "diverged" if config.seed == 3 else "finished")
     empty = nbformat.writes(nbformat.v4.new_notebook())
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    for name in [*(config.run_id for config in configs), "01_quickstart", f"{configs[0].run_id}.part"]:
+    for name in [*(config.run_id for config in (*configs, other)), "01_quickstart", f"{configs[0].run_id}.part"]:
         (folder / f"{name}.ipynb").write_text(empty)
     page = write_index(tmp_path).read_text()
     score = {config.run_id: Record.of(config, tmp_path).result["test_accuracy"] for config in configs}
@@ -234,7 +238,9 @@ def test_the_index_lists_runs_best_first_and_no_other_notebook(tmp_path):
     places = [page.index(f'href="{name}.ipynb"') for name in order]
     assert places == sorted(places)
     assert all(f"{score[name]:.4f}" in page for name in order[:3])
-    assert "4 runs, 3 finished, 1 diverged" in " ".join(page.split())
+    assert "5 runs, 4 finished, 1 diverged" in " ".join(page.split())
+    assert re.findall(r"<h2.*?>(.+)</h2>", page) == ["shapes, small_cnn", "shapes, small_cnn, epochs=2, train_size=100"]
+    assert "cross_entropy, soft_margin_softmax margin=0.5</a>" in page
     assert "quickstart" not in page
-    assert ".part" not in page
+    assert ".part.ipynb" not in page
     assert "://" not in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -13,10 +14,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from lossbench.config import RunConfig
 from lossbench.files import write_text
 from lossbench.records import Record
 
 _RUN = re.compile(r"(?P<run_id>.+-s\d+-[0-9a-f]{6})(\.failed)?\.ipynb")
+_IN_COLUMNS = ("dataset", "model", "loss", "loss_params", "probability", "probability_params", "seed")
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,27 @@ def _read(path: Path, record: Record, finished: bool, changed: int) -> Row:
     stopped = path.name.endswith(".failed.ipynb")
     return Row(
         file=path.name,
-        group=f"{config.dataset}, {config.model}" if config else "Without a record",
+        group=_setting(config) if config else "Without a record",
         label=config.label if config else record.path.name,
-        probability=config.probability if config else "",
+        probability=" ".join([config.probability, *_pairs(config.probability_params)]) if config else "",
         seed=config.seed if config else None,
         status=result.get("status", "failed"),
         accuracy=result.get("test_accuracy"),
         seconds=f"{result['seconds']:.1f}" if finished else "",
         why=f"The notebook stopped: {_last_error(path)}" if stopped else "",
     )
+
+
+def _setting(config: RunConfig) -> str:
+    """What the runs of one table share: data set, model and whatever else differs from the defaults."""
+    defaults = RunConfig.defaults()
+    changed = {name: value for name, value in config.to_dict().items() if value != defaults[name]}
+    others = {name: value for name, value in changed.items() if name not in _IN_COLUMNS}
+    return ", ".join([config.dataset, config.model, *_pairs(others)])
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in values.items()]
 
 
 def _last_error(path: Path) -> str:

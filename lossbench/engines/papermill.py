@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,7 +32,7 @@ from lossbench.tensorboard import event_writer
 NOTEBOOK = "06_train_one_run"
 LEFT_OUT = "timing"  # the tag of cells that measure the machine, not the run
 LOOK_SECONDS = 0.1
-PUT_AWAY_SECONDS = 5.0  # for what a killed kernel leaves
+PUT_AWAY_SECONDS = 10.0  # for what a killed kernel leaves
 
 _listing = threading.Lock()  # one thread at a time writes the index page
 
@@ -62,7 +63,7 @@ def execute(job: Job) -> None:
             while any(slot.is_alive() for slot in slots):
                 for slot in slots:
                     slot.look()
-                    slot.join(LOOK_SECONDS)
+                time.sleep(LOOK_SECONDS)  # a join that Ctrl-C interrupts takes its thread for ended before Python 3.13
         finally:
             for slot in slots:
                 slot.end_kernel()
