@@ -307,6 +307,7 @@ def test_curves_take_the_styles_of_the_losses_and_name_the_path(ax):
     assert ax.lines[0].get_color() == styles["focal γ=2"].colour
     assert ax.get_xlabel().startswith("$t$")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["focal γ=2"]
+    assert weight_curves({"a": table}, Figure().subplots(), legend=False).get_legend() is None
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ def weight_curves(
     what: str = "nll",
     styles: Mapping[str, Style] | None = None,
     title: str = "",
+    legend: bool = True,
 ) -> Any:
     """Draw `what` along a line in the space of weights: mean over the rows of one place, band from lowest to highest.
 
@@ -32,6 +33,7 @@ def weight_curves(
             other, or of `landscape.measure_path`.
         what: `loss`, `nll` or `accuracy` (percent), or another column.
         styles: label -> style, as of `loss_styles`; None takes the colours of the axes.
+        legend: whether to name the lines; beside a panel that does, False.
     """
     ax = axes(ax)
     place = next(iter(tables.values())).columns[0]
@@ -44,7 +46,8 @@ def weight_curves(
         ax.fill_between(mean.index, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     ax.locator_params(axis="x", nbins=5)
     ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
-    ax.legend(frameon=False, fontsize="small", handlelength=3.2)
+    if legend:
+        ax.legend(frameon=False, fontsize="small", handlelength=3.2)
     return settle(ax, title, PLACES.get(place, place), QUANTITIES.get(what, what))
 
 
