@@ -8,31 +8,41 @@ import psutil
 import pytest
 
 from lossbench.config import RunConfig
+from lossbench.engines import run_configs
 from lossbench.records import Record
 from lossbench.runner import run
-from lossbench.tensorboard import event_writer, require_tensorboard
+from lossbench.tensorboard import event_writer
 
 TINY = RunConfig(dataset="shapes", train_size=60, epochs=3, loss="focal", loss_params={"gamma": 0.5})
 ROWS = [{"epoch": e, "lr": 0.1 / e, "train_loss": 1.0 / e, "val_accuracy": 0.25 * e} for e in (1, 2, 3)]
 
 
-def read(folder):
-    """Every scalar as TensorBoard reads it: tag -> [(step, value), ...]."""
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator",
-        reason="the extra 'tensorboard' is not installed",
-    ).EventAccumulator(str(folder))
-    accumulator.Reload()
-    return {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
+@pytest.fixture
+def installed():
+    """The extra, or no test."""
+    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, installed):
     """A record that has only just begun."""
-    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
     record = Record.of(TINY, tmp_path)
     record.write_config(TINY)
     return record.path
+
+
+def load(folder):
+    """What TensorBoard's own reader finds in a folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder))
+    return accumulator.Reload()
+
+
+def read(folder):
+    """Every scalar: tag -> [(step, value), ...]."""
+    found = load(folder)
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
 def write(folder, rows):
@@ -41,8 +51,8 @@ def write(folder, rows):
         add(row)
 
 
-def test_every_number_of_the_history_is_read_back(tmp_path, folder):
-    record = run(TINY, tmp_path, progress=event_writer(folder))
+def test_every_number_of_the_history_is_read_back(tmp_path, installed):
+    record = run(TINY, tmp_path, tensorboard=True)
     read_back = read(record.path)
     tags = {"train_loss": "loss/train", "val_loss": "loss/val", "train_accuracy": "accuracy/train",
             "val_accuracy": "accuracy/val", "val_nll": "nll/val", "lr": "lr"}  # fmt: skip
@@ -70,12 +80,9 @@ def test_an_event_cut_short_by_a_kill_costs_only_itself(folder):
 
 def test_the_settings_are_there_for_the_page_of_hyperparameters(folder):
     event_writer(folder)(ROWS[0])
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
-    accumulator = EventAccumulator(str(folder))
-    accumulator.Reload()
-    content = accumulator.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    content = load(folder).PluginTagToContent("hparams")["_hparams_/session_start_info"]
     found = parse_session_start_info_plugin_data(content).hparams
     assert found["loss"].string_value == "focal"
     assert found["loss_params.gamma"].number_value == 0.5
@@ -94,8 +101,15 @@ def test_nothing_stays_open_in_a_worker_that_serves_many_runs(tmp_path, folder):
     assert not [file.path for file in psutil.Process().open_files() if "tfevents" in file.path]
 
 
-def test_without_tensorboard_the_error_says_what_to_install(folder, monkeypatch):
+def test_without_tensorboard_the_error_says_what_to_install_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr("lossbench.tensorboard.find_spec", lambda name: None)
-    for start in (require_tensorboard, lambda: event_writer(folder)):
+    output = tmp_path / "out"
+    starts = (
+        lambda: event_writer(tmp_path),
+        lambda: run(TINY, output, tensorboard=True),
+        lambda: run_configs([TINY], output, tensorboard=True),
+    )
+    for start in starts:
         with pytest.raises(ValueError, match=r"install it with pip install 'lossbench\[tensorboard\]'"):
             start()
+    assert not (output / "runs").exists()

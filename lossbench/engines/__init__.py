@@ -17,6 +17,7 @@ from lossbench.files import require_writable
 from lossbench.interrupt import gentle_interrupt
 from lossbench.names import unknown
 from lossbench.records import Record, output_folder
+from lossbench.tensorboard import require_tensorboard
 
 __all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "find_engine", "run_configs"]
 
@@ -84,6 +85,8 @@ def run_configs(
             each data set, before any run starts.
     """
     entry = find_engine(engine, options)
+    if tensorboard:
+        require_tensorboard()
     unique = list(dict.fromkeys(configs))
     if shard is not None:
         unique = take_shard(unique, shard)
