@@ -1,0 +1,164 @@
+"""Processes to kill: forked from this one, so that torch need not load again each time, and killed for real."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Collection
+from functools import cache, partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+
+import lossbench.runner
+from lossbench import RunConfig
+from lossbench.engines import process
+
+PACKAGE = Path(lossbench.__file__).parent
+
+if not hasattr(os, "fork"):
+    pytest.skip("this system has no fork", allow_module_level=True)
+
+
+class Child:
+    """A forked process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.code = pid, None
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        """The exit code, -9 for a killed process, None while it runs."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+    def wait(self) -> int:
+        """Its exit code; -9 when it was killed."""
+        wait_for(lambda: self.poll() is not None)
+        return self.code
+
+    def kill(self) -> bool:
+        """Kill it; whether it was still running."""
+        self.send(signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL
+
+
+@cache
+def warm_up() -> None:
+    """Load what a run loads, before the first fork."""
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        lossbench.run(RunConfig(dataset="shapes", epochs=1, train_size=32), folder)
+    torch.set_num_threads(threads)
+
+
+def fork(work: Callable[[], object], log: Path | None = None) -> Child:
+    """Call `work` in a process of its own; what it prints goes to `log`."""
+    warm_up()
+    pid = os.fork()
+    if pid:
+        return Child(pid)
+    code: object = 70
+    try:
+        out = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        use_streams(os.open(os.devnull, os.O_RDONLY), out, out)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        torch.set_num_threads(1)
+        work()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(str(code or 0)))
+
+
+def use_streams(*handles: int) -> None:
+    """Make these the standard streams, for Python and for the system."""
+    for place, handle in enumerate(handles):
+        os.dup2(handle, place)
+    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", 1, closefd=False), open(2, "w", 1)  # noqa: SIM115
+
+
+def quick_workers() -> None:
+    """Let the process engine's workers start without loading torch: they go on after the fork instead of exec."""
+
+    def go_on() -> None:
+        os.closerange(3, 1 << 12)  # pipes of other workers too, which exec would have closed
+        use_streams(0, 1, 2)
+        from lossbench import worker
+
+        try:
+            worker.main()
+        finally:
+            os._exit(0)
+
+    process.subprocess.Popen = partial(subprocess.Popen, preexec_fn=go_on)
+
+
+def keep_weights(output: Path) -> None:
+    """Leave a digest of each run's last weights and optimiser state in `output`."""
+    finish = lossbench.runner.finish
+
+    def finish_and_tell(record: Any, training: Any, *rest: Any) -> None:
+        digest = hashlib.sha256()
+        for part in (training.model, training.criterion):
+            for name, value in part.state_dict().items():
+                digest.update(name.encode() + value.numpy().tobytes())
+        for state in training.optimizer.state_dict()["state"].values():
+            digest.update(b"".join(value.numpy().tobytes() for value in state.values() if torch.is_tensor(value)))
+        output.mkdir(exist_ok=True)
+        (output / f"{record.path.name}.weights").write_text(digest.hexdigest())
+        finish(record, training, *rest)
+
+    lossbench.runner.finish = finish_and_tell
+
+
+def outcome(output: Path, config: RunConfig) -> dict[str, bytes]:
+    """What must not depend on whether a run was interrupted."""
+    folder = output / "runs" / config.run_id
+    files = {name: (folder / name).read_bytes() for name in ("config.json", "history.csv", "predictions.npz")}
+    return files | {"weights": (output / f"{config.run_id}.weights").read_bytes()}
+
+
+def trace_lines(names: Collection[str], at_line: Callable[[str], None]) -> None:
+    """Call `at_line` with the file's name before each line of these modules of lossbench is executed."""
+    wanted = {str(PACKAGE / name): name for name in names}
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        name = wanted.get(frame.f_code.co_filename)
+        if name is None:
+            return None
+        if event == "line":
+            at_line(name)
+        return trace
+
+    sys.settrace(trace)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.002)
+
+
+def pause(rng: random.Random, most: float) -> None:
+    time.sleep(rng.uniform(0, most))
