@@ -23,6 +23,7 @@ _HOME = {
     "run": "lossbench.runner",
 }
 _MODULES = (
+    "archive",
     "data",
     "engines",
     "explorer",

@@ -24,6 +24,9 @@ __all__ = ["Damaged", "Record", "find_records", "load_history", "load_prediction
 # What a table of runs has as columns even where no run has the value.
 ALWAYS = ("status", "best_epoch", "test_accuracy", "test_nll", "val_accuracy", "seconds")
 
+# Without these a file is not what a run has written; others may be missing in the records of earlier versions.
+CONFIG_NEEDS = ("dataset", "model", "loss", "seed")
+RESULT_NEEDS = ("label", "status", "loss_params", "probability_params")
 CACHE_FORM = 1  # to be raised when `_row` makes other rows of the same record
 
 Damaged = Literal["raise", "skip"]
@@ -74,8 +77,17 @@ def load_history(output: str | os.PathLike[str] | None = None, *, damaged: Damag
 
 
 def load_predictions(run_id: str, output: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and log-probabilities of one run's test images; packed studies do not hold them."""
-    return Record(output_folder(output) / "runs" / run_id).predictions
+    """Targets (images,) and log-probabilities (images, classes) of one run's test images.
+
+    Raises: FileNotFoundError for a diverged run and for packed studies, which hold no predictions.
+    """
+    try:
+        return Record(output_folder(output) / "runs" / run_id).predictions
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error.filename!r} is not there: diverged runs and packed studies have no predictions; what is kept of "
+            "those is read by load_confusion, load_reliability and load_folds of lossbench.archive"
+        ) from error
 
 
 class Damages:
@@ -136,11 +148,14 @@ def history_rows(folder: Path, run_ids: Iterable[str], found: Damages) -> list[R
 def _row(record: Record, defaults: Row) -> Row:
     # Plain JSON, not RunConfig: a record stays readable where its loss or data set is not known.
     config, result = read_json(record.path / "config.json"), record.result
+    for name, values, needed in (("config.json", config, CONFIG_NEEDS), ("result.json", result, RESULT_NEEDS)):
+        if missing := [key for key in needed if key not in values]:
+            raise damaged_file(record.path / name, f"no {', '.join(missing)}")
     flat = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
     try:
         params = {key: _text(result[key]) for key in ("loss_params", "probability_params")}
-    except (KeyError, AttributeError) as error:
-        raise damaged_file(record.path / "result.json", f"no {error}") from error
+    except AttributeError as error:
+        raise damaged_file(record.path / "result.json", "parameters without names") from error
     return {"run_id": record.path.name, **defaults, **config, **flat, **params}
 
 

@@ -90,6 +90,20 @@ def test_fold_scores_compare_as_they_do_from_predictions(study: tuple[Path, Path
     assert found["p_mann_whitney"] == mannwhitneyu(scores[ids[0]], scores[ids[1]], method="auto").pvalue
 
 
+def test_folds_without_a_score_and_single_losses_are_not_compared(study: tuple[Path, Path]) -> None:
+    scores = archive.load_folds(study[1]).pivot_table("accuracy", "fold", "run_id")
+    with pytest.raises(ValueError, match="1 loss"):
+        stats.compare_folds(scores.iloc[:, :1])
+    with pytest.raises(ValueError, match="some folds have no score"):
+        stats.compare_folds(scores.where(scores.index > 0))
+
+
+def test_predictions_of_a_packed_study_are_not_there_and_the_error_says_what_is(study: tuple[Path, Path]) -> None:
+    _, folder = study
+    with pytest.raises(FileNotFoundError, match=r"packed studies have no predictions; .* load_confusion"):
+        load_predictions(lossbench.load_runs(folder)["run_id"].iloc[0], folder)
+
+
 def test_fold_scores_hold_the_distances_on_the_class_tree_where_one_is_known(study: tuple[Path, Path]) -> None:
     folds = archive.load_folds(study[1])
     assert folds[["tree_distance", "mistake_distance", "critical_error"]].notna().all(axis=None)
