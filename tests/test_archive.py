@@ -95,7 +95,7 @@ def test_folds_without_a_score_and_single_losses_are_not_compared(study: tuple[P
     with pytest.raises(ValueError, match="1 loss"):
         stats.compare_folds(scores.iloc[:, :1])
     with pytest.raises(ValueError, match="some folds have no score"):
-        stats.compare_folds(scores.where(scores.index > 0))
+        stats.compare_folds(scores.shift(1))
 
 
 def test_predictions_of_a_packed_study_are_not_there_and_the_error_says_what_is(study: tuple[Path, Path]) -> None:
