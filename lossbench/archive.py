@@ -53,7 +53,8 @@ def load_confusion(
         damaged: as in `load_runs`.
 
     Returns: columns `run_id true predicted count`, classes by index (`load_class_names` names them); pairs that never
-        occur have no row. A run without predictions, such as a diverged one, has no rows.
+        occur have no row. The false positives of a class are the counts of its `predicted` rows with another `true`.
+        A run without predictions, such as a diverged one, has no rows.
     """
     return _load("confusion", output, run_ids, damaged)
 

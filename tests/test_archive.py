@@ -16,7 +16,7 @@ from sklearn import metrics as oracle
 
 import lossbench
 from conftest import CLASSES, write_run
-from lossbench import RunConfig, archive, packed, stats
+from lossbench import RunConfig, archive, metrics, packed, stats
 from lossbench.records import Record, load_predictions
 
 READERS = ("load_runs", "load_history", "load_confusion", "load_reliability", "load_folds")
@@ -68,6 +68,8 @@ def test_confusion_counts_are_those_of_scikit_learn(study: tuple[Path, Path]) ->
     counts = archive.load_confusion(folder, [run_id]).pivot_table("count", "true", "predicted", fill_value=0)
     target, log_probs = load_predictions(run_id, output)
     assert (counts.to_numpy() == oracle.confusion_matrix(target, log_probs.argmax(1))).all()
+    false_positives = counts.sum() - np.diag(counts)
+    assert false_positives.tolist() == metrics.false_positives(log_probs, target).tolist()
 
 
 def test_reliability_bins_hold_every_image_and_average_to_the_accuracy(study: tuple[Path, Path]) -> None:
