@@ -209,12 +209,19 @@ def download_weights(name: Annotated[str, typer.Argument(help="A model with publ
 
 
 @app.command("report")
-def build_report(output: Output = None) -> None:
-    """Write OUTPUT/report.html, and its figures and tables as files, from the runs on disk."""
-    from lossbench.records import output_folder
+def build_report(
+    output: Output = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the page. [default: OUTPUT; for a packed study reports/NAME in the output folder]"
+        ),
+    ] = None,
+) -> None:
+    """Write report.html, and its figures and tables as files, from the runs or the packed studies in OUTPUT."""
     from lossbench.report import build
 
-    typer.echo(build(output_folder(output)))
+    typer.echo(build(output, to))
 
 
 @notebook_app.command("list")

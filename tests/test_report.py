@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from lossbench import records, report
+from lossbench import claims, records, report
 from lossbench.report import panels
 from lossbench.report.evidence import gather
 
@@ -24,7 +24,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.ids, self.open, self.svgs, self.outside = [], [], [], []
-        self.links = []
+        self.links, self.captions, self.headings = [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -35,8 +35,16 @@ class Page(HTMLParser):
         for name in ("src", "href", "xlink:href"):
             if name in values and not values[name].startswith("#"):
                 self.outside.append(values[name])
+        if tag == "figcaption":
+            self.captions.append("")
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_data(self, text):
+        if "figcaption" in self.open:
+            self.captions[-1] += text
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
@@ -52,34 +60,48 @@ def read(folder):
 
 
 @pytest.fixture
-def text_of(study_folder, monkeypatch):
-    monkeypatch.setattr(report.figures, "save", lambda figure, folder: [])  # half of the time
+def quick(monkeypatch):
+    """No figures and no claims, which take most of the time; their own tests are elsewhere."""
+    monkeypatch.setattr(report.page.figures, "draw", lambda figure, folder: [f"<b>{figure.panels[0].alt}</b>"])
+    nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "kind": "runs"}
+    table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "detectable", "needed"), np.nan)])
+    monkeypatch.setattr(report.claims, "judge", lambda output: table)
+
+
+@pytest.fixture
+def text_of(study_folder, quick):
     return lambda **study: read(study_folder(**{"probabilities": ("softmax",), **study}))[0]
 
 
 def test_page_is_whole_and_needs_nothing_else(study_folder):
-    text, page = read(study_folder())
+    text, page = read(study_folder(losses=(CE, KL, FOCAL)))
     assert page.open == []
     assert page.outside == []
     assert len(page.ids) == len(set(page.ids))
     assert set(page.links) <= set(page.ids)
     assert re.findall(r"@import|url\((?!#)|<script", text) == []
-    assert len(page.svgs) == 4 * 2 + 1
+    assert len(page.svgs) > 12
+    assert len(page.captions) == sum(name.startswith("figure-") for name in page.ids)
+    for caption in page.captions:
+        assert re.search(r"\binterval|over \d+ blocks", caption), caption
+    steps = [below - above for above, below in zip(page.headings, page.headings[1:], strict=False)]
+    assert page.headings[0] == 1
+    assert max(steps) == 1  # no level of heading is left out
     for svg in page.svgs:
         assert svg["role"] == "img"
         assert len(svg["aria-label"]) > 60
 
 
-def test_building_twice_writes_the_same_bytes(study_folder):
+def test_building_twice_writes_the_same_bytes(study_folder, quick):
     folder = study_folder(losses=(CE, FOCAL), seeds=(0, 1))
-    names = ("report.html", "figures/setting-1-accuracy.svg", "tables/setting-1-accuracy.csv")
+    names = ("report.html", "tables/setting-1-accuracy.csv", "tables/setting-1-accuracy.tex")
     report.build(folder)
     first = [(folder / name).read_bytes() for name in names]
     report.build(folder)
     assert first == [(folder / name).read_bytes() for name in names]
 
 
-def test_accuracy_table_is_recomputed_from_the_predictions(study_folder):
+def test_accuracy_table_is_recomputed_from_the_predictions(study_folder, quick):
     folder = study_folder(losses=(CE, FOCAL))
     text, _ = read(folder)
     table = pd.read_csv(folder / "tables" / "setting-1-accuracy.csv")
@@ -94,7 +116,7 @@ def test_accuracy_table_is_recomputed_from_the_predictions(study_folder):
     assert (folder / "tables" / "setting-1-accuracy.md").read_text().count("\n|") == 2 + len(table)
 
 
-def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder):
+def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder, quick):
     folder = study_folder(losses=(CE, FOCAL))
     runs = records.load_runs(folder)
     best = runs.loc[runs["test_accuracy"].idxmin()]
@@ -103,8 +125,8 @@ def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder
     target, log_probs = records.load_predictions(best["run_id"], folder)
     matrix = confusion_matrix(target, log_probs.argmax(1), normalize="true")
     worst = (matrix - np.diag(np.diag(matrix))).max()
-    text, page = read(folder)
-    assert f"most frequent mistake: {100 * worst:.0f} %" in page.svgs[-1]["aria-label"]
+    text, _ = read(folder)
+    assert f"most frequent mistake: {100 * worst:.0f} %" in text
     assert f"test accuracy {100 * best['test_accuracy']:.1f} %" in text
 
 
@@ -136,7 +158,7 @@ def test_an_awkward_study_gets_a_named_limitation(text_of, name):
     assert f"<dt>{name}</dt>" in text_of(**AWKWARD[name])
 
 
-def test_missing_cells_and_unequal_seeds_are_named(study_folder):
+def test_missing_cells_and_unequal_seeds_are_named(study_folder, quick):
     study_folder(losses=(CE,), seeds=(0, 1, 2))
     folder = study_folder(losses=(FOCAL,), probabilities=("softmax",), seeds=(1, 2))
     text, _ = read(folder)
@@ -153,25 +175,24 @@ def test_everything_diverged_is_reported_not_hidden(text_of):
     assert "0 of 2" in text
 
 
-def test_a_diverged_loss_gets_no_verdict(study_folder):
+def test_a_diverged_loss_gets_no_verdict(study_folder, quick):
     folder = study_folder(losses=(CE, KL, FOCAL), diverged={("focal", "softmax", 1)})
     text, _ = read(folder)
     assert "1 comparison gets no verdict because runs diverged" in text
     assert "no verdict, runs diverged" in text
 
 
-def test_settings_are_analysed_apart(study_folder):
+def test_settings_are_analysed_apart(study_folder, quick):
     study_folder(losses=(CE, FOCAL), seeds=(0, 1), epochs=8)
     folder = study_folder(losses=(CE, FOCAL), seeds=(0, 1, 2), epochs=3)
     text, page = read(folder)
-    assert "The folder holds 2 settings" in text
     assert "fashion-mini, small_cnn, epochs 3" in text
     assert len(page.ids) == len(set(page.ids))
     assert pd.read_csv(folder / "tables" / "setting-1-accuracy.csv")["n"].tolist() == [3] * 4
     assert pd.read_csv(folder / "tables" / "setting-2-accuracy.csv")["n"].tolist() == [2] * 4
 
 
-def test_files_of_an_earlier_and_larger_report_are_gone(study_folder):
+def test_files_of_an_earlier_and_larger_report_are_gone(study_folder, quick):
     study_folder(seeds=(0, 1), train_size=500)
     folder = study_folder(seeds=(0, 1))
     (folder / "tables").mkdir()
@@ -187,11 +208,29 @@ def test_files_of_an_earlier_and_larger_report_are_gone(study_folder):
     assert mine.read_text() == "kept"
 
 
-def test_lost_predictions_are_a_limitation(study_folder):
+def test_lost_predictions_are_a_limitation(study_folder, quick):
     folder = study_folder(losses=(CE,), seeds=(0, 1))
     for path in folder.glob("runs/*/predictions.npz"):
         path.unlink()
     assert "<dt>No predictions</dt>" in read(folder)[0]
+
+
+def test_a_damaged_record_is_named_and_left_out(study_folder, quick):
+    folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",), seeds=(0, 1, 2))
+    path = sorted(folder.glob("runs/*focal*/result.json"))[1]
+    path.write_text(path.read_text()[:100])
+    text, _ = read(folder)
+    assert "<dt>Damaged records</dt><dd>1 record of this folder cannot be read" in text
+    assert path.parent.name in text
+    assert pd.read_csv(folder / "tables" / "setting-1-differences.csv")["n"].tolist() == [2]
+
+
+def test_nothing_but_damaged_records_is_an_error_that_names_them(study_folder):
+    folder = study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0,))
+    (path,) = folder.glob("runs/*/result.json")
+    path.write_text("{")
+    with pytest.raises(ValueError, match=rf"no finished runs .*1 damaged: {path.parent.name}"):
+        report.build(folder)
 
 
 def test_no_runs_says_how_to_make_some(tmp_path):
@@ -200,7 +239,7 @@ def test_no_runs_says_how_to_make_some(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_names_from_disk_cannot_write_html(study_folder):
+def test_names_from_disk_cannot_write_html(study_folder, quick):
     folder = study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0,))
     (path,) = folder.glob("runs/*/result.json")
     path.write_text(path.read_text().replace("T-shirt/top", '<img src=x>\\"'))
@@ -210,7 +249,7 @@ def test_names_from_disk_cannot_write_html(study_folder):
 
 def test_epochs_to_95_are_those_of_the_history(study_folder):
     folder = study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0, 1))
-    (evidence,) = gather(folder)
+    (evidence,) = gather(folder)[0].settings
     for row in evidence.runs.to_dict("records"):
         curve = records.Record(folder / "runs" / row["run_id"]).history["val_accuracy"]
         assert row["epochs_to_95"] == 1 + next(i for i, x in enumerate(curve) if x >= 0.95 * curve.iloc[-1])
@@ -218,20 +257,35 @@ def test_epochs_to_95_are_those_of_the_history(study_folder):
 
 
 @pytest.mark.browser
-def test_page_fits_phone_and_desk_in_a_browser(study_folder):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_phone_and_desk_in_a_browser(study_folder, scheme):
     sync_api = pytest.importorskip("playwright.sync_api")
-    path = report.build(study_folder())
+    path = report.build(study_folder(losses=(CE, FOCAL), seeds=(0, 1)))
     with sync_api.sync_playwright() as play:
         try:
             browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         except sync_api.Error as error:
             pytest.skip(f"no Chromium here: {error.message.splitlines()[0]}")
-        page = browser.new_page()
+        page = browser.new_page(color_scheme=scheme)
         requests = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri())
-        for width in (360, 400, 1280):
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        for width in (360, 390, 1280):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ink = page.evaluate("getComputedStyle(document.querySelector('.panel svg')).fill")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert contrast(ink, paper) > 7
         assert requests == [path.as_uri()]
         browser.close()
+
+
+def contrast(first, second):
+    """The ratio of the Web Content Accessibility Guidelines 2.1, of two colours as CSS gives them."""
+    lights = []
+    for colour in (first, second):
+        parts = [int(x) / 255 for x in re.findall(r"\d+", colour)[:3]]
+        linear = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)

@@ -1,16 +1,17 @@
-"""Read an output folder and name what is missing in it."""
+"""Read what was run: studies, their settings, and everything that was measured in them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from lossbench import metrics, records, stats
+from lossbench import archive, metrics, stats
+from lossbench.packed import packed_folders
 from lossbench.plots import in_order
 
 FRACTION = 0.95
@@ -25,24 +26,46 @@ SPELLING = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """One setting: its runs with the epochs each one needed, and their learning curves.
+    """One setting: its runs with the epochs each one needed, their learning curves and their predictions in counts.
 
     Args:
         slug: a short name for files and links, such as `setting-1`.
         setting: name, shared fields, runs.
         history: a row an epoch of those runs, with `curve`, the accuracy that the epoch was chosen by.
-        floor: the noise floor of the test accuracy.
+        confusion: columns `run_id true predicted count`.
+        reliability: columns `run_id bin low high count confidence accuracy`.
+        class_names: in target order; empty where they are not known.
+        damaged: run -> what is wrong with its record, for the whole folder.
     """
 
     slug: str
     setting: stats.Setting
     history: pd.DataFrame
-    floor: stats.NoiseFloor
+    confusion: pd.DataFrame
+    reliability: pd.DataFrame
+    class_names: list[str] = field(default_factory=list)
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> pd.DataFrame:
         """The table of runs."""
         return self.setting.runs
+
+    @cached_property
+    def floor(self) -> stats.NoiseFloor:
+        """The noise floor of the test accuracy."""
+        return stats.noise_floor(self.runs)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Each configuration against cross-entropy, as `stats.compare` gives it."""
+        return stats.compare(self.runs, floor=self.floor)
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is anything to compare with cross-entropy."""
+        losses = set(self.runs["loss"])
+        return "cross_entropy" in losses and len(losses) > 1
 
     @property
     def judged_on(self) -> str:
@@ -55,34 +78,106 @@ class Evidence:
         return [(name, self.runs[labels == name]) for name in dict.fromkeys(labels)]
 
 
-def gather(output: Path) -> list[Evidence]:
-    """Read all finished runs, split them into settings, the largest first.
+@dataclass(frozen=True)
+class Study:
+    """Settings that were run for one purpose; a folder of runs is one study without a name."""
+
+    slug: str
+    name: str
+    note: str
+    settings: list[Evidence]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """All runs; `setting` names the setting of each."""
+        return pd.concat([one.runs.assign(setting=one.setting.name) for one in self.settings], ignore_index=True)
+
+
+def gather(output: Path) -> list[Study]:
+    """Read all finished runs, study by study; settings with more runs come first.
 
     Raises:
         ValueError: there are none.
     """
-    runs = records.load_runs(output)
-    if runs.empty:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # damaged records are named in the page
+        tables = {
+            name: load(output, damaged="skip")
+            for name, load in (
+                ("runs", archive.load_runs),
+                ("history", archive.load_history),
+                ("confusion", archive.load_confusion),
+                ("reliability", archive.load_reliability),
+            )
+        }
+        names = archive.load_class_names(output)
+    damaged = {key: said for table in tables.values() for key, said in table.attrs.get("damaged", {}).items()}
+    if tables["runs"].empty:
+        lost = f" ({len(damaged)} damaged: {', '.join(damaged)})" if damaged else ""
         raise ValueError(
-            f"no finished runs under {str(output / 'runs')!r}; make some with `lossbench study thesis "
+            f"no finished runs under {str(output / 'runs')!r}{lost}; make some with `lossbench study thesis "
             f"--dataset fashion-mini --seeds 3 --output {output}` or `lossbench run --output {output}`"
         )
-    runs = in_order(runs)
-    runs["label"] = [_spell(label) for label in runs["label"]]
-    history = _with_curve(records.load_history(output))
-    runs["epochs_to_95"] = runs["run_id"].map(
-        history.groupby("run_id")["curve"].agg(lambda curve: metrics.epochs_to_reach(curve, FRACTION))
+    studies, place = [], 1
+    for folder, mine in _split(tables, output):
+        study = _study(folder, mine, names, damaged, place)
+        studies.append(study)
+        place += len(study.settings)
+    return studies
+
+
+def _split(tables: Mapping[str, pd.DataFrame], output: Path) -> list[tuple[Path | None, dict[str, pd.DataFrame]]]:
+    """The tables of each packed study with its folder; runs on disk are one study without a folder."""
+    folders = packed_folders(output)
+    if "study" not in tables["runs"]:
+        return [(folders[0] if folders else None, dict(tables))]
+    parts: list[tuple[Path | None, dict[str, pd.DataFrame]]] = []
+    for folder in folders:
+        mine = {
+            name: table[table["study"] == folder.name].drop(columns="study") if "study" in table else table
+            for name, table in tables.items()
+        }
+        parts += [(folder, mine)] if len(mine["runs"]) else []
+    return parts
+
+
+def _study(
+    folder: Path | None,
+    tables: Mapping[str, pd.DataFrame],
+    class_names: Mapping[str, list[str]],
+    damaged: Mapping[str, str],
+    place: int,
+) -> Study:
+    runs, history = in_order(tables["runs"]), _with_curve(tables["history"])
+    runs["label"] = [spell(label) for label in runs["label"]]
+    runs["epochs_to_95"] = (
+        runs["run_id"]
+        .map(
+            {
+                run_id: metrics.epochs_to_reach(curve, FRACTION)
+                for run_id, curve in history.groupby("run_id")["curve"]
+                if len(curve)
+            }
+        )
+        .astype(float)
     )
     found = []
-    for place, setting in enumerate(stats.settings(runs), start=1):
+    for number, setting in enumerate(stats.settings(runs), start=place):
         # The table of runs knows the parameters of the probability function and how labels are written.
         names = setting.runs[["run_id", "probability_params", "label"]]
+        ids = set(names["run_id"])
+        confusion, reliability = (
+            tables[name][tables[name]["run_id"].isin(ids)] for name in ("confusion", "reliability")
+        )
         curves = history.drop(columns="label").merge(names, on="run_id")
-        found.append(Evidence(f"setting-{place}", setting, curves, stats.noise_floor(setting.runs)))
-    return found
+        classes = class_names.get(str(setting.fields["dataset"]), [])
+        found.append(Evidence(f"setting-{number}", setting, curves, confusion, reliability, classes, damaged))
+    description = archive.read_description(folder) if folder is not None else {}
+    name = str(description.get("name", ""))
+    return Study(f"across-{folder.name}" if folder else "across", name, str(description.get("note", "")), found)
 
 
-def _spell(label: str) -> str:
+def spell(label: str) -> str:
     """The label of a loss as prose writes it."""
     name, *rest = label.split(" ")
     return " ".join([SPELLING.get(name, name.replace("_", " ")), *rest])
@@ -94,93 +189,3 @@ def _with_curve(history: pd.DataFrame) -> pd.DataFrame:
     if not columns:
         return history.assign(curve=float("nan"))
     return history.assign(curve=history[columns].astype(float).bfill(axis=1).iloc[:, 0])
-
-
-def limitations(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Name everything that keeps this setting from answering the question: (name, what it means)."""
-    runs = evidence.runs
-    cells = runs.assign(probability=stats.probability_labels(runs)).groupby(["probability", "label"])
-    seeds = cells["seed"].nunique()
-    losses, functions = runs["label"].nunique(), len(evidence.by_probability())
-    if len(seeds) < losses * functions:
-        yield (
-            "Missing cells",
-            f"{len(seeds)} of {losses * functions} combinations of loss and probability function have runs; "
-            "the others are empty, not zero.",
-        )
-    if seeds.nunique() > 1:
-        yield (
-            "Unequal seeds",
-            f"combinations have between {seeds.min()} and {seeds.max()} seeds. Means over different seeds "
-            "are not paired; differences use only the seeds that both sides have.",
-        )
-    if seeds.max() == 1:
-        yield (
-            "One seed",
-            "there is one run of each combination, so no interval and no noise floor. Add seeds.",
-        )
-    elif seeds.max() < 5:
-        yield (
-            "Few seeds",
-            f"{seeds.max()} seeds at most: intervals are wide, and wide is right. Five or more narrow them fast.",
-        )
-    if losses == 1:
-        yield "Only one loss", "there is nothing to compare it with."
-    yield from _about_reference(set(runs["loss"]))
-    yield from _about_endings(runs)
-    yield from _about_protocol(evidence)
-
-
-def _about_reference(losses: set[str]) -> Iterator[tuple[str, str]]:
-    if "cross_entropy" not in losses:
-        yield (
-            "No cross-entropy",
-            "there are no runs of the reference loss, so no differences and no noise floor.",
-        )
-    elif "kl_divergence" not in losses:
-        yield (
-            "No KL runs",
-            "the noise floor comes from cross-entropy paired with itself under other seeds, which is the "
-            "same computation.",
-        )
-
-
-def _about_endings(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    lost = runs[runs["status"] != "finished"]
-    if len(lost):
-        names = Counter(
-            f"{label} ({name})" for label, name in zip(lost["label"], stats.probability_labels(lost), strict=True)
-        )
-        listed = ", ".join(f"{count} × {name}" for name, count in names.items())
-        yield (
-            "Diverged runs",
-            f"{len(lost)} of {len(runs)} runs did not finish: {listed}. They are counted beside every mean; "
-            "the mean is over the others and flatters the loss, so no verdict is given there.",
-        )
-    unscored = runs[(runs["status"] == "finished") & runs["test_accuracy"].isna()]
-    if len(unscored):
-        yield (
-            "Runs without a score",
-            f"{len(unscored)} finished runs hold no test accuracy and enter no mean.",
-        )
-
-
-def _about_protocol(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    if evidence.judged_on == "test":
-        yield (
-            "Chosen on the test images",
-            "the epoch was picked by test accuracy, as paper 000 did. The accuracies are optimistic; only "
-            "their differences are comparable.",
-        )
-    for name in ("device", "threads", "commit", "dataset_fingerprint"):
-        if name in evidence.runs and evidence.runs[name].astype(str).nunique() > 1:
-            kinds = evidence.runs[name].astype(str).nunique()
-            yield (
-                f"Mixed {name.replace('_', ' ')}",
-                f"the runs were made with {kinds} different values of it.",
-            )
-
-
-def result_of(output: Path, run_id: str) -> dict[str, Any]:
-    """The whole result of one run, nested values included."""
-    return records.Record(output / "runs" / run_id).result

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lossbench.files import replacing
 from lossbench.plots.style import FIGURE_FONT, GREY, INK
@@ -33,21 +33,32 @@ class Figure:
     panels: list[Panel]
     height: float = 2.6
     width: float = PANEL_WIDTH
+    kind: ClassVar[str] = "figure"
 
 
-def render(figure: Figure) -> list[str]:
-    """Return one inline SVG a panel, in the page's own text and grid colours."""
-    return [_inline(_svg(figure, [panel]), f"{figure.name}-{i}", panel.alt) for i, panel in enumerate(figure.panels)]
+# No date in any file: equal runs give equal bytes.
+METADATA: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def save(figure: Figure, folder: Path) -> list[Path]:
-    """Write all panels as `<name>.png` and `<name>.svg`, black on white."""
-    canvas, options = _draw(figure, figure.panels), {"facecolor": "white", "dpi": 200}
-    paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+def draw(figure: Figure, folder: Path) -> list[str]:
+    """Write the figure's files, and return one inline SVG a panel in the page's own text and grid colours."""
+    whole = _canvas(figure, figure.panels)
+    save(whole, figure.name, folder)
+    single = len(figure.panels) == 1  # drawing takes longer than writing, so one canvas serves both
+    canvases = [whole] if single else (_canvas(figure, [panel]) for panel in figure.panels)
+    return [
+        _inline(_svg(canvas), f"{figure.name}-{place}", panel.alt)
+        for place, (canvas, panel) in enumerate(zip(canvases, figure.panels, strict=True))
+    ]
+
+
+def save(canvas: Any, name: str, folder: Path) -> list[Path]:
+    """Write `<name>.png`, `.svg` and `.pdf`, black on white."""
+    paths = [folder / f"{name}.{kind}" for kind in METADATA]
     for path in paths:
-        metadata = {"Date": None} if path.suffix == ".svg" else None
+        kind = path.suffix[1:]
         with replacing(path) as temporary, _fonts("path"):
-            canvas.savefig(temporary, format=path.suffix[1:], metadata=metadata, **options)
+            canvas.savefig(temporary, format=kind, metadata=METADATA[kind], facecolor="white", dpi=200)
     return paths
 
 
@@ -55,10 +66,10 @@ def _fonts(kind: str) -> Any:
     import matplotlib as mpl
 
     look: Any = {"font.size": FIGURE_FONT, "legend.fontsize": FIGURE_FONT - 1, "text.color": INK}
-    return mpl.rc_context({"svg.fonttype": kind, "svg.hashsalt": "lossbench", **look})
+    return mpl.rc_context({"svg.fonttype": kind, "svg.hashsalt": "lossbench", "pdf.fonttype": 42, **look})
 
 
-def _draw(figure: Figure, panels: list[Panel]) -> Any:
+def _canvas(figure: Figure, panels: list[Panel]) -> Any:
     # A Figure of its own, not pyplot's: a report changes nothing in the caller's session.
     from matplotlib.figure import Figure as Canvas
 
@@ -72,11 +83,10 @@ def _draw(figure: Figure, panels: list[Panel]) -> Any:
     return canvas
 
 
-def _svg(figure: Figure, panels: list[Panel]) -> str:
+def _svg(canvas: Any) -> str:
     buffer = io.StringIO()
-    canvas = _draw(figure, panels)
     with _fonts("none"):
-        canvas.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+        canvas.savefig(buffer, format="svg", metadata=METADATA["svg"], transparent=True)
     return buffer.getvalue()
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from lossbench import stats
-from lossbench.report.evidence import Evidence
-from lossbench.report.panels import best_run
+from lossbench.report.evidence import Evidence, Study
+from lossbench.report.predictions import best_run
 
 HALF_A_POINT = 0.005
 
 
 def say(evidence: Evidence) -> Iterator[str]:
     """What the runs of this setting say."""
-    table = stats.compare(evidence.runs, floor=evidence.floor)
+    table = evidence.comparison
     tested = table[table["verdict"] != "same function"]
-    judged = tested[~tested["verdict"].isin(["diverged", "unknown"])]
+    judged = tested[tested["verdict"].isin(JUDGED)]
     if len(judged):
         yield _headline(judged)
         yield from _directions(judged)
@@ -40,6 +40,35 @@ def say(evidence: Evidence) -> Iterator[str]:
             f"{100 * best['test_accuracy']:.1f} % of the test images. One run is an anecdote; the means "
             "decide."
         )
+
+
+def answer(studies: Sequence[Study]) -> str:
+    """The whole page in one paragraph: how many comparisons stand out, in which direction, how far."""
+    found = [
+        one.comparison.assign(setting=one.setting.name) for study in studies for one in study.settings if one.compared
+    ]
+    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    judged = table[table["verdict"].isin(JUDGED)] if len(table) else table
+    if judged.empty:
+        return "These runs cannot tell: no loss was run beside cross-entropy under two seeds or more."
+    if len(found) == 1:
+        return _headline(judged)
+    above, below = (judged[judged["verdict"] == word] for word in ("above", "below"))
+    text = (
+        f"In {len(found)} settings, {len(judged)} comparisons with cross-entropy could be judged: {len(below)} lie "
+        f"below it and {len(above)} above it by more than the noise floor of their setting, "
+        f"{len(judged) - len(above) - len(below)} do not stand out from noise."
+    )
+    for rows, place, word in ((below, "idxmin", "worst"), (above, "idxmax", "best")):
+        if len(rows):
+            row = rows.loc[getattr(rows["mean"], place)()]
+            text += (
+                f" The {word} is {row['label']} with {row['probability']} ({row['setting']}): {_points(row.to_dict())}."
+            )
+    return text
+
+
+JUDGED = ("above", "below", "unclear", "within")
 
 
 def _headline(judged: pd.DataFrame) -> str:

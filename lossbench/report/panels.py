@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lossbench import metrics, plots, records, stats
+from lossbench import plots, stats
+from lossbench.plots.style import INSIDE
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Figure, Panel
 
@@ -106,7 +106,7 @@ def _limits(values: np.ndarray, ends: np.ndarray) -> tuple[tuple[float, float] |
 def differences(evidence: Evidence) -> Figure:
     """Each loss minus cross-entropy, paired by seed, over the noise floor."""
     runs = evidence.runs
-    table = stats.compare(runs, floor=evidence.floor)
+    table = evidence.comparison
     values = 100 * stats.paired_differences(runs)["difference"].to_numpy(dtype=float)
     bands = 100 * table[["family_floor", "floor"]].to_numpy(dtype=float).ravel()
     ends = 100 * table[["low", "high"]].to_numpy(dtype=float).ravel()
@@ -180,65 +180,27 @@ def curves(evidence: Evidence) -> Figure:
         draw = partial(plots.learning_curves, part, column="accuracy", title=label)
         panels.append(Panel(partial(_between, draw, limits), alt))
     caption = (
-        f"Accuracy on the {evidence.judged_on} images after each epoch: mean over the seeds, the shade from "
-        "the lowest to the highest run. The vertical scale does not start at 0."
+        f"Accuracy on the {evidence.judged_on} images after each epoch: mean over the seeds, the shade its "
+        f"95 % interval (Student's t over {_seeds(evidence.runs)}). The vertical scale does not start at 0."
     )
     if {"cross_entropy", "kl_divergence"} <= set(evidence.runs["loss"]):
         caption += " Cross-entropy and KL divergence lie on top of each other where their runs are identical."
-    return Figure(f"{evidence.slug}-curves", "Learning curves", caption, panels, 2.9)
+    return Figure(f"{evidence.slug}-curves", "Learning curves", caption, panels, 2.9 + legend_room(evidence.runs))
+
+
+def legend_room(runs: pd.DataFrame) -> float:
+    """Inches for a legend below the frame, where the losses are too many for one inside."""
+    losses = runs["label"].nunique()
+    return 0.0 if losses <= INSIDE else 0.3 + 0.15 * losses
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    seeds = runs.groupby([stats.probability_labels(runs), "label"])["seed"].nunique()
+    few, most = int(seeds.min()), int(seeds.max())
+    return f"{few} seeds" if few == most else f"{few} to {most} seeds"
 
 
 def _between(draw: Callable[..., Any], limits: tuple[float, float], ax: Any) -> Any:
     draw(ax=ax)
     ax.set_ylim(*limits)
     return ax
-
-
-def best_run(evidence: Evidence) -> dict[Any, Any] | None:
-    """The finished run with the highest validation accuracy, or test accuracy if there is no other.
-
-    `function` in it is the label of its probability function.
-    """
-    runs = evidence.runs.assign(function=stats.probability_labels)
-    done = runs[runs["status"] == "finished"]
-    for column in ("val_accuracy", "test_accuracy"):
-        values = done[column].astype(float)
-        if values.notna().any():
-            return done[values == values.max()].to_dict("records")[0]
-    return None
-
-
-def confusion(evidence: Evidence, output: Path, class_names: list[str]) -> Iterator[Figure]:
-    """The best run's confusion matrix; nothing if its predictions are not on disk."""
-    best = best_run(evidence)
-    if best is None:
-        return
-    try:
-        target, log_probs = records.load_predictions(best["run_id"], output)
-    except FileNotFoundError:
-        return
-    matrix = metrics.confusion_matrix(log_probs, target, "true")
-    names = class_names if len(class_names) == len(matrix) else [str(i) for i in range(len(matrix))]
-    worst = np.nan_to_num(matrix - np.diag(np.diag(matrix)))
-    row, column = np.unravel_index(int(worst.argmax()), worst.shape)
-    share = 100 * float(worst[row, column])
-    said = f"The most frequent mistake: {share:.0f} % of {names[row]} are taken for {names[column]}."
-    chosen = "validation" if np.isfinite(float(best["val_accuracy"] or np.nan)) else "test"
-    caption = (
-        f"Confusion matrix of the run with the highest {chosen} accuracy: {best['label']}, "
-        f"{best['function']}, seed {best['seed']}, test accuracy "
-        f"{100 * best['test_accuracy']:.1f} % on {len(target)} images. Rows are true classes and sum to 100 "
-        f"%, columns predicted ones; cells below 0.5 % are empty. {said}"
-    )
-    draw = partial(_matrix, matrix, names)
-    alt = f"Confusion matrix, {len(names)} classes. {said}"
-    size = min(PANEL_MOST, 1.6 + 0.24 * len(names))
-    title = "Mistakes of the best run"
-    yield Figure(f"{evidence.slug}-confusion", title, caption, [Panel(draw, alt)], size, size)
-
-
-PANEL_MOST = 9.0
-
-
-def _matrix(matrix: np.ndarray, names: list[str], ax: Any) -> Any:
-    return plots.confusion_matrix(matrix, names, ax)

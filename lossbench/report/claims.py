@@ -1,0 +1,190 @@
+"""The papers' claims, each with the verdict that these runs allow."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lossbench import archive, claims
+from lossbench.report.blocks import Block, ClaimList, Section, Text
+from lossbench.report.evidence import SPELLING, Study
+from lossbench.report.tables import Table, number
+
+TITLE = "The papers' claims"
+VERDICTS = {  # word -> sign, so that colour is not needed
+    "supported": "✓",
+    "contradicted": "✗",
+    "undecided": "?",
+    "not tested": "–",
+}
+
+
+# Where the page shows what a claim is about: the ending of a figure's name; the papers' tables have names of their own.
+FIGURES = {
+    "ce-equals-kl": "differences",
+    "thesis-accuracy": "differences",
+    "thesis-epochs": "epochs",
+    "thesis-probabilities": "heat",
+    "thesis-tables": "published-000",
+    "thesis-confusion": "confusion",
+    "adma-tables": "published-001",
+    "adma-accuracy": "differences",
+    "adma-learning": "curves",
+    "adma-exponent": "differences",
+    "adma-fractions": "differences",
+    "sampling-sweeps": "differences",
+    "sampling-comparison": "differences",
+    "fpl-tables": "published-003",
+    "fpl-accuracy": "differences",
+    "fpl-imbalance": "imbalance-1",
+    "layers-accuracy": "differences",
+    "layers-mistakes": "severity",
+}
+LOSSES = {
+    "000": ("js_divergence", "kl_divergence", "focal"),
+    "001": ("adma", "mse", "squared_hinge"),
+    "002": ("sampling_free",),
+    "003": ("false_positive",),
+    "004": ("confidence_penalty", "hierarchical_cross_entropy"),
+}
+
+
+def judge(output: Path) -> pd.DataFrame:
+    """Every claim against the runs of a folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # damaged records are named in the page
+        return claims.evaluate(
+            archive.load_runs(output, damaged="skip"),
+            confusion=archive.load_confusion(output, damaged="skip"),
+            folds=archive.load_folds(output, damaged="skip"),
+            history=archive.load_history(output, damaged="skip"),
+        )
+
+
+def link_figures(table: pd.DataFrame, studies: Sequence[Study], names: Collection[str]) -> pd.DataFrame:
+    """Replace `figure` by the name of a figure of this page, or by nothing where it has none."""
+    places = [_place(row["figure"], row["paper"], studies, names) for row in table.to_dict("records")]
+    return table.assign(figure=places)
+
+
+def _place(key: str, paper: str, studies: Sequence[Study], names: Collection[str]) -> str:
+    if key not in FIGURES:
+        return ""
+    wanted, losses = FIGURES[key], LOSSES.get(paper, ())
+    study = max(studies, key=lambda one: int(one.runs["loss"].isin(losses).sum()))
+    settings = sorted(study.settings, key=lambda one: -int(one.runs["loss"].isin(losses).sum()))
+    candidates = [wanted, *(f"{slug}-{wanted}" for slug in (study.slug, *(one.slug for one in settings)))]
+    return next((name for name in candidates if name in names), "")
+
+
+def claims_section(table: pd.DataFrame) -> Section:
+    """All claims by paper; those that these runs say nothing about are folded away.
+
+    Args:
+        table: what `claims.evaluate` returns, its figures linked.
+    """
+    counts = Counter(table["verdict"])
+    said = ", ".join(f"{counts[word]} {word} {sign}" for word, sign in VERDICTS.items() if counts[word])
+    rows = [_shown(row) for row in table.to_dict("records")]
+    tested, untested = (
+        _by_paper([row for row in rows if (row["verdict"] != "not tested") == wanted]) for wanted in (True, False)
+    )
+    if not ((table["kind"] == "runs") & table["verdict"].isin(("supported", "contradicted"))).any():
+        text = (
+            f"These runs decide none of the {len(table)} claims of the papers; `lossbench report --output "
+            "outputs/reference` shows the committed studies that do."
+        )
+        return Section("claims", TITLE, [Text(text)], [*tested, *untested], f"All claims: {said}")
+    text = (
+        f"{len(table)} claims of the five papers: {said}. The interval is that of the contrast that the verdict hangs "
+        "on, 95 % over paired seeds; an undecided claim says how many pairs would decide it. Some claims are decided "
+        "by mathematics or by the printed tables alone."
+    )
+    left = counts["not tested"]
+    fold = f"{left} claim{'' if left == 1 else 's'} not tested by these runs"
+    return Section("claims", TITLE, [Text(text), *tested], untested, fold)
+
+
+def claims_table(table: pd.DataFrame) -> Table:
+    """The claims as files."""
+    shown = pd.DataFrame(
+        {
+            "paper": table["paper"],
+            "place": table["place"],
+            "claim": table["says"],
+            "verdict": [f"{VERDICTS[word]} {word}" for word in table["verdict"]],
+            "estimate": [_estimate(row) for row in table.to_dict("records")],
+            "n": [_count(n) for n in table["n"]],
+        }
+    )
+    return Table("claims", "Claims of the papers and what the runs say about them", table, shown)
+
+
+def _by_paper(rows: list[dict[str, Any]]) -> list[Block]:
+    papers = dict.fromkeys(row["paper"] for row in rows)
+    return [
+        ClaimList(f"Paper {paper}: {claims.PAPERS[paper].name}", [row for row in rows if row["paper"] == paper])
+        for paper in papers
+    ]
+
+
+def _shown(row: dict[Any, Any]) -> dict[str, Any]:
+    facts = [
+        (_words(str(row["against"])) or "estimate", _estimate(row)),
+        ("n", _count(row["n"])),
+        ("smallest difference found 4 times in 5", _with_unit(row["detectable"], row["unit"])),
+        ("pairs that would decide", _count(row["needed"])),
+    ]
+    remarks = [str(row[name]) for name in ("why", "limits", "reconstruction") if row[name]]
+    return {
+        "id": f"claim-{row['claim']}",
+        "paper": str(row["paper"]),
+        "place": f"Paper {row['paper']}, {row['place']}",
+        "says": str(row["says"]),
+        "test": str(row["test"]),
+        "verdict": row["verdict"],
+        "sign": VERDICTS[row["verdict"]],
+        "facts": [(name, value) for name, value in facts if value not in ("–", "0")],
+        "remarks": remarks,
+        "figure": row["figure"],
+        "notebook": str(row["notebook"] or ""),
+    }
+
+
+def _words(text: str) -> str:
+    for name, spelled in SPELLING.items():
+        text = text.replace(name, spelled)
+    return text.replace("_", " ")
+
+
+def _estimate(row: dict[Any, Any]) -> str:
+    if not _known(row["estimate"]):
+        return "–"
+    value = _with_unit(row["estimate"], row["unit"])
+    if not (_known(row["low"]) and _known(row["high"])):
+        return value
+    return f"{value} (95 %: {_digits(row['low'])} to {_digits(row['high'])})"
+
+
+def _with_unit(value: Any, unit: Any) -> str:
+    return f"{_digits(value)} {unit or ''}".strip() if _known(value) else "–"
+
+
+def _digits(value: Any) -> str:
+    """Three significant digits."""
+    size = abs(float(value))
+    return number(float(value), 2 if size == 0 else max(0, min(4, 2 - math.floor(math.log10(size)))))
+
+
+def _count(value: Any) -> str:
+    return f"{int(value):,}" if _known(value) else "–"
+
+
+def _known(value: Any) -> bool:
+    return value is not None and not pd.isna(value) and math.isfinite(float(value))
