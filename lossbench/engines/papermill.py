@@ -95,8 +95,9 @@ class _Slot(threading.Thread):
 
     def look(self) -> None:
         """Count the epochs by their checkpoints; when the study stops, end the kernel that has just written one."""
-        if self.watched is not None and (epochs := self.watched.count()):
-            self.board.epoch(self.watched.config, epochs)
+        watched = self.watched
+        if watched is not None and (epochs := watched.count()):
+            self.board.epoch(watched.config, epochs)
             if self.board.stopping.is_set():
                 self.end_kernel()
 
