@@ -12,6 +12,7 @@ from lossbench import stats
 
 ALPHA = 0.05
 POWER = 0.8
+NOTHING = 1e-3  # of a standard deviation: some ten million pairs would be needed
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def noise_band(
 
 
 def pairs_needed(estimate: Estimate, effect: float, comparisons: int = 1) -> float:
-    """Pairs that would find a true difference `effect` with probability 0.8 at this spread; nan for no effect."""
-    if not effect > 0:
+    """Pairs that would find a true difference `effect` with probability 0.8; nan for one next to nothing."""
+    if not effect > NOTHING * estimate.sd:
         return math.nan
     return float(stats.sample_size(effect, estimate.sd, ALPHA, POWER, comparisons))
 

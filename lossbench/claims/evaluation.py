@@ -78,16 +78,18 @@ def _facts(claim: Claim, finding: Finding, family: dict[str, float], margin: flo
 
 
 def _needed(claim: Claim, shown: Comparison, margin: float, comparisons: int) -> float:
-    """Pairs that would decide the claim if the truth were what was seen, or what the paper printed if that is less."""
+    """Pairs that would decide the claim if the truth were what was seen, or what the paper printed if that is less.
+
+    At least one more seed on every data set: what there is did not decide it.
+    """
     assert shown.estimate is not None
-    bound = shown.contrast.scale.margin(margin)
-    seen = abs(shown.mean)
+    bound, seen = shown.contrast.scale.margin(margin), abs(shown.mean)
     if isinstance(claim.rule, Equivalence):
-        return pairs_needed(shown.estimate, abs(bound - seen), comparisons)
-    printed = getattr(claim.rule, "printed", None)
-    wanted = min(seen, abs(printed) if printed else bound)
-    by_noise = math.ceil(shown.estimate.n * (shown.floor / seen) ** 2) if shown.floor > seen > 0 else 0
-    return max(pairs_needed(shown.estimate, wanted, comparisons), by_noise)
+        effect, by_noise = abs(bound - seen), 0
+    else:
+        effect = min(seen, abs(getattr(claim.rule, "printed", None) or bound))
+        by_noise = math.ceil(shown.estimate.n * (shown.floor / seen) ** 2) if shown.floor > seen > 0 else 0
+    return max(pairs_needed(shown.estimate, effect, comparisons), by_noise, shown.pairs + len(shown.samples))
 
 
 def _beside_print(claim: Claim, low: float, high: float) -> str:
