@@ -115,19 +115,23 @@ class Stack:
     def step(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The batched `train_step`. Returns the losses (members,) and what was right (members, batch)."""
         lead = self.members[0]
-        images = lead.normalise(images, lead.augmentation)
-        with autocast(lead.config, images.device):
+        losses, hits = self.compute(lead.normalise(images, lead.augmentation), target)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        torch.autograd.backward(losses.sum())  # to each member the gradient of its own: no other loss knows its weights
+        for team in self.teams:
+            team.step()
+        return losses.detach(), hits
+
+    def compute(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses (members,) and what is right (members, batch) of images in the scale that the models see."""
+        with autocast(self.members[0].config, images.device):
             output = self.forward(images)
         inputs = {"logits": output.logits.unbind(), "embeddings": output.embeddings.unbind()}
         losses = [m.criterion(inputs[m.criterion.takes][i], target) for i, m in enumerate(self.members)]
-        for parameter in self.parameters.values():
-            parameter.grad = None
-        torch.autograd.backward(losses)  # as of their sum: no loss knows another member's weights
-        for team in self.teams:
-            team.step()
         logits = output.logits.detach()
         hits = [log_probs(m.criterion, logits[i]).argmax(1) == target for i, m in enumerate(self.members)]
-        return torch.stack(losses).detach(), torch.stack(hits)
+        return torch.stack(losses), torch.stack(hits)
 
     @torch.no_grad()
     def hand_back(self) -> None:
