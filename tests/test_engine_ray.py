@@ -23,7 +23,8 @@ from lossbench import RunConfig
 from lossbench.config import grid
 from lossbench.engines import run_configs
 from lossbench.engines.cluster import joined, require_answer
-from lossbench.engines.ray import train
+from lossbench.engines.job import Board, Job
+from lossbench.engines.ray import _Run, _Study, train
 from lossbench.lease import hold
 from lossbench.records import Record, find_records
 
@@ -58,9 +59,6 @@ def cluster() -> Iterator[Any]:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """What a study is told by its tasks: run, event, epoch."""
     seen: list[tuple[str, str, int]] = []
-    from lossbench.engines.job import Board
-    from lossbench.engines.ray import _Study
-
     settle, epoch = _Study._settle, Board.epoch
 
     def spy_settle(self: Any, run: Any, event: dict[str, Any]) -> None:
@@ -135,6 +133,34 @@ def greet(server: socket.socket, greeting: bytes, visitors: list[socket.socket])
 def test_a_task_that_does_not_see_the_output_folder_trains_nothing(tmp_path: Path) -> None:
     (event,) = train({"config": {}}, str(tmp_path / "not shared"))
     assert event["event"] == "lone"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[_Study]:
+    """A study of one run that has not asked anything of Ray yet."""
+    config = RunConfig(dataset="shapes")
+    job = Job((config,), tmp_path, "cpu", None, None, False, {}, Board((config,)))
+    with (tmp_path / "ray.log").open("w") as log:
+        yield _Study(job, {"CPU": 1.0}, tmp_path / "sign", log)
+
+
+@needs_ray
+def test_a_run_is_failed_when_its_third_worker_dies(study: _Study) -> None:
+    for told in range(3):
+        assert len(study.board.summary.failed) == 0, told
+        study._settle(study.waiting.popleft(), {"event": "lost", "error": "NodeDiedError"})
+    assert not study.waiting
+    (why,) = study.board.summary.failed.values()
+    assert why.startswith("worker ended 3 times, last with NodeDiedError (see ")
+
+
+@needs_ray
+def test_a_node_that_does_not_share_the_output_folder_ends_the_study(study: _Study) -> None:
+    with pytest.raises(FileNotFoundError, match="'far' .* does not see .* all nodes share"):
+        study._settle(study.waiting.popleft(), {"event": "lone", "node": "far"})
+    study.board.stop("this is the end")  # now the sign is gone because the study has removed it
+    study._settle(_Run(RunConfig(dataset="shapes")), {"event": "lone", "node": "far"})
+    assert study.board.summary.failed == {}
 
 
 @needs_ray

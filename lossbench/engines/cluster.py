@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
 
 from lossbench.engines.process import SINGLE_THREAD
 
@@ -45,32 +44,36 @@ def joined(address: str | None, cpus: int) -> Iterator[None]:
             _require_same(address)
             yield
             return
-        where = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        if not starts:
+            require_answer(str(address))
         try:
-            _connect("local", **where) if starts else _connect(require_answer(str(address)))
+            _connect("local" if starts else str(address), cpus)
             yield
         finally:
             ray.shutdown()  # stops what was started here, and only leaves what was joined
 
 
-def _connect(address: str, **settings: Any) -> None:
+def _connect(address: str, cpus: int) -> None:
     import ray
 
-    alone = {} if address == "local" else {"runtime_env": {"env_vars": SINGLE_THREAD}}
+    if address == "local":
+        settings = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    else:
+        settings = {"runtime_env": {"env_vars": SINGLE_THREAD}}
     try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **alone, **settings)
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **settings)
     except Exception as error:  # Ray raises bare Exception, too
         reason = " ".join(str(error).split())
         if address == "local":
             raise ConnectionError(f"Ray did not start on this machine ({reason})") from error
         raise ConnectionError(
-            f"cannot join the Ray cluster at {address} ({reason}); start the study on one of its nodes: "
-            f"`ray start --address={address}` makes this machine one"
+            f"cannot join the Ray cluster at {address} ({reason}); start the study on one of its nodes, which "
+            f"`ray start --address=...` makes of this machine; where it asks for a token, set RAY_AUTH_MODE=token"
         ) from error
 
 
-def require_answer(address: str) -> str:
-    """The `host:port` that `address` stands for, once a cluster has answered there; Ray itself tries for minutes.
+def require_answer(address: str) -> None:
+    """Find out within seconds whether a cluster answers at `address`; Ray itself tries for minutes.
 
     Raises: ValueError for an address of another form, ConnectionError when nothing answers.
     """
@@ -79,8 +82,7 @@ def require_answer(address: str) -> str:
     if "://" in address:
         raise ValueError(f"address must be host:port or auto, got {address!r}; Ray Client cannot carry a study")
     try:
-        found = str(canonicalize_bootstrap_address(address))
-        host, _, port = found.rpartition(":")
+        host, _, port = str(canonicalize_bootstrap_address(address)).rpartition(":")
         kind = _first_frame(host.strip("[]"), int(port))
     except ValueError as error:
         raise ValueError(f"address must be host:port, such as 10.0.0.1:6379, or auto, got {address!r}") from error
@@ -88,7 +90,6 @@ def require_answer(address: str) -> str:
         raise ConnectionError(f"no Ray cluster at address {address!r} ({error}); {_REMEDY}") from error
     if kind != _SETTINGS and not os.environ.get("RAY_USE_TLS"):
         raise ConnectionError(f"what answers at address {address!r} is no Ray cluster; {_REMEDY}")
-    return found
 
 
 _REMEDY = "start one with `ray start --head`, or leave the address out to use this machine alone"
