@@ -156,7 +156,7 @@ def test_a_run_is_failed_when_its_third_worker_dies(study: _Study) -> None:
 
 @needs_ray
 def test_a_node_that_does_not_share_the_output_folder_ends_the_study(study: _Study) -> None:
-    with pytest.raises(FileNotFoundError, match="'far' .* does not see .* all nodes share"):
+    with pytest.raises(FileNotFoundError, match=r"'far' .* does not see .* all nodes share"):
         study._settle(study.waiting.popleft(), {"event": "lone", "node": "far"})
     study.board.stop("this is the end")  # now the sign is gone because the study has removed it
     study._settle(_Run(RunConfig(dataset="shapes")), {"event": "lone", "node": "far"})
@@ -172,6 +172,7 @@ def test_more_gpus_than_any_node_has_are_refused_before_any_run(cluster: Any, tm
 
 
 @needs_ray
+@pytest.mark.slow
 def test_ray_leaves_the_records_that_worker_processes_leave(
     cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]]
 ) -> None:
@@ -211,6 +212,7 @@ def test_ray_leaves_the_records_that_worker_processes_leave(
 
 
 @needs_ray
+@pytest.mark.slow
 def test_ctrl_c_twice_stops_the_study_and_nothing_of_a_cluster_that_was_joined(cluster: Any, tmp_path: Path) -> None:
     study = start_study(tmp_path, "--address", cluster.address, epochs=200)
     try:
@@ -231,6 +233,7 @@ def test_ctrl_c_twice_stops_the_study_and_nothing_of_a_cluster_that_was_joined(c
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_killed_worker_and_a_killed_node_cost_no_run(
     cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]]
 ) -> None:
@@ -271,6 +274,7 @@ def training(raylet: int, configs: list[RunConfig], output: Path) -> tuple[psuti
 
 
 @needs_ray
+@pytest.mark.slow
 def test_ctrl_c_ends_the_epoch_keeps_its_state_and_leaves_no_process_of_our_own_cluster(tmp_path: Path) -> None:
     study = start_study(tmp_path, "--workers", "1", epochs=20)
     try:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 from lossbench.engines.process import SINGLE_THREAD
 
@@ -57,7 +58,7 @@ def _connect(address: str, cpus: int) -> None:
     import ray
 
     if address == "local":
-        settings = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        settings: dict[str, Any] = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     else:
         settings = {"runtime_env": {"env_vars": SINGLE_THREAD}}
     try:
