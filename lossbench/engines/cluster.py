@@ -15,7 +15,8 @@ ANSWER_SECONDS = 3.0
 STORE_BYTES = 80_000_000  # a little above Ray's least: runs pass each other nothing, and /dev/shm may be small
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
-# Ray's ports run whatever they are sent (CVE-2023-48022). This setting, the default on macOS, binds them to 127.0.0.1.
+# Ray's ports run whatever they are sent (CVE-2023-48022). This setting, the default on macOS, binds them to 127.0.0.1;
+# Ray reads it when it is imported.
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # RFC 9113, with empty settings
 _SETTINGS = 4

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.2
 def execute(job: Job) -> None:
     """Run each config in a Ray task with one CPU and, where the job says so, a GPU or a part of one.
 
-    A run whose worker or node is lost goes on from its last whole epoch elsewhere, at most three times.
+    A run whose worker or node is lost goes on from its last whole epoch elsewhere, three tries in all.
 
     Raises, before any run starts:
         ValueError: when Ray is not installed, or no node has what a run asks for.
@@ -47,7 +47,7 @@ def execute(job: Job) -> None:
     cpus = min(job.workers or usable_cores(), len(job.todo))
     address = job.options.get("address")
     log_path = logs / f"{platform.node()}-ray.log"
-    with log_path.open("a", encoding="utf-8") as log, redirect_stdout(log), joined(address, cpus):
+    with log_path.open("a", encoding="utf-8", buffering=1) as log, redirect_stdout(log), joined(address, cpus):
         require_room(demand)
         with _sign_of_life(logs) as sign:
             _Study(job, demand, sign, log).execute()
@@ -167,7 +167,8 @@ class _Study:
             case "done":
                 self.board.done(run.config, event)
             case "failed":
-                self.log.write(event["trace"])
+                with suppress(OSError):  # the log may be on the full disk
+                    self.log.write(event["trace"])
                 self._fail(run, event["error"])
                 if event["disk_full"]:
                     self.board.stop("every other run would meet the full disk too")
