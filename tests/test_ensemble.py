@@ -119,6 +119,7 @@ def plain_model(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("plain", {"train_size": 40}),
         ("convnet", {"train_size": 32}),  # dropout on maps and before the head
+        ("convnet", {"train_size": 32, "trainable": "last5"}),  # what is frozen drops and counts nothing
         ("small_cnn_cosine", {"train_size": 40, "trainable": "head"}),
         ("resnet18", {"train_size": 8, "batch_size": 4}),
     ],
