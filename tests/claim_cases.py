@@ -32,7 +32,7 @@ def invent(claim, effect=0.0, seeds=6, noise=0.1, together=0.3, rng=None):
             for seed in range(seeds):
                 for term in contrast.terms:
                     where = {**contrast.where, **term.where}
-                    row = rows.setdefault((dataset, seed, str(where)), config(dataset, seed, where))
+                    row = rows.setdefault((dataset, seed, str(where)), config(dataset, seed, where, epochs=100))
                     paired = np.random.default_rng(seed + 99 * len(dataset)).normal(0, together)
                     alone = len(contrast.terms) == 1
                     level = effect if alone else 50 + effect / 2 * np.sign(weight_of(term, claim))
@@ -79,7 +79,7 @@ def grid(seeds=5, noise=0.5, together=0.5, rng=None, datasets=DATASETS, **shift)
                 for probability in ("softmax", "soft_margin_softmax", "taylor_softmax"):
                     row = config(dataset, seed, {"loss": loss, "loss_params": params, "probability": probability})
                     row["test_accuracy"] = (shared + rng.normal(0, noise) + shift.get(loss, 0.0)) / 100
-                    row["best_epoch"] = int(rng.integers(5, 15))
+                    row["best_epoch"] = int(rng.integers(3, 9))
                     rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(run_id=[f"run-{place}" for place in range(len(table))], train_images=WHOLE)

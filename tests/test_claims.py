@@ -142,10 +142,30 @@ def test_data_sets_that_contradict_each_other_are_named():
     flipped = (runs["dataset"] == "mnist") & (runs["loss"] == "adma")
     runs.loc[flipped, "test_accuracy"] -= 0.15
     found = decide(claim, runs)
-    assert "data sets disagree: fashion-mnist +9.90, mnist -5.00" in found["limits"]
+    assert found["verdict"] == "undecided"
+    assert "the data sets disagree: fashion-mnist +9.90, mnist -5.00" in found["why"]
+    assert math.isnan(found["needed"])
     detail = claims.detail("adma-leads-without-l2", runs).set_index("dataset")
     assert detail["place"].to_dict() == {"fashion-mnist": "above", "mnist": "below"}
     assert detail.loc["mnist", "estimate"] == pytest.approx(-5, abs=0.2)
+
+
+def test_differences_that_cancel_over_data_sets_are_not_no_difference():
+    claim = claims.find_claim("adma-on-par-with-ce")
+    runs = invent(claim)
+    adma = runs["loss"] == "adma"
+    opposite = runs["dataset"].map({"mnist": 0.02, "fashion-mnist": -0.02})
+    found = decide(claim, runs.assign(test_accuracy=runs["test_accuracy"] + opposite.where(adma, 0.0)))
+    assert found["verdict"] == "undecided"
+    assert abs(found["estimate"]) > 1.5
+    assert "mnist, small_cnn" in found["against"]
+
+
+def test_a_best_epoch_at_the_end_of_training_says_nothing_about_speed():
+    claim = claims.find_claim("thesis-focal-half-fastest")
+    found = decide(claim, invent(claim, effect=10.0).assign(epochs=20))
+    assert found["verdict"] == "undecided"
+    assert "cut off: the best epoch is the last one in 100% of the runs" in found["limits"]
 
 
 def test_without_any_difference_better_is_supported_in_at_most_a_twentieth_of_tables():

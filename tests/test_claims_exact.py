@@ -198,7 +198,9 @@ def test_an_evaluation_has_a_row_a_claim_and_is_the_same_every_time():
     row = table.set_index("claim").loc["thesis-js-least-accurate"]
     assert (row["verdict"], row["n"]) == ("supported", 15)
     assert "variants of the paper's data sets: cifar-10-jpeg, kmnist-10k" in row["limits"]
-    assert "kmnist-10k: small_cnn, 10,000 training images, 10 epochs, 5 seeds" in row["protocol"]
+    assert (
+        "kmnist-10k: small_cnn, 10,000 training images, 10 epochs, mean of 3 combinations, 5 seeds" in row["protocol"]
+    )
     open_ = table[(table["verdict"] == "undecided") & (table["kind"] == "runs") & table["low"].notna()]
     assert open_["needed"].gt(open_["n"]).all()
 

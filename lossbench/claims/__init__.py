@@ -78,11 +78,10 @@ def detail(
     confusion: pd.DataFrame | None = None,
     folds: pd.DataFrame | None = None,
     history: pd.DataFrame | None = None,
-    margin: float = MARGIN,
 ) -> pd.DataFrame:
     """Break a claim down: a row for each of its contrasts and each data set and model; arguments as in `evaluate`.
 
     Returns: columns `against dataset model n estimate low high floor place limits unit protocol`; `place` is `above`,
         `below`, `unclear` or `inside the noise floor`. Empty for a claim that no comparison of runs decides.
     """
-    return break_down(find_claim(claim), prepare(runs, confusion, folds, history), margin)
+    return break_down(find_claim(claim), prepare(runs, confusion, folds, history))

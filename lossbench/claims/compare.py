@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from lossbench.claims.tables import SETTING, Tables, belongs
 Place = tuple[str, str]
 Sides = list[list[int]]
 Kind = tuple[object, ...]
+MOSTLY = 0.5
 # What a term that names the column leaves open as well.
 WITH = {"loss": {"label", "loss_params"}, "probability": {"probability_params"}, "train_part": {"train_size"}}
 
@@ -30,7 +31,9 @@ class Sample:
         values: (seeds,) the contrast, in the scale's unit, minus its null value.
         variance: of one contrast between runs of one function, from the spread of the reference over seeds.
         reference_seeds: seeds behind `variance`.
+        kinds: combinations of loss and probability function that every value averages.
         lost: diverged runs of each term.
+        cut_off: share of its runs whose best epoch is the last one.
         limits: what is missing here.
     """
 
@@ -42,8 +45,15 @@ class Sample:
     values: np.ndarray
     variance: float
     reference_seeds: int
+    kinds: int
     lost: tuple[int, ...]
+    cut_off: float
     limits: tuple[str, ...]
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the training was too short for the best epoch to say how fast a loss is."""
+        return self.cut_off > MOSTLY
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,24 @@ class Comparison:
         if self.estimate:
             return self.estimate.mean
         return float(np.mean([sample.values.mean() for sample in self.samples])) if self.samples else float("nan")
+
+    @property
+    def opposed(self) -> str:
+        """Two data sets that on their own say the opposite of each other, as text; empty if there are none."""
+        return next(_disagreement(self.samples), "")
+
+    def by_data_set(self) -> list[Comparison]:
+        """The same comparison on each data set and model alone."""
+        return [
+            replace(
+                self,
+                contrast=replace(self.contrast, says=f"{self.contrast.says} on {one.dataset}, {one.model}"),
+                samples=(one,),
+                estimate=combine([one.values]),
+                floor=noise_band([one.variance], [one.reference_seeds - 1], [len(one.values)]),
+            )
+            for one in self.samples
+        ]
 
     def lost(self, better: bool) -> int:
         """Diverged runs on the side that a high value favours, or on the other one."""
@@ -109,14 +137,12 @@ def compare(contrast: Contrast, tables: Tables) -> Comparison:
                 limits.append(f"smaller settings left out on {place}: {len(whole) - 1}")
         elif any(sum(sample.lost) for sample in found):
             limits.append(f"diverged runs leave no pair on {place}")
-    limits += [f"no pairs on {family}" for family in contrast.datasets
-               if not any(belongs(sample.dataset, family) for sample in samples)]  # fmt: skip
     estimate = combine([sample.values for sample in samples])
     if samples and estimate is None:
         limits.append("one seed" if all(len(s.values) == 1 for s in samples) else "all differences equal")
     else:
         limits += [f"one seed on {s.dataset}, {s.model}: left out" for s in samples if len(s.values) == 1]
-    limits += _disagreement(samples, estimate)
+    limits += [f"data sets disagree: {said}" for said in _disagreement(samples)]
     usable = [sample for sample in samples if len(sample.values) > 1]
     floor = noise_band(
         [s.variance for s in usable], [s.reference_seeds - 1 for s in usable], [len(s.values) for s in usable]
@@ -170,6 +196,9 @@ def _sample(contrast: Contrast, sides: Sides, tables: Tables) -> Sample:
     if any(lost):
         named = ", ".join(f"{n} of {term.says}" for n, term in zip(lost, contrast.terms, strict=True) if n)
         limits.append(f"diverged runs: {named}")
+    cut_off = _cut_off(contrast, sides, columns)
+    if cut_off > MOSTLY:
+        limits.append(f"cut off: the best epoch is the last one in {cut_off:.0%} of the runs")
     reference = list(means[_reference(contrast)].values()) if common else []
     spread = float(np.var(reference, ddof=1)) if len(reference) > 1 and len(sides) > 1 else 0.0
     weights = [term.weight for term in contrast.terms]
@@ -183,9 +212,19 @@ def _sample(contrast: Contrast, sides: Sides, tables: Tables) -> Sample:
         values=np.array([np.dot(weights, [side[seed] for side in means]) - contrast.null for seed in seeds]),
         variance=spread * sum(weight**2 for weight in weights),
         reference_seeds=len(reference),
+        kinds=len(common),
         lost=lost,
+        cut_off=cut_off,
         limits=tuple(limits),
     )
+
+
+def _cut_off(contrast: Contrast, sides: Sides, columns: Mapping[str, np.ndarray]) -> float:
+    """Share of runs whose best epoch is their last, for claims about the best epoch; 0 for others."""
+    if contrast.metric != "best_epoch":
+        return 0.0
+    rows = [row for side in sides for row in side if columns["ended"][row]]
+    return float(np.mean([columns["best_epoch"][row] >= columns["epochs"][row] for row in rows])) if rows else 0.0
 
 
 def _averages(side: dict[int, dict[Kind, float]], kinds: set[Kind]) -> dict[int, float]:
@@ -214,12 +253,12 @@ def _reference(contrast: Contrast) -> int:
     return named.index(True) if any(named) else len(named) - 1
 
 
-def _disagreement(samples: list[Sample], estimate: Estimate | None) -> Iterator[str]:
+def _disagreement(samples: Sequence[Sample]) -> Iterator[str]:
     """Data sets that on their own say the opposite of each other."""
     signs: dict[bool, str] = {}
     for sample in samples:
         alone = combine([sample.values])
-        if estimate and alone and (alone.interval()[0] > 0 or alone.interval()[1] < 0):
+        if alone and (alone.interval()[0] > 0 or alone.interval()[1] < 0):
             signs.setdefault(alone.mean > 0, f"{sample.dataset} {alone.mean:+.2f}")
     if len(signs) == 2:
-        yield f"data sets disagree: {signs[True]}, {signs[False]}"
+        yield f"{signs[True]}, {signs[False]}"

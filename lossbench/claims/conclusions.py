@@ -93,8 +93,8 @@ def _place(row: Mapping[Any, Any]) -> str:
 
 
 def _differences(table: pd.DataFrame) -> Iterator[str]:
-    """A sentence a data set and model."""
-    for (dataset, model), part in table.groupby(["dataset", "model"], sort=True):
+    """A sentence for each data set, model and protocol."""
+    for where, part in table.groupby(table["protocol"].str.rpartition(", ")[0], sort=True):
         found = [
             f"{row['loss']} {row['estimate']:+.2f} points [{row['low']:+.2f}, {row['high']:+.2f}], n={row['n']}"
             for row in part[part["verdict"].isin(["above", "below"])].sort_values("estimate").to_dict("records")
@@ -102,7 +102,8 @@ def _differences(table: pd.DataFrame) -> Iterator[str]:
         rest = part[~part["verdict"].isin(["above", "below"])]["loss"]
         said = "; ".join(found) or "none"
         unclear = f". Not shown to differ: {', '.join(rest)}" if len(rest) else ""
-        start = f"On {dataset} with {model}, losses that differ from cross-entropy by more than the noise floor"
+        dataset, _, rest_of_it = str(where).partition(": ")
+        start = f"On {dataset} ({rest_of_it}), losses that differ from cross-entropy by more than the noise floor"
         yield f"{start}: {said}{unclear}."
 
 

@@ -110,7 +110,8 @@ def alone(which: Where, metric: str, datasets: Sequence[str] = (), null: float =
 
 def _call(where: Where) -> str:
     name = " ".join(str(value) for key, value in where.items() if key in ("loss", "probability"))
-    params = " ".join(f"{key}={text(value)}" for key, value in where.get("loss_params", {}).items())
+    shown = {key: value for key, value in where.get("loss_params", {}).items() if value is not False}
+    params = " ".join(f"{key}={text(value)}" for key, value in shown.items())
     rest = " ".join(
         f"{key}={text(value)}" for key, value in where.items() if key not in ("loss", "probability", "loss_params")
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lossbench.claims.claim import PAPERS, Claim
-from lossbench.claims.compare import Comparison, Sample
+from lossbench.claims.compare import Comparison, Sample, compare
 from lossbench.claims.estimates import combine, holm, noise_band, pairs_needed
 from lossbench.claims.rules import UNDECIDED, Equivalence, Exact, Finding, OwnTest, Superiority
 from lossbench.claims.scales import MARGIN
@@ -55,7 +55,7 @@ def _facts(claim: Claim, finding: Finding, family: dict[str, float], margin: flo
     estimate = shown.estimate
     low, high = estimate.interval() if estimate else (math.nan, math.nan)
     needed = math.nan
-    if verdict == UNDECIDED and estimate:
+    if verdict == UNDECIDED and estimate and not (finding.margin is None and shown.opposed):
         size = sum(math.isfinite(p) for p in family.values())
         needed = _needed(claim, shown, margin, size)
     return {
@@ -105,36 +105,36 @@ def _limits(claim: Claim, finding: Finding) -> list[str]:
     found = [limit for comparison in finding.comparisons for limit in comparison.limits]
     if finding.tested:
         found += [f"missing cells: no pairs for {c.contrast.says}" for c in finding.comparisons if not c.pairs]
-        wanted = finding.comparisons[0].contrast.datasets or PAPERS[claim.paper].datasets
-        used = {sample.dataset for comparison in finding.comparisons for sample in comparison.samples}
-        absent = [family for family in wanted if not any(belongs(name, family) for name in used)]
-        if absent:
-            found.append(f"data sets of the paper without runs: {', '.join(absent)}")
-        variants = sorted(name for name in used if name not in wanted and any(belongs(name, f) for f in wanted))
-        if variants:
-            found.append(f"variants of the paper's data sets: {', '.join(variants)}")
+    asked = [family for comparison in finding.comparisons for family in comparison.contrast.datasets]
+    wanted = list(dict.fromkeys(asked)) or PAPERS[claim.paper].datasets
+    used = {sample.dataset for comparison in finding.comparisons for sample in comparison.samples}
+    absent = [family for family in wanted if not any(belongs(name, family) for name in used)]
+    variants = sorted(name for name in used if name not in wanted and any(belongs(name, f) for f in wanted))
+    found += [f"data sets of the paper without pairs: {', '.join(absent)}"] if absent else []
+    found += [f"variants of the paper's data sets: {', '.join(variants)}"] if variants else []
     return list(dict.fromkeys(found))
 
 
 def protocol(samples: Sequence[Sample]) -> str:
-    """Data set, model, images, epochs and seeds of each part, as a line of text."""
+    """Data set, model, images, epochs, what is averaged, and seeds of each part, as a line of text."""
     parts = []
     for one in samples:
         epochs = f", {one.setting['epochs']} epochs" if "epochs" in one.setting else ""
         images = f", {float(one.images):,.0f} training images" if one.images else ""
-        parts.append(f"{one.dataset}: {one.model}{images}{epochs}, {len(one.seeds)} seeds")
+        kinds = f", mean of {one.kinds} combinations" if one.kinds > 1 else ""
+        parts.append(f"{one.dataset}: {one.model}{images}{epochs}{kinds}, {len(one.seeds)} seeds")
     return "; ".join(parts)
 
 
-def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
+def break_down(claim: Claim, tables: Tables) -> pd.DataFrame:
     """A claim's contrasts by data set and model; see `detail`."""
     import pandas as pd
 
     columns = ["against", "dataset", "model", "n", "estimate", "low", "high", "floor", "place", "limits", "unit"]
     columns.append("protocol")
     rows = []
-    finding = claim.rule.judge(tables, margin) if isinstance(claim.rule, Superiority | Equivalence) else None
-    for comparison in finding.comparisons if finding else ():
+    contrasts = claim.rule.contrasts if isinstance(claim.rule, Superiority | Equivalence) else ()
+    for comparison in (compare(contrast, tables) for contrast in contrasts):
         for sample in comparison.samples:
             rows.append((comparison.contrast.says, *_alone(sample), comparison.contrast.scale.unit, protocol([sample])))
     return pd.DataFrame(rows, columns=columns)

@@ -4,15 +4,17 @@ A contrast gives an estimate over data sets with a 95 % interval (`estimates.com
 it allows: above 0 for "better", within the margin for "no difference". Often it makes several contrasts, such as
 "better than each rival"; then all of them must hold.
 
-- **supported**: every interval lies among the allowed values, and for "better" every estimate also lies outside the
-  noise floor: two runs of one function under different seeds would not differ as much;
+- **supported**: every interval lies among the allowed values. For "better" the interval is that of the mean over data
+  sets, and every estimate also lies outside the noise floor: two runs of one function under different seeds would not
+  differ as much. "No difference" must hold on every data set, or differences that cancel would pass for none;
 - **contradicted**: some interval lies wholly outside, and outside the noise floor where it is about 0;
 - **undecided**: neither. A lack of runs is never evidence for "no difference";
 - **not tested**: no pair of runs.
 
 Both verdicts are also held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. A claim
 that states a size is contradicted as soon as the interval lies below it. A side that lost runs to divergence is
-flattered by those that remain, so a verdict in its favour is withheld.
+flattered by those that remain, so a verdict in its favour is withheld. So is any verdict on the best epoch where most
+runs were still getting better when training ended, and on "better" where data sets show opposite effects.
 """
 
 from __future__ import annotations
@@ -93,6 +95,10 @@ class Finding:
 
     def _doubt(self, shown: Comparison, better: bool) -> str:
         """Why a verdict is withheld although the interval would give it; empty if it is not."""
+        if any(sample.is_cut_off for sample in shown.samples):
+            return "training ended before the curves reached their peak"
+        if self.margin is None and shown.opposed:
+            return f"the data sets disagree: {shown.opposed}; more seeds would not settle it"
         about_size = self.size is not None and not better
         checked = self.comparisons if better else (shown,)
         if self.margin is None and not about_size and any(abs(c.mean) <= c.floor for c in checked):
@@ -166,7 +172,10 @@ class Superiority:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Every contrast lies within the margin of 0: two one-sided tests, both at 0.025."""
+    """Every contrast lies within the margin of 0 on every data set: two one-sided tests, both at 0.025.
+
+    Differences that cancel over data sets are differences. A mean over data sets beyond the margin speaks against it.
+    """
 
     contrasts: tuple[Contrast, ...]
     printed: float | None = None
@@ -177,18 +186,23 @@ class Equivalence:
     def words(self) -> str:
         """The test in words."""
         listed = "; ".join(contrast.says for contrast in self.contrasts)
-        return f"{self.contrasts[0].scale.words}, paired by seed: within the margin (TOST): {listed}"
+        return f"{self.contrasts[0].scale.words}, paired by seed: within the margin on every data set (TOST): {listed}"
 
     def judge(self, tables: Tables, margin: float) -> Finding:
         """Compare the runs with ±`margin` percentage points, or what matters in the scale's own unit."""
-        found = tuple(compare(contrast, tables) for contrast in self.contrasts)
-        support, contradict = [], []
         bound = self.contrasts[0].scale.margin(margin)
-        for one in found:
-            e = one.estimate
-            support.append(max(e.p_above(-bound), e.p_below(bound)) if e else math.nan)
-            contradict.append(min(e.p_above(bound), e.p_below(-bound)) if e else math.nan)
-        return Finding(found, tuple(support), tuple(contradict), margin=bound)
+        whole = [compare(contrast, tables) for contrast in self.contrasts]
+        parts = [part for one in whole for part in one.by_data_set()]
+        estimates = [one.estimate for one in (*whole, *parts)]
+        inside = [max(e.p_above(-bound), e.p_below(bound)) if e else math.nan for e in estimates]
+        beyond = [min(e.p_above(bound), e.p_below(-bound)) if e else math.nan for e in estimates]
+        cut, unknown = len(whole), [math.nan]
+        return Finding(
+            comparisons=(*whole, *parts),
+            support=(*unknown * cut, *inside[cut:]),
+            contradict=(*beyond[:cut], *unknown * len(parts)),
+            margin=bound,
+        )
 
 
 @dataclass(frozen=True)

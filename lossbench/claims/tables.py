@@ -11,6 +11,7 @@ from lossbench import metrics, stats
 from lossbench.claims.scales import SCALES
 from lossbench.config import RunConfig
 from lossbench.stats.grouping import COMPARED
+from lossbench.stats.noise import TWINS
 from lossbench.trees import TREES, top_groups
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def prepare(
     folds: pd.DataFrame | None = None,
     history: pd.DataFrame | None = None,
 ) -> Tables:
-    """Drop runs that two studies share and add what claims need.
+    """Drop runs that two studies share, and those of KL divergence, and add what claims need.
 
     New columns: `rescued` (share of mistakes whose true class is among the five most probable), `train_part` (training
     images over those of the same setting's largest run), and from `history` and `confusion`, if given, `CURVES` and
@@ -70,7 +71,8 @@ def prepare(
     needed = {"run_id", "label", "status", *(f.name for f in fields(RunConfig) if f.name != "noise_kind")}
     if missing := sorted(needed - set(runs)):
         raise ValueError(f"the table of runs lacks {', '.join(missing)}; pass what load_runs gives")
-    table = runs.drop_duplicates("run_id").reset_index(drop=True)
+    # KL divergence is cross-entropy on class indices: kept, its runs would count twice.
+    table = runs[runs["loss"] != TWINS[1]].drop_duplicates("run_id").reset_index(drop=True)
     if {"test_top5", "test_accuracy"} <= set(table):
         wrong = 1 - table["test_accuracy"].astype(float)
         table["rescued"] = (table["test_top5"].astype(float) - 1 + wrong) / wrong.where(wrong > 0)
