@@ -49,7 +49,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,pretrained]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,pretrained,ray,tensorboard]'
 	@touch $@
 
 $(VENV)/.installed-site: $(VENV)/.installed
