@@ -61,6 +61,14 @@ def test_noisy_targets_are_never_set_beside_published_numbers(tmp_path):
     assert against.shared_cells(one(write(tmp_path, label_noise=0.2)), against.SOURCES[0]).empty
 
 
+def test_of_several_training_sizes_the_largest_is_set_beside_published_numbers(tmp_path):
+    for size in (500, 1000):
+        write(tmp_path, train_size=size)
+    cells = against.shared_cells(one(tmp_path), against.SOURCES[0])
+    assert set(cells["setting"]) == {"fashion-mini, small_cnn, train_size 1000"}
+    assert len(cells) == 2
+
+
 def test_published_and_measured_stand_in_different_columns(tmp_path):
     figure, table = against.compare(gather(write(tmp_path)))
     assert {"published %", "measured %", "their difference", "our difference"} <= set(table.shown.columns)
@@ -108,6 +116,15 @@ def test_ranks_use_the_losses_that_the_settings_share(tmp_path):
     assert set(runs["label"]) == {"cross-entropy", "JS divergence", "focal γ=2"}
     (figure,) = study.ranking(found)
     assert "6 blocks (2 settings" in figure.caption
+
+
+def test_a_field_without_effect_makes_no_setting_of_its_own(tmp_path):
+    write(tmp_path, (CE, JS))
+    write(tmp_path, (JS, FOCAL), weight_decay_on="convolutions")
+    (setting,) = one(tmp_path).settings
+    assert setting.comparison.set_index("label")["n"].to_dict() == {"JS divergence": 3, "focal γ=2": 3}
+    write(tmp_path, (FOCAL,), weight_decay_on="convolutions", weight_decay=0.1)
+    assert len(one(tmp_path).settings) == 2
 
 
 def test_two_losses_have_no_ranks(tmp_path):

@@ -115,5 +115,5 @@ def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "
     ax.set_yticks(range(len(classes)), classes)
     ax.set_ylim(len(classes) - 0.5, -0.5)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-    legend(ax, len(styles))
+    legend(ax, len(styles), "below")
     return settle(ax, title, unit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossbench.plots.style import INK, axes
+from lossbench.plots.style import GREY, INK, axes
 from lossbench.stats.ranks import rank_losses
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_
         elbow_props={"linewidth": 0.7},
         color_palette=dict.fromkeys(found.ranks.index, INK),
     )
+    ax.tick_params(color=GREY, labelcolor=INK, labelsize=8)
+    for spine in ax.spines.values():
+        spine.set_color(GREY)
     ax.set_title(
         f"mean rank over {found.blocks} blocks; Friedman p = {found.p:.2g}; "
         f"critical difference {found.critical_difference:.2f}",

@@ -117,9 +117,9 @@ def fold(label: object, width: int = 26) -> str:
 
 
 def legend(ax: Any, entries: int, place: str = "best") -> Any:
-    """Name the lines: inside the frame if they are few, else below it, where they cover nothing."""
+    """Name the lines: inside the frame if they are few and not asked to go below, where they cover nothing."""
     look = {"frameon": False, "fontsize": FIGURE_FONT - 1, "handlelength": 3.2}
-    if entries <= INSIDE:
+    if entries <= INSIDE and place != "below":
         return ax.legend(loc=place, **look)
     handles, labels = ax.get_legend_handles_labels()
     names = [fold(name, 24) for name in labels]

@@ -97,8 +97,8 @@ def claims_section(table: pd.DataFrame) -> Section:
     )
     if not ((table["kind"] == "runs") & table["verdict"].isin(("supported", "contradicted"))).any():
         text = (
-            f"These runs decide none of the {len(table)} claims of the papers; `lossbench report --output "
-            "outputs/reference` shows the committed studies that do."
+            f"These runs decide none of the {len(table)} claims of the papers. The committed studies in "
+            "outputs/reference do: lossbench report --output outputs/reference."
         )
         return Section("claims", TITLE, [Text(text)], [*tested, *untested], f"All claims: {said}")
     text = (
@@ -141,13 +141,13 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
         ("smallest difference found 4 times in 5", _with_unit(row["detectable"], row["unit"])),
         ("pairs that would decide", _count(row["needed"])),
     ]
-    remarks = [str(row[name]) for name in ("why", "limits", "reconstruction") if row[name]]
+    remarks = [_words(str(row[name])) for name in ("why", "limits", "reconstruction") if row[name]]
     return {
         "id": f"claim-{row['claim']}",
         "paper": str(row["paper"]),
         "place": f"Paper {row['paper']}, {row['place']}",
         "says": str(row["says"]),
-        "test": str(row["test"]),
+        "test": _words(str(row["test"])),
         "verdict": row["verdict"],
         "sign": VERDICTS[row["verdict"]],
         "facts": [(name, value) for name, value in facts if value not in ("–", "0")],

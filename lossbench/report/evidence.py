@@ -11,8 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from lossbench import archive, metrics, stats
+from lossbench.config import RunConfig
 from lossbench.packed import packed_folders
 from lossbench.plots import in_order
+from lossbench.record import Record
 
 FRACTION = 0.95
 SPELLING = {
@@ -36,6 +38,7 @@ class Evidence:
         reliability: columns `run_id bin low high count confidence accuracy`.
         class_names: in target order; empty where they are not known.
         damaged: run -> what is wrong with its record, for the whole folder.
+        versions: of the libraries that the runs were made with, as text.
     """
 
     slug: str
@@ -45,6 +48,7 @@ class Evidence:
     reliability: pd.DataFrame
     class_names: list[str] = field(default_factory=list)
     damaged: Mapping[str, str] = field(default_factory=dict)
+    versions: str = ""
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -120,7 +124,7 @@ def gather(output: Path) -> list[Study]:
         )
     studies, place = [], 1
     for folder, mine in _split(tables, output):
-        study = _study(folder, mine, names, damaged, place)
+        study = _study(folder, output, mine, names, damaged, place)
         studies.append(study)
         place += len(study.settings)
     return studies
@@ -143,12 +147,13 @@ def _split(tables: Mapping[str, pd.DataFrame], output: Path) -> list[tuple[Path 
 
 def _study(
     folder: Path | None,
+    output: Path,
     tables: Mapping[str, pd.DataFrame],
     class_names: Mapping[str, list[str]],
     damaged: Mapping[str, str],
     place: int,
 ) -> Study:
-    runs, history = in_order(tables["runs"]), _with_curve(tables["history"])
+    runs, history = in_order(_without_idle_fields(tables["runs"])), _with_curve(tables["history"])
     runs["label"] = [spell(label) for label in runs["label"]]
     runs["epochs_to_95"] = (
         runs["run_id"]
@@ -161,6 +166,9 @@ def _study(
         )
         .astype(float)
     )
+    description = archive.read_description(folder) if folder is not None else {}
+    known = description.get("versions") or _versions_on_disk(output, runs)
+    versions = ", ".join(f"{name} {' and '.join(values)}" for name, values in known.items())
     found = []
     for number, setting in enumerate(stats.settings(runs), start=place):
         # The table of runs knows the parameters of the probability function and how labels are written.
@@ -171,10 +179,26 @@ def _study(
         )
         curves = history.drop(columns="label").merge(names, on="run_id")
         classes = class_names.get(str(setting.fields["dataset"]), [])
-        found.append(Evidence(f"setting-{number}", setting, curves, confusion, reliability, classes, damaged))
-    description = archive.read_description(folder) if folder is not None else {}
+        evidence = Evidence(f"setting-{number}", setting, curves, confusion, reliability, classes, damaged, versions)
+        found.append(evidence)
     name = str(description.get("name", ""))
     return Study(f"across-{folder.name}" if folder else "across", name, str(description.get("note", "")), found)
+
+
+def _versions_on_disk(output: Path, runs: pd.DataFrame) -> dict[str, list[str]]:
+    """As a packed study describes them, from the first record."""
+    result = Record(output / "runs" / runs["run_id"].iloc[0]).result
+    return {name: [version] for name, version in (result.get("versions") or {}).items()}
+
+
+def _without_idle_fields(runs: pd.DataFrame) -> pd.DataFrame:
+    """Let runs that differ only in a field without effect meet in one setting; of two such runs the first is kept."""
+    idle = {"weight_decay_on": runs["weight_decay"] == 0, "noise_kind": runs["label_noise"] == 0}
+    table = runs.assign(
+        **{name: runs[name].mask(off, RunConfig.__dataclass_fields__[name].default) for name, off in idle.items()}
+    )
+    kept = ~table.astype(str).duplicated(list(RunConfig.__dataclass_fields__))
+    return table[kept]
 
 
 def spell(label: str) -> str:

@@ -30,7 +30,7 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("Training", _training(fields)),
         ("Protocol", f"the epoch is chosen on {chosen}; the test images are scored once, with that epoch's weights"),
         ("Time", f"{time(seconds.sum())} of training in all, {time(seconds.median())} a run (median)"),
-        ("Machine", f"{_first(runs, 'device')}, threads a run: {_first(runs, 'threads')}"),
+        ("Machine", f"{_first(runs, 'device')}, threads a run: {_first(runs, 'threads')}; {evidence.versions}"),
         ("Commit", _first(runs, "commit")),
     ]
 

@@ -89,6 +89,7 @@ class _Writer:
                 "panels": figures.draw(block, self.folder / "figures"),
                 "large": wide and len(block.panels) == 1,
                 "least": round(block.width * SMALLEST) if wide else 0,
+                "most": round(block.width * LARGEST),
             }
         if isinstance(block, Table):
             tables.save(block, self.folder / "tables")
@@ -96,7 +97,9 @@ class _Writer:
         return {"kind": block.kind, **vars(block)}
 
 
-SMALLEST = 72  # pixels an inch of a wide figure at least; a narrow screen scrolls it
+# Pixels an inch of a wide figure: fewer are not readable, so a narrow screen scrolls; more only make it loud.
+SMALLEST, LARGEST = 72, 108
+MANY_COLUMNS = 7
 
 
 def _rows(table: Table) -> dict[str, Any]:
@@ -104,4 +107,4 @@ def _rows(table: Table) -> dict[str, Any]:
     rows = [row if grouped else ["", *row] for row in table.shown.astype(str).to_numpy().tolist()]
     heads = list(table.shown.columns[1:] if grouped else table.shown.columns)
     words = [head in tables.WORDS for head in heads]
-    return {"title": table.title, "heads": heads, "rows": rows, "words": words}
+    return {"title": table.title, "heads": heads, "rows": rows, "words": words, "wide": len(heads) > MANY_COLUMNS}

@@ -195,9 +195,13 @@ def legend_room(runs: pd.DataFrame) -> float:
 
 
 def _seeds(runs: pd.DataFrame) -> str:
-    seeds = runs.groupby([stats.probability_labels(runs), "label"])["seed"].nunique()
-    few, most = int(seeds.min()), int(seeds.max())
-    return f"{few} seeds" if few == most else f"{few} to {most} seeds"
+    return f"{between(runs.groupby([stats.probability_labels(runs), 'label'])['seed'].nunique())} seeds"
+
+
+def between(counts: pd.Series) -> str:
+    """A count, or the range of counts where they differ."""
+    few, most = int(counts.min()), int(counts.max())
+    return str(few) if few == most else f"{few} to {most}"
 
 
 def _between(draw: Callable[..., Any], limits: tuple[float, float], ax: Any) -> Any:

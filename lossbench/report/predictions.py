@@ -12,7 +12,7 @@ import pandas as pd
 from lossbench import plots, stats
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Figure, Panel
-from lossbench.report.panels import legend_room
+from lossbench.report.panels import between, legend_room
 from lossbench.report.tables import Table, number
 
 LARGEST_MATRIX = 9.0  # inches
@@ -143,10 +143,10 @@ def false_positives(evidence: Evidence) -> tuple[Figure, Table] | None:
     dropped = table["label"].nunique() - len(kept)
     caption = (
         f"False positives: test images of another class given to this one, with {label}; mean over seeds and its 95 % "
-        f"interval (Student's t, {int(table['n'].min())} to {int(table['n'].max())} runs a loss)."
+        f"interval (Student's t, {between(table['n'])} runs a loss)."
         + (f" {dropped} more losses are in the table's files." if dropped else "")
     )
-    height = 1.0 + 0.32 * drawn["class"].nunique() + legend_room(runs[runs["label"].isin(kept)])
+    height = 1.2 + 0.3 * drawn["class"].nunique() + 0.12 * len(kept)
     figure = Figure(
         f"{evidence.slug}-classes",
         "False positives",

@@ -14,7 +14,7 @@ from lossbench.report.blocks import Block, Part, Section
 from lossbench.report.evidence import Evidence, Study
 from lossbench.report.facts import settings_table
 from lossbench.report.figures import PANEL_WIDTH, Figure, Panel
-from lossbench.report.panels import legend_room
+from lossbench.report.panels import between, legend_room
 from lossbench.report.setting import setting_part
 
 Blocks = Iterator[Block | None]
@@ -25,7 +25,7 @@ def overview(study: Study) -> Blocks:
     """What was run, and every difference on one map."""
     if len(study.settings) > 1:
         yield settings_table(study)
-    yield heat.differences(study)
+        yield heat.differences(study)
 
 
 def ranking(study: Study) -> Blocks:
@@ -101,7 +101,7 @@ def _robustness(study: Study, field: str, title: str) -> Blocks:
         n = runs[runs["status"] == "finished"].groupby(["label", field])["seed"].nunique()
         caption = (
             f"{title}: {name}. Test accuracy (left) and its difference to cross-entropy paired by seed (right): mean "
-            f"over {n.min()} to {n.max()} seeds and its 95 % interval (Student's t). Test targets are always right and "
+            f"over {between(n)} seeds and its 95 % interval (Student's t). Test targets are always right and "
             "test classes as balanced as the data set's. Marks are set side by side so that intervals do not hide each "
             "other."
         )
@@ -134,7 +134,7 @@ def _curve(runs: pd.DataFrame, field: str, reference: str | None, title: str, ax
 
 # Anchor, heading, content; in the order of the page. A section without content is left out.
 SECTIONS: Sequence[tuple[str, str, Callable[[Study], Blocks]]] = (
-    ("overview", "All settings", overview),
+    ("overview", "Overview", overview),
     ("ranks", "Ranks", ranking),
     ("noise", "Wrong targets", noise),
     ("imbalance", "Rare classes", imbalance),
