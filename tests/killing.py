@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Collection
 from functools import cache, partial
 from pathlib import Path
@@ -76,6 +77,7 @@ def fork(work: Callable[[], object], log: Path | None = None) -> Child:
     try:
         out = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         use_streams(os.open(os.devnull, os.O_RDONLY), out, out)
+        warnings.showwarning = show  # pytest keeps them to itself
         signal.signal(signal.SIGINT, signal.default_int_handler)
         torch.set_num_threads(1)
         work()
@@ -88,6 +90,10 @@ def fork(work: Callable[[], object], log: Path | None = None) -> Child:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(str(code or 0)))
+
+
+def show(message: Warning | str, category: type[Warning], *_: object) -> None:
+    sys.stderr.write(f"{category.__name__}: {message}\n")
 
 
 def use_streams(*handles: int) -> None:
