@@ -49,7 +49,7 @@ def test_a_claim_shows_estimate_interval_n_and_what_would_decide_it():
     shown = claims_section(TABLE).blocks[2].rows[0]
     assert (shown["verdict"], shown["sign"]) == ("undecided", "?")
     assert dict(shown["facts"]) == {
-        "focal minus cross-entropy": "1.23 points (95 %: 0.500 to 1.90)",
+        "focal minus cross-entropy": "1.23 points (95 %: 0.50 to 1.90)",
         "n": "15",
         "smallest difference found 4 times in 5": "0.800 points",
         "pairs that would decide": "212",

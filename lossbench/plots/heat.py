@@ -56,7 +56,8 @@ def _write(
     if not np.isfinite(value):
         ax.annotate("–", (column + 0.5, row + 0.5), ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
         return
-    text = f"{value:+.{digits}f}" if centre is not None and value != centre else f"{value:.{digits}f}"
+    rounded = round(float(value), digits) + 0.0  # no minus zero
+    text = f"{rounded:+.{digits}f}" if centre is not None and rounded != centre else f"{rounded:.{digits}f}"
     shade = _shade(values, centre)[row, column]
     strong = shade > 0.72 if centre is None else abs(shade - 0.5) > 0.36
     colour = "#ffffff" if strong else DARK

@@ -224,11 +224,10 @@ def _table(source: Source, cells: pd.DataFrame) -> Table:
     ]
     shown = pd.DataFrame(
         {
-            "data": cells["setting"],
+            "data": cells["setting" if cells["setting"].nunique() > cells["data"].nunique() else "data"],
             "loss": cells["loss"],
             "probability": cells["probability"],
-            "their table": cells["their table"],
-            "their model": cells["their model"],
+            "source": cells["their table"] + ", " + cells["their model"],
             "published %": percent,
             "their difference": [number(100 * x, 2, True) for x in cells["published_difference"]],
             "measured %": measured,

@@ -166,20 +166,21 @@ def _words(text: str) -> str:
 def _estimate(row: dict[Any, Any]) -> str:
     if not _known(row["estimate"]):
         return "–"
-    value = _with_unit(row["estimate"], row["unit"])
     if not (_known(row["low"]) and _known(row["high"])):
-        return value
-    return f"{value} (95 %: {_digits(row['low'])} to {_digits(row['high'])})"
+        return _with_unit(row["estimate"], row["unit"])
+    ends = [row["estimate"], row["low"], row["high"]]
+    digits = _digits(max(abs(float(value)) for value in ends))  # one precision for all three
+    value, low, high = (number(float(value) + 0.0, digits) for value in ends)
+    return f"{value} {row['unit'] or ''}".strip() + f" (95 %: {low} to {high})"
 
 
 def _with_unit(value: Any, unit: Any) -> str:
-    return f"{_digits(value)} {unit or ''}".strip() if _known(value) else "–"
+    return f"{number(float(value), _digits(abs(float(value))))} {unit or ''}".strip() if _known(value) else "–"
 
 
-def _digits(value: Any) -> str:
-    """Three significant digits."""
-    size = abs(float(value))
-    return number(float(value), 2 if size == 0 else max(0, min(4, 2 - math.floor(math.log10(size)))))
+def _digits(size: float) -> int:
+    """Decimals for about three significant digits."""
+    return 2 if size == 0 else max(0, min(4, 2 - math.floor(math.log10(size))))
 
 
 def _count(value: Any) -> str:

@@ -179,7 +179,8 @@ def number(value: float, digits: int, sign: bool = False) -> str:
         return "–"
     if sign and value == 0:
         return "0"  # exactly, which only the twins reach
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    rounded = round(value, digits) + 0.0  # no minus zero
+    text = f"{rounded:+.{digits}f}" if sign else f"{rounded:.{digits}f}"
     return text.replace("-", "−")
 
 
