@@ -103,7 +103,10 @@ def make_noise(spec: DatasetSpec, count: int, device: torch.device) -> Split:
 
 
 def _duration(hours: float) -> str:
-    return f"{hours:,.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    minutes = max(1, round(60 * hours))
+    return f"{minutes} minute{'s' * (minutes > 1)}"
 
 
 def _images(config: RunConfig, spec: DatasetSpec) -> int:
