@@ -22,6 +22,7 @@ def heat_map(
     centre: float | None = None,
     digits: int = 2,
     marks: pd.DataFrame | None = None,
+    letters: int = 30,
 ) -> Any:
     """Draw a table as coloured cells with their numbers; a missing cell stays empty.
 
@@ -31,6 +32,7 @@ def heat_map(
             lies below it red, equally strongly, and writes the sign.
         digits: decimals in the cells.
         marks: a text to set behind the number of each cell, of the same shape.
+        letters: of a row's name in one line.
     """
     ax = axes(ax)
     values = table.to_numpy(dtype=float)
@@ -38,7 +40,7 @@ def heat_map(
     for (row, column), value in np.ndenumerate(values):
         _write(ax, row, column, value, centre, digits, "" if marks is None else str(marks.iat[row, column]), values)
     ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns])
-    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, 30) for name in table.index])
+    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, letters) for name in table.index])
     if values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24:
         ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlim(0, values.shape[1])

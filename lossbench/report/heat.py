@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from lossbench import plots, stats
+from lossbench.plots.style import fold
 from lossbench.report.evidence import Evidence, Study
 from lossbench.report.figures import PANEL_WIDTH, Figure, Panel
 from lossbench.report.tables import number
 
 BEYOND = ("above", "below")
+LETTERS = 44  # of a setting's name in one line
 
 
 def by_loss_and_probability(evidence: Evidence) -> Figure | None:
@@ -57,8 +59,8 @@ def _corner(evidence: Evidence) -> pd.DataFrame:
     return cells.rename(columns={"size": "n"})
 
 
-def _map(table: pd.DataFrame, title: str, centre: float | None, ax: Any, marks: pd.DataFrame | None = None) -> Any:
-    return plots.heat_map(table, ax, title, centre, marks=marks)
+def _map(table: pd.DataFrame, title: str, centre: float | None, ax: Any) -> Any:
+    return plots.heat_map(table, ax, title, centre)
 
 
 def _alt(what: str, table: pd.DataFrame, sign: bool = False) -> str:
@@ -95,9 +97,11 @@ def differences(study: Study) -> Figure | None:
     draw = partial(_overview, table, signs)
     beyond = int((signs == "*").to_numpy().sum())
     alt = f"{_alt('Difference to cross-entropy in points', table.T, True)} {beyond} cells lie beyond the noise floor."
-    height, width = 1.6 + 0.3 * len(table), max(PANEL_WIDTH + 1, 3.0 + 0.55 * table.shape[1])
+    lines = max(fold(name, LETTERS).count("\n") + 1 for name in table.index)
+    height = 1.6 + (0.16 + 0.13 * lines) * len(table)
+    width = max(PANEL_WIDTH + 1, 3.6 + 0.55 * table.shape[1])
     return Figure(f"{study.slug}-differences", "Differences everywhere", caption, [Panel(draw, alt)], height, width)
 
 
 def _overview(table: pd.DataFrame, marks: pd.DataFrame, ax: Any) -> Any:
-    return _map(table, "", 0.0, ax, marks)
+    return plots.heat_map(table, ax, "", 0.0, marks=marks, letters=LETTERS)
