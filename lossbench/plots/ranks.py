@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossbench.plots.style import GREY, INK, axes
+from lossbench.plots.style import GREY, INK, axes, fold
 from lossbench.stats.ranks import rank_losses
 
 if TYPE_CHECKING:
@@ -20,15 +20,16 @@ def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_
 
     ax = axes(ax)
     found = rank_losses(runs, metric)
+    short = {label: fold(label, 30) for label in found.ranks.index}
     scikit_posthocs.critical_difference_diagram(
-        found.ranks,
-        found.pairwise,
+        found.ranks.rename(short),
+        found.pairwise.rename(index=short, columns=short),
         ax=ax,
         label_props={"fontsize": 8.5},
         crossbar_props={"color": INK, "linewidth": 2.5},
         marker_props={"s": 14},
         elbow_props={"linewidth": 0.7},
-        color_palette=dict.fromkeys(found.ranks.index, INK),
+        color_palette=dict.fromkeys(short.values(), INK),
     )
     ax.tick_params(color=GREY, labelcolor=INK, labelsize=8)
     for spine in ax.spines.values():

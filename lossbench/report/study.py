@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lossbench import plots, stats
+from lossbench.plots.style import fold
 from lossbench.report import heat
 from lossbench.report.blocks import Block, Part, Section
 from lossbench.report.evidence import Evidence, Study
@@ -45,7 +46,8 @@ def ranking(study: Study) -> Blocks:
         + (f" {ranks.incomplete} incomplete blocks are left out." if ranks.incomplete else "")
     )
     alt = f"Critical-difference diagram over {ranks.blocks} blocks. Mean ranks: {listed}."
-    height = 1.1 + 0.17 * len(ranks.ranks)
+    lines = max(fold(label, 30).count("\n") + 1 for label in ranks.ranks.index)
+    height = 1.1 + (0.05 + 0.12 * lines) * len(ranks.ranks)
     panel = Panel(partial(_ranks, found), alt)
     yield Figure(f"{study.slug}-ranks", "Mean ranks", caption, [panel], height, 7.2)
 
