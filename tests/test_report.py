@@ -282,7 +282,7 @@ def test_page_fits_phone_and_desk_by_day_and_night(whole):
         requests = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto(whole.as_uri())
-        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         for width in (360, 390, 1280):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
