@@ -6,10 +6,10 @@ when it was not touched for three heartbeats. That age is a difference of two ti
 the lease's and that of a file written beside it now, so the machines' clocks need not agree; the lease is opened before
 its age is read, which is when NFS asks the server instead of its cache.
 
-To take over, a process moves the stale lease to a name of its own, which only one of several can do, checks that what
-it moved is what it had judged, and then creates its lease like everybody else. Should it have moved a fresh lease that
-appeared in between, it gives it back. An owner that was taken over all the same, such as a laptop that slept, learns
-so at its next heartbeat (`Lease.lost`) and stops; both would have written the same bytes, each file whole.
+To take over, a process first claims the right to remove this very lease, again by a file that only one can create, and
+removes it only if it still says what was judged; then it creates its lease like everybody else. So a lease that appeared
+in between is never touched. An owner that was taken over while it was silent, such as a laptop that slept, learns so at
+its next heartbeat (`Lease.lost`) and stops; both would have written the same bytes, each file whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
@@ -103,7 +104,7 @@ class Lease:
                 os.utime(self.path)
             else:
                 self.lost = True
-        except FileNotFoundError:  # a taker that mistook it for a stale one has it in its hands, or it was deleted
+        except FileNotFoundError:  # it was deleted
             with suppress(OSError):
                 self._create()
         except OSError:  # a server that does not answer now may answer at the next heartbeat
@@ -135,15 +136,22 @@ class Lease:
         return True
 
     def _remove_stale(self, text: str) -> None:
-        mine = self.path.with_name(f".{_NAME}.{uuid4().hex}.tmp")
+        """Remove the lease that says `text`. Raises Held while another process is doing so."""
+        claim = self.path.with_name(f".{_NAME}.{sha256(text.encode()).hexdigest()[:16]}")
         try:
-            self.path.rename(mine)
-        except FileNotFoundError:  # somebody was faster
-            return
-        if mine.read_text(encoding="utf-8") != text:
-            with suppress(OSError):  # where it fails, the owner finds it missing at the next heartbeat
-                os.link(mine, self.path)
-        mine.unlink(missing_ok=True)
+            claim.open("x").close()
+        except FileExistsError:
+            found = _look(claim)
+            if found and found[1] > STALE_AFTER * HEARTBEAT_SECONDS:  # it was killed while taking over
+                claim.unlink(missing_ok=True)
+            raise Held(f"{self.path.parent} is being taken over by another process") from None
+        try:
+            if self.path.read_text(encoding="utf-8") == text:
+                self.path.unlink()
+        except FileNotFoundError:  # its owner had only been silent, and has left it
+            pass
+        finally:
+            claim.unlink(missing_ok=True)
 
 
 def _look(path: Path) -> tuple[str, float] | None:

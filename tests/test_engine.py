@@ -67,14 +67,15 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None
         checkpoint = tmp_path / "runs" / config.run_id / "checkpoint.pt"
         while not checkpoint.exists():
             time.sleep(0.01)
-        for worker in workers_of(os.getpid()):
-            worker.kill()
-            killed.append(worker.pid)
+        while not killed:  # a child that ends while they are listed hides the others
+            for worker in workers_of(os.getpid()):
+                worker.kill()
+                killed.append(worker.pid)
 
-    killer = threading.Thread(target=kill_after_the_first_epoch)
+    killer = threading.Thread(target=kill_after_the_first_epoch, daemon=True)
     killer.start()
     summary = run_configs([config], tmp_path, show_progress=False)
-    killer.join()
+    killer.join(timeout=60)
     assert killed
     assert (summary.finished, summary.failed) == (1, {})
     unbroken = lossbench.run(config, tmp_path / "unbroken")

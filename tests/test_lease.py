@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -155,11 +156,27 @@ def test_an_owner_that_was_taken_over_learns_so_and_leaves_the_lease_alone(tmp_p
     assert json.loads((tmp_path / "lease.json").read_text())["host"] == "other"
 
 
-def test_a_fresh_lease_that_was_moved_by_mistake_is_given_back(tmp_path: Path) -> None:
+def test_a_fresh_lease_is_never_removed_as_the_stale_one_it_followed_and_comes_back_when_deleted(
+    tmp_path: Path,
+) -> None:
     with hold(tmp_path) as lease:
         Lease(lease.path)._remove_stale("what it had judged to be stale")
         assert lease.path.read_text() == lease.text
-        lease.path.unlink()  # or else the owner puts it back
+        lease.path.unlink()
         lease.beat()
         assert lease.path.read_text() == lease.text
         assert not lease.lost
+
+
+def test_a_takeover_waits_for_another_one_and_outlives_it(tmp_path: Path, ended: Owner) -> None:
+    lease_of(tmp_path, ended)
+    stale = (tmp_path / "lease.json").read_text()
+    claim = tmp_path / f".lease.json.{sha256(stale.encode()).hexdigest()[:16]}"
+    claim.touch()
+    with pytest.raises(Held, match="being taken over by another process"), hold(tmp_path):
+        pass
+    os.utime(claim, (time.time() - 31,) * 2)
+    with pytest.raises(Held), hold(tmp_path):  # removes what the killed taker left
+        pass
+    with hold(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -152,13 +153,11 @@ def read_only() -> Iterator[Path]:
     folder.rmdir()
 
 
-UNPRIVILEGED = """
-import os, sys, time
+DROP_BOUNDING_CAPABILITY, OVERRIDE_PERMISSIONS = 24, 1  # linux/prctl.h, linux/capability.h
+
+COMMAND = """
+import sys, time
 from lossbench.cli import main
-import lossbench.engines, lossbench.records
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
 try:
     main()
 finally:
@@ -166,13 +165,19 @@ finally:
 """
 
 
+def obey_permissions() -> None:
+    """Make the program that is started next obey permissions, as root does not."""
+    if os.getuid() == 0:
+        ctypes.CDLL(None).prctl(DROP_BOUNDING_CAPABILITY, OVERRIDE_PERMISSIONS)
+
+
 @pytest.mark.parametrize("missing", ["", "not/yet/there"])
 @pytest.mark.parametrize("command", ["run", "study thesis", "study thesis --engine papermill"])
 def test_an_output_that_may_not_be_written_to_is_refused_before_torch_is_loaded(
     read_only: Path, command: str, missing: str
 ) -> None:
-    line = [sys.executable, "-c", UNPRIVILEGED, *command.split(), "--output", str(read_only / missing)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    line = [sys.executable, "-c", COMMAND, *command.split(), "--output", str(read_only / missing)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, preexec_fn=obey_permissions)
     said = f"error: cannot write to output '{read_only / missing}' (no permission to write to '{read_only}'); make it"
     assert said in done.stderr
     assert (done.returncode, done.stdout.split()) == (2, ["False", "True"])

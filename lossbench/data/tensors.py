@@ -11,7 +11,7 @@ from typing import Any
 
 from lossbench.data.dataset import Arrays, channel_statistics, fingerprint
 from lossbench.data.integrity import damaged
-from lossbench.files import replacing
+from lossbench.files import DiskFull, replacing
 
 SUFFIX = ".safetensors"
 _STALE_SECONDS = 3600
@@ -113,8 +113,9 @@ def require_room(path: Path) -> None:
 
 
 def _no_room(path: Path, what: str, error: Exception) -> PermissionError:
+    reason = error.__cause__ if isinstance(error, DiskFull) else error
     return PermissionError(
-        f"cannot write {what} to {path} ({error}); make room there, or choose another folder with LOSSBENCH_CACHE"
+        f"cannot write {what} to {path} ({reason}); make room there, or choose another folder with LOSSBENCH_CACHE"
     )
 
 
