@@ -8,8 +8,8 @@ its age is read, which is when NFS asks the server instead of its cache.
 
 To take over, a process first claims the right to remove this very lease, again by a file that only one can create, and
 removes it only if it still says what was judged; then it creates its lease like everybody else. So a lease that
-appeared in between is never touched. An owner that was taken over while it was silent, such as a laptop that slept, learns so at
-its next heartbeat (`Lease.lost`) and stops; both would have written the same bytes, each file whole.
+appeared in between is never touched. An owner that was taken over while it was silent, such as a laptop that slept,
+learns so at its next heartbeat (`Lease.lost`) and stops; both would have written the same bytes, each file whole.
 """
 
 from __future__ import annotations
