@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,11 +26,11 @@ QUICK = {"dataset": ["shapes"], "epochs": [2]}
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-        return [child for child in children if "lossbench.worker" in child.cmdline()]
-    except psutil.Error:
-        return []
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            found += [child] if "lossbench.worker" in child.cmdline() else []
+    return found
 
 
 def test_a_study_runs_once_and_a_second_call_finds_it_done(tmp_path: Path) -> None:
@@ -67,10 +68,9 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None
         checkpoint = tmp_path / "runs" / config.run_id / "checkpoint.pt"
         while not checkpoint.exists():
             time.sleep(0.01)
-        while not killed:  # a child that ends while they are listed hides the others
-            for worker in workers_of(os.getpid()):
-                worker.kill()
-                killed.append(worker.pid)
+        for worker in workers_of(os.getpid()):
+            worker.kill()
+            killed.append(worker.pid)
 
     killer = threading.Thread(target=kill_after_the_first_epoch, daemon=True)
     killer.start()

@@ -278,7 +278,10 @@ def test_a_killed_worker_and_a_killed_node_cost_no_run(
 def training(raylet: int, configs: list[RunConfig], output: Path) -> tuple[psutil.Process, str] | None:
     """A worker of a node that has ended an epoch of a run, and the run."""
     for worker in psutil.Process(raylet).children(recursive=True):
-        title = " ".join(worker.cmdline())
+        try:
+            title = " ".join(worker.cmdline())
+        except psutil.Error:  # it has just ended
+            continue
         for config in configs:
             if config.run_id in title and (Record.of(config, output).path / "checkpoint.pt").exists():
                 return worker, config.run_id

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -90,7 +91,11 @@ def test_a_run_whose_worker_dies_three_times_fails_with_the_exit_code_and_the_re
 
 
 def workers_of(study: Child) -> set[int]:
-    return {child.pid for child in psutil.Process(study.pid).children() if child.status() != psutil.STATUS_ZOMBIE}
+    found = set()
+    for child in psutil.Process(study.pid).children():
+        with suppress(psutil.Error):  # it has just ended
+            found |= {child.pid} if child.status() != psutil.STATUS_ZOMBIE else set()
+    return found
 
 
 def stamp(folder: Path) -> int:
