@@ -1,5 +1,6 @@
 """Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
 
+from lossbench.plots.by_setting import differences_by_setting
 from lossbench.plots.curves import history, learning_curves
 from lossbench.plots.heat import heat_map
 from lossbench.plots.images import images, mistakes
@@ -17,6 +18,7 @@ __all__ = [
     "confusion_matrix",
     "critical_difference",
     "differences",
+    "differences_by_setting",
     "epochs_to_reach",
     "heat_map",
     "history",
