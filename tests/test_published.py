@@ -189,3 +189,24 @@ def test_folds_of_different_images_are_refused():
         stats.mann_whitney_folds(predictions)
     with pytest.raises(ValueError, match="1 loss"):
         stats.mann_whitney_folds({"a": predictions["a"]})
+
+
+@pytest.mark.parametrize(("name", "values"), list(zip(published.DERIVED, (45, 30, 6, 18, 30), strict=True)))
+def test_cells_of_a_derived_table_are_its_values_in_our_names(name, values):
+    table = published.cells(name)
+    assert table["printed"].tolist() == published.load(name)["value"].astype(float).tolist()
+    assert len(table) == values
+    assert set(table["metric"]) <= {"test_accuracy", "best_epoch", "overall"}
+    assert set(table["loss"]) - {""} <= set(LOSSES)
+    assert (set(table["probability"]) | set(table["first"]) | set(table["second"])) - {""} <= set(PROBABILITIES)
+
+
+def test_cells_meet_what_is_derived_one_to_one(runs):
+    both = published.cells("thesis_table_4_5").merge(stats.paired_t_tests(runs), validate="one_to_one")
+    assert len(both) == 18
+    np.testing.assert_allclose(both["p_one_tailed"], both["printed"], atol=5.1e-10)
+
+
+def test_cells_of_a_table_that_was_measured_are_refused():
+    with pytest.raises(ValueError, match=r"derived table 'thesis_table_4_1'.*thesis_table_4_2"):
+        published.cells("thesis_table_4_1")

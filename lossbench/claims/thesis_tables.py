@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -43,15 +42,11 @@ def kl_epochs() -> Answer:
 @cache
 def placement() -> Answer:
     """Tables 4.2, 4.3 and 4.4 from Table 4.1."""
-    runs = _thesis()
-    points = stats.placement_points(runs).set_index(["metric", "dataset", "label"])["points"]
-    wins = stats.probability_wins(runs)
-    by_loss = wins.set_index(["metric", "label", "probability"])["wins"]
-    overall = wins.groupby(["metric", "probability"])["wins"].sum()
-    gaps = [value - points[metric, dataset, label] for value, metric, dataset, label, _ in _cells("thesis_table_4_2")]
-    gaps += [value - by_loss[metric, label, which] for value, metric, _, label, which in _cells("thesis_table_4_3")]
-    gaps += [value - overall[metric, which] for value, metric, _, _, which in _cells("thesis_table_4_4")]
-    off = int(np.count_nonzero(np.abs(gaps) > 1e-9))
+    wins = stats.probability_wins(_thesis())
+    overall = wins.groupby(["metric", "probability"])["wins"].sum().reset_index()
+    found = (stats.placement_points(_thesis()), "points"), (wins, "wins"), (overall, "wins")
+    gaps = np.concatenate([_beside(name, *table)["gap"] for name, table in zip(published.DERIVED, found, strict=False)])
+    off = int(np.count_nonzero(gaps > 1e-9))
     return Answer(
         settle(off == 0), float(off), "values that differ", len(gaps), f"{len(gaps) - off} values follow exactly"
     )
@@ -60,13 +55,8 @@ def placement() -> Answer:
 @cache
 def t_tests() -> Answer:
     """Table 4.5 from Table 4.1."""
-    found = stats.paired_t_tests(_thesis()).set_index(["metric", "dataset", "first", "second"])["p_one_tailed"]
-    gaps = []
-    for row in published.load("thesis_table_4_5").to_dict("records"):
-        first, second = row["qualifier"].split(" vs ")
-        metric = "best_epoch" if row["metric"].endswith("epoch") else "test_accuracy"
-        gaps.append(abs(float(row["value"]) - found[metric, row["dataset"].lower(), first, second]))
-    off = sum(gap > 1e-6 for gap in gaps)
+    gaps = _beside("thesis_table_4_5", stats.paired_t_tests(_thesis()), "p_one_tailed")["gap"]
+    off = int((gaps > 1e-6).sum())
     answer = Answer(settle(off == 0), float(off), "values that differ", len(gaps), "all follow from paired tests")
     return answer.limited("one-tailed after seeing the sign: the two-tailed p values are twice as large")
 
@@ -74,12 +64,11 @@ def t_tests() -> Answer:
 @cache
 def population() -> Answer:
     """Table 4.6 from Table 4.1."""
-    found = stats.population_p_values(_thesis()).set_index(["metric", "dataset", "label"])["p"]
-    gaps = {(metric, dataset, label): abs(value - found[metric, dataset, label])
-            for value, metric, dataset, label, _ in _cells("thesis_table_4_6")}  # fmt: skip
-    off = [f"{dataset}, {label}, {metric}" for (metric, dataset, label), gap in gaps.items() if gap > 5e-4]
-    why = f"{len(gaps) - len(off)} follow" + (f", not {'; '.join(off)}" if off else "")
-    return Answer(settle(not off), float(len(off)), "values that differ", len(gaps), why)
+    table = _beside("thesis_table_4_6", stats.population_p_values(_thesis()), "p")
+    rows = table[table["gap"] > 5e-4].to_dict("records")
+    off = [f"{row['dataset']}, {row['label']}, {row['metric']}" for row in rows]
+    why = f"{len(table) - len(off)} follow" + (f", not {'; '.join(off)}" if off else "")
+    return Answer(settle(not off), float(len(off)), "values that differ", len(table), why)
 
 
 @cache
@@ -130,10 +119,7 @@ def _thesis() -> pd.DataFrame:
     return published.runs("thesis_table_4_1")
 
 
-def _cells(name: str) -> Iterator[tuple[float, str, str, str, str]]:
-    """The values of a table of the thesis: (value, metric, data set, label, probability function) in our names."""
-    for row in published.load(name).to_dict("records"):
-        label = f"{published.LOSSES.get(row['loss'], '')} {row['loss_params'].replace('gamma', 'γ')}".strip()
-        ends = "overall" if row["metric"].endswith("overall") else "best_epoch"
-        metric = "test_accuracy" if row["metric"].endswith("accuracy") else ends
-        yield float(row["value"]), metric, row["dataset"].lower(), label, row["prob_fn"]
+def _beside(name: str, derived: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A printed table with what was derived beside each value, and the size of the `gap`."""
+    table = published.cells(name).merge(derived, validate="one_to_one")
+    return table.assign(gap=(table["printed"] - table[column]).abs())

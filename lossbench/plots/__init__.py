@@ -1,6 +1,7 @@
 """Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
 
 from lossbench.plots.by_setting import differences_by_setting
+from lossbench.plots.contrasts import contrasts
 from lossbench.plots.curves import history, learning_curves
 from lossbench.plots.heat import heat_map
 from lossbench.plots.images import images, mistakes
@@ -8,6 +9,7 @@ from lossbench.plots.intervals import accuracy, differences, epochs_to_reach, pu
 from lossbench.plots.predictions import by_class, confusion_matrix, reliability, reliability_curves
 from lossbench.plots.ranks import critical_difference
 from lossbench.plots.robustness import robustness, robustness_table
+from lossbench.plots.strips import strips
 from lossbench.plots.style import PROBABILITY_MARKERS, Style, in_order, loss_styles, styles_of, use_style
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "accuracy",
     "by_class",
     "confusion_matrix",
+    "contrasts",
     "critical_difference",
     "differences",
     "differences_by_setting",
@@ -33,6 +36,7 @@ __all__ = [
     "robustness",
     "robustness_table",
     "score",
+    "strips",
     "styles_of",
     "use_style",
 ]

@@ -14,10 +14,11 @@ from lossbench.names import unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NAMES", "WITH_RUNS", "load", "runs"]
+__all__ = ["DERIVED", "NAMES", "WITH_RUNS", "cells", "load", "runs"]
 
 NAMES = tuple(sorted(f.name[:-4] for f in resources.files(__name__).iterdir() if f.name.endswith(".csv")))
 WITH_RUNS = ("adma_tables_1_4", "fpl_tables_2_3", "thesis_figure_captions", "thesis_table_4_1")
+DERIVED = tuple(f"thesis_table_4_{number}" for number in range(2, 7))  # computed by their author from Table 4.1
 
 LOSSES = {
     "CCE": "cross_entropy",
@@ -84,6 +85,37 @@ def runs(name: str) -> pd.DataFrame:
         if column not in found:
             found[column] = float("nan")
     return found.assign(seed=0, status="finished", origin="published")
+
+
+def cells(name: str) -> pd.DataFrame:
+    """Read the values of a derived table in our names, ready to stand beside what `lossbench.stats` derives.
+
+    Returns: columns `metric` (`test_accuracy`, `best_epoch` or `overall`), `dataset` (`all` for sums), `loss`, `label`,
+        `probability`, `first` and `second` (probability functions compared), empty where they say nothing, and
+        `printed`.
+
+    Raises:
+        ValueError: `name` is not in `DERIVED`.
+    """
+    import pandas as pd
+
+    if name not in DERIVED:
+        raise ValueError(unknown("derived table", name, DERIVED))
+    rows = []
+    for row in load(name).to_dict("records"):
+        loss = LOSSES.get(row["loss"], "")
+        label = f"{loss} {row['loss_params'].replace('gamma', 'γ')}".strip()
+        first, _, second = row["qualifier"].partition(" vs ") if " vs " in row["qualifier"] else ("", "", "")
+        place = (_ranked_by(row["metric"]), row["dataset"].lower(), loss, label, row["prob_fn"], first, second)
+        rows.append((*place, float(row["value"])))
+    names = ["metric", "dataset", "loss", "label", "probability", "first", "second", "printed"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _ranked_by(metric: str) -> str:
+    if metric.endswith("overall"):
+        return "overall"
+    return "test_accuracy" if metric.endswith("accuracy") else "best_epoch"
 
 
 def _named(config: dict[str, str]) -> dict[str, str]:
