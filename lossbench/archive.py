@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "AllTables",
     "load_class_names",
     "load_confusion",
     "load_folds",
     "load_history",
     "load_reliability",
     "load_runs",
+    "load_tables",
     "pack",
     "read_description",
+    "reference_folder",
 ]
 
 Output = str | os.PathLike[str] | None
@@ -40,6 +44,51 @@ COLUMNS = {
     "folds": ("fold", "accuracy", "macro_f1"),
 }
 WHOLE = ("true", "predicted", "bin", "count", "fold")
+REFERENCE = Path("outputs") / "reference"
+
+
+@dataclass(frozen=True)
+class AllTables:
+    """Everything that is kept of a study: what `load_runs`, `load_history` and the readers of this module give."""
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    confusion: pd.DataFrame
+    reliability: pd.DataFrame
+    folds: pd.DataFrame
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Run -> what is wrong with its record, for those that were skipped."""
+        return {key: said for table in vars(self).values() for key, said in table.attrs.get("damaged", {}).items()}
+
+
+def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTables:
+    """Read all tables of a folder at once; arguments and errors are those of `load_runs`."""
+    runs, history = load_runs(output, damaged=damaged), load_history(output, damaged=damaged)
+    return AllTables(runs, history, **_load(tuple(COLUMNS), output, None, damaged))
+
+
+def reference_folder() -> Path:
+    """The folder of the studies that are committed with lossbench, each with at least five paired seeds.
+
+    Looks from the working directory, or from its parent where that is `notebooks`, then beside the package.
+
+    Raises: FileNotFoundError when lossbench was installed without its repository.
+    """
+    places = [
+        output_folder("outputs") / "reference",
+        Path("..") / REFERENCE,
+        Path(__file__).resolve().parents[1] / REFERENCE,
+    ]
+    for place in places:
+        if place.is_dir() and packed_folders(place):
+            return place
+    raise FileNotFoundError(
+        "the committed studies are not here: they are part of the repository, in outputs/reference, and not of the "
+        "installed package; clone the repository and work in its folder, or read your own runs, such as those in "
+        "'outputs'"
+    )
 
 
 def load_confusion(
@@ -56,7 +105,7 @@ def load_confusion(
         occur have no row. The false positives of a class are the counts of its `predicted` rows with another `true`.
         A run without predictions, such as a diverged one, has no rows.
     """
-    return _load("confusion", output, run_ids, damaged)
+    return _load(["confusion"], output, run_ids, damaged)["confusion"]
 
 
 def load_reliability(
@@ -67,7 +116,7 @@ def load_reliability(
     Returns: columns `run_id bin low high count confidence accuracy`; bins count from 0, the last two are nan where no
         image falls. Arguments are those of `load_confusion`.
     """
-    return _load("reliability", output, run_ids, damaged)
+    return _load(["reliability"], output, run_ids, damaged)["reliability"]
 
 
 def load_folds(
@@ -78,7 +127,7 @@ def load_folds(
     Returns: columns `run_id fold` and the scores of `stats.score_folds`; folds count from 0. A run whose test images
         are fewer than ten in some class has no rows. Arguments are those of `load_confusion`.
     """
-    return _load("folds", output, run_ids, damaged)
+    return _load(["folds"], output, run_ids, damaged)["folds"]
 
 
 def load_class_names(output: Output = None) -> dict[str, list[str]]:
@@ -135,21 +184,30 @@ def pack(
     return goal
 
 
-def _load(table: str, output: Output, run_ids: Collection[str] | None, damaged: Damaged) -> pd.DataFrame:
-    import pandas as pd
-
+def _load(
+    tables: Sequence[str], output: Output, run_ids: Collection[str] | None, damaged: Damaged
+) -> dict[str, pd.DataFrame]:
     folder = output_folder(output)
     found = Damages(damaged)
     if packed_folders(folder):
-        rows = [row for row in read_rows(folder, table) if run_ids is None or row["run_id"] in run_ids]
+        every = {table: read_rows(folder, table) for table in tables}
+        rows = {
+            table: [row for row in read if run_ids is None or row["run_id"] in run_ids] for table, read in every.items()
+        }
     else:
-        rows = prediction_rows(folder, [table], run_ids, found)[table]
+        rows = prediction_rows(folder, tables, run_ids, found)
+    return {table: _as_table(table, rows[table], found.said()) for table in tables}
+
+
+def _as_table(table: str, rows: Sequence[Row], damaged: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
     names = [name for name in ("study", "run_id") if rows and name in rows[0]] or ["run_id"]
     columns = list(dict.fromkeys([*names, *COLUMNS[table], *(name for row in rows for name in row)]))
     loaded = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
     kinds = {name: "int64" if name in WHOLE else "float64" for name in columns if name not in names}
     loaded = loaded.astype(kinds)
-    loaded.attrs["damaged"] = found.said()
+    loaded.attrs["damaged"] = damaged
     return loaded
 
 

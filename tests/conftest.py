@@ -11,6 +11,7 @@ from miniatures import miniature, own_cache, pets, small  # noqa: F401  fixtures
 
 from lossbench.config import RunConfig
 from lossbench.records import Record
+from lossbench.scores import score
 
 CLASSES = (
     "T-shirt/top",
@@ -34,8 +35,13 @@ THESIS = (
 SHIFTS = {"js_divergence": -0.07, "focal": -0.004}
 
 
-def write_run(output: Path, config: RunConfig, status: str = "finished", images: int = 500) -> Record:
-    """Write one invented record; the twins cross-entropy and KL get the same numbers under the same seed."""
+def write_run(
+    output: Path, config: RunConfig, status: str = "finished", images: int = 500, all_scores: bool = False
+) -> Record:
+    """Write one invented record; the twins cross-entropy and KL get the same numbers under the same seed.
+
+    `all_scores` adds those on embeddings, trees and classes, with the log-probabilities as embeddings.
+    """
     twin = config.loss.replace("kl_divergence", "cross_entropy")
     name = f"{twin}{dict(config.loss_params)}{config.probability}{config.seed}{config.dataset}"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -61,6 +67,9 @@ def write_run(output: Path, config: RunConfig, status: str = "finished", images:
         "test_nll": float(-log_probs[np.arange(images), target].mean()),
         "val_accuracy": float(curve.max()),
     }
+    if all_scores:
+        found = score(target, log_probs, log_probs, np.eye(len(CLASSES)), CLASSES)
+        scores |= {f"test_{name}": value for name, value in found.items()}
     result = {
         "run_id": config.run_id,
         "label": config.label,

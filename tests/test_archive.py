@@ -261,3 +261,41 @@ def test_packed_tables_are_plain_csv(study: tuple[Path, Path]) -> None:
     assert json.loads((study[1] / "study.json").read_text())["columns"]["runs"]["test_accuracy"] == "float"
     header = gzip.decompress((study[1] / "confusion.csv.gz").read_bytes()).decode().splitlines()[0]
     assert header == "run_id,true,predicted,count"
+
+
+def test_all_tables_are_read_at_once(study: tuple[Path, Path]) -> None:
+    for folder in study:
+        tables = archive.load_tables(folder)
+        for name, table in read_all(folder).items():
+            pd.testing.assert_frame_equal(getattr(tables, name.removeprefix("load_")), table, check_exact=True)
+        assert tables.damaged == {}
+
+
+def test_damaged_records_are_named_for_all_tables_together(study: tuple[Path, Path]) -> None:
+    output, _ = study
+    first, second, *_ = lossbench.load_runs(output)["run_id"]
+    (output / "runs" / first / "predictions.npz").write_bytes(b"torn")
+    (output / "runs" / second / "history.csv").write_text("epoch\nmany\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert set(archive.load_tables(output, damaged="skip").damaged) == {first, second}
+    with pytest.raises(ValueError, match=rf"{second}.history\.csv is damaged"):
+        archive.load_tables(output)
+
+
+def test_the_committed_studies_are_found_from_the_repository_and_from_its_notebooks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = Path(__file__).resolve().parents[1]
+    for folder in (root, root / "notebooks", tmp_path):
+        monkeypatch.chdir(folder)
+        assert archive.reference_folder().resolve() == root / "outputs" / "reference"
+
+
+def test_without_the_repository_it_is_said_where_the_committed_studies_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(archive, "__file__", str(tmp_path / "site-packages" / "lossbench" / "archive.py"))
+    with pytest.raises(FileNotFoundError, match="clone the repository"):
+        archive.reference_folder()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import write_run
 
+from lossbench import claims, papers
 from lossbench.config import RunConfig
 from lossbench.notebook import execute
 from lossbench.notebook_parameters import read_parameters
@@ -16,6 +18,7 @@ from lossbench.records import Record
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 RUN = "06_train_one_run"
+STUDY = "a folder of invented runs of every paper's study"
 MOST_LINES, MEDIAN_LINES = 25, 6
 HEADINGS = {"Takeaways", "Exercises", "References"}
 
@@ -161,9 +164,36 @@ def test_other_values_are_given_for_every_parameter_and_differ_from_the_default(
     assert same == {pair for pair in UNCHANGED if pair[0] == path.stem}
 
 
+@pytest.mark.parametrize("name", claims.NOTEBOOKS)
+def test_every_claim_finds_its_figure(name):
+    source = prose(nbformat.read(FOLDER / f"{name}.ipynb", as_version=4))
+    wanted = sorted(key for key, place in claims.FIGURES.items() if place.notebook == name)
+    assert sorted(re.findall(r'<a id="(.+?)"></a>', source)) == wanted
+
+
+@pytest.fixture(scope="session")
+def invented(tmp_path_factory):
+    """What STUDY stands for."""
+    folder = tmp_path_factory.mktemp("invented")
+    few = {"epochs": 3, "train_size": 1_000}
+    plans = [
+        *((plan, "fashion-mini") for plan in (papers.thesis, papers.adma, papers.sampling_free, papers.false_positive)),
+        *((plan, "cifar-10-jpeg") for plan in (papers.thesis, papers.layers)),
+    ]
+    for plan, dataset in plans:
+        for seed in (0, 1):
+            for config in plan(RunConfig(dataset=dataset, seed=seed, **few)):
+                write_run(folder, config, images=100, all_scores=True)
+    return folder
+
+
 @pytest.mark.slow
-def test_it_runs_with_every_parameter_changed(path, tmp_path):
-    executed = execute(path.stem, OTHER_VALUES[path.stem], tmp_path)
+def test_it_runs_with_every_parameter_changed(path, tmp_path, request):
+    values = {
+        name: str(request.getfixturevalue("invented")) if value == STUDY else value
+        for name, value in OTHER_VALUES[path.stem].items()
+    }
+    executed = execute(path.stem, values, tmp_path)
     assert executed == tmp_path / "notebooks" / path.name
     given = {k: v for k, v in OTHER_VALUES[path.stem].items() if k in {field.name for field in fields(RunConfig)}}
     stored = [asdict(Record(folder).config) for folder in (tmp_path / "runs").glob("*")]

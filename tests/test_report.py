@@ -66,7 +66,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(report.page.figures, "draw", lambda figure, folder: [f"<b>{figure.panels[0].alt}</b>"])
     nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "kind": "runs"}
     table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "detectable", "needed"), np.nan)])
-    monkeypatch.setattr(report.claims, "judge", lambda output: table)
+    monkeypatch.setattr(report, "decide", lambda tables: table)
 
 
 @pytest.fixture

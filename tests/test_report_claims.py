@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from lossbench import claims
-from lossbench.report.claims import FIGURES, LOSSES, VERDICTS, claims_section, claims_table, link_figures
+from lossbench.claims.wording import SIGNS
+from lossbench.report.claims import FIGURES, LOSSES, claims_section, claims_table, link_figures
 from lossbench.report.evidence import gather
 
 
@@ -30,7 +31,7 @@ TABLE = pd.DataFrame(
 
 
 def test_every_verdict_and_figure_of_the_claims_is_known_here():
-    assert set(VERDICTS) == set(claims.VERDICTS)
+    assert set(SIGNS) == set(claims.VERDICTS)
     assert set(FIGURES) <= set(claims.FIGURES)
     assert set(LOSSES) == set(claims.PAPERS)
 

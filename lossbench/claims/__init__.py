@@ -9,6 +9,7 @@ The rule for verdicts stands in `lossbench.claims.rules`. A claim is one entry i
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from lossbench.claims.adma import CLAIMS as ADMA
@@ -23,13 +24,16 @@ from lossbench.claims.sampling_free import CLAIMS as SAMPLING_FREE
 from lossbench.claims.scales import MARGIN
 from lossbench.claims.tables import prepare
 from lossbench.claims.thesis import CLAIMS as THESIS
+from lossbench.claims.wording import as_markdown
 from lossbench.names import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossbench.archive import AllTables
+
 __all__ = ["CLAIMS", "COLUMNS", "FIGURES", "MARGIN", "NOTEBOOKS", "PAPERS", "VERDICTS", "Claim", "Paper"]
-__all__ += ["against_cross_entropy", "conclusions", "detail", "evaluate", "find_claim"]
+__all__ += ["against_cross_entropy", "as_markdown", "conclusions", "decide", "detail", "evaluate", "find_claim"]
 
 CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS)
 
@@ -69,6 +73,28 @@ def evaluate(
         ValueError: `runs` lacks columns, or `margin` is not above 0.
     """
     return judge(CLAIMS, prepare(runs, confusion, folds, history), margin)
+
+
+def decide(
+    source: str | os.PathLike[str] | AllTables, *, notebook: str | None = None, margin: float = MARGIN
+) -> pd.DataFrame:
+    """Decide claims from everything in a folder of runs or packed studies; see `evaluate`.
+
+    Args:
+        source: a folder, or what `archive.load_tables` read from it.
+        notebook: one of `NOTEBOOKS`: only the claims whose figure stands there; None takes all.
+        margin: as in `evaluate`.
+    """
+    from lossbench import archive
+
+    if notebook is not None and notebook not in NOTEBOOKS:
+        raise ValueError(unknown("notebook with claims", notebook, NOTEBOOKS))
+    tables = source if isinstance(source, archive.AllTables) else archive.load_tables(source)
+    prepared = prepare(tables.runs, tables.confusion, tables.folds, tables.history)
+    # A verdict is held to 0.05 for a paper as a whole, so the other claims of the paper have to be looked at too.
+    papers = {claim.paper for claim in CLAIMS if notebook in (None, claim.notebook)}
+    table = judge([claim for claim in CLAIMS if claim.paper in papers], prepared, margin)
+    return table if notebook is None else table[table["notebook"] == notebook].reset_index(drop=True)
 
 
 def detail(

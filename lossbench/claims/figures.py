@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-THEORY, LOSSES = "02_theory", "04_loss_functions"
 THESIS, ADMA = "08_thesis_analysis", "09_adma"
 SAMPLING, FALSE_POSITIVE = "10_sampling_free_and_metric_learning", "11_false_positive_loss"
 LAYERS = "12_hierarchical_loss"
-NOTEBOOKS = (THEORY, LOSSES, THESIS, ADMA, SAMPLING, FALSE_POSITIVE, LAYERS)
+NOTEBOOKS = (THESIS, ADMA, SAMPLING, FALSE_POSITIVE, LAYERS)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from lossbench import metrics, stats
 from lossbench.claims.scales import SCALES
 from lossbench.config import RunConfig
-from lossbench.stats.grouping import COMPARED
+from lossbench.stats.grouping import COMPARED, merge_idle
 from lossbench.stats.noise import TWINS
 from lossbench.trees import TREES, top_groups
 
@@ -72,15 +72,11 @@ def prepare(
     if missing := sorted(needed - set(runs)):
         raise ValueError(f"the table of runs lacks {', '.join(missing)}; pass what load_runs gives")
     # KL divergence is cross-entropy on class indices: kept, its runs would count twice.
-    table = runs[runs["loss"] != TWINS[1]].drop_duplicates("run_id").reset_index(drop=True)
+    table = merge_idle(runs[runs["loss"] != TWINS[1]].drop_duplicates("run_id")).reset_index(drop=True)
     if {"test_top5", "test_accuracy"} <= set(table):
         wrong = 1 - table["test_accuracy"].astype(float)
         table["rescued"] = (table["test_top5"].astype(float) - 1 + wrong) / wrong.where(wrong > 0)
     table["train_part"] = _train_parts(table)
-    # What a setting of 0 makes idle must not keep runs apart.
-    table["weight_decay_on"] = table["weight_decay_on"].where(table["weight_decay"] > 0, "")
-    if "noise_kind" in table:
-        table["noise_kind"] = table["noise_kind"].where(table["label_noise"] > 0, "")
     for found in (_curve_scores(history), _mistake_scores(confusion, table)):
         if found is not None:
             table = table.merge(found, on="run_id", how="left")
@@ -126,11 +122,10 @@ def _curve_scores(history: pd.DataFrame | None) -> pd.DataFrame | None:
     """Scores of each learning curve: validation accuracy, or test accuracy where the epoch was chosen on it."""
     import pandas as pd
 
-    columns = [name for name in ("val_accuracy", "test_accuracy") if history is not None and name in history]
-    if history is None or not columns or history.empty:
+    if history is None or history.empty:
         return None
     table = history.drop_duplicates(["run_id", "epoch"]).sort_values(["run_id", "epoch"], kind="stable")
-    curve = table[columns].astype(float).bfill(axis=1).iloc[:, 0].to_numpy()
+    curve = stats.judged_accuracy(table).to_numpy()
     train = (
         table["train_accuracy"].astype(float).to_numpy() if "train_accuracy" in table else np.full(len(curve), np.nan)
     )

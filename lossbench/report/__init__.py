@@ -6,12 +6,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from lossbench.claims import decide
 from lossbench.files import require_writable, write_text
 from lossbench.packed import packed_folders
 from lossbench.records import output_folder
 from lossbench.report import against, claims, findings, page, tables
 from lossbench.report.blocks import Part, Section
-from lossbench.report.evidence import Study, gather
+from lossbench.report.evidence import Study, gather, read
 from lossbench.report.figures import Figure
 from lossbench.report.study import shown_in_full, study_part
 
@@ -38,7 +39,8 @@ def build(output: str | os.PathLike[str] | None = None, to: str | os.PathLike[st
         PermissionError: the folder cannot be written.
     """
     source = output_folder(output)
-    studies = gather(source)
+    read_tables = read(source)
+    studies = gather(source, read_tables)
     folder = require_writable(page_folder(source) if to is None else Path(to))
     for kind in ("figures", "tables"):
         for stale in (path for pattern in OURS for path in (folder / kind).glob(pattern)):
@@ -46,7 +48,7 @@ def build(output: str | os.PathLike[str] | None = None, to: str | os.PathLike[st
     runs = len({run_id for study in studies for run_id in study.runs["run_id"]})
     whole = _evidence(studies)
     names = {block.name for block in page.blocks_of(whole) if isinstance(block, Figure)}
-    judged = claims.link_figures(claims.judge(source), studies, names)
+    judged = claims.link_figures(decide(read_tables), studies, names)
     tables.save(claims.claims_table(judged), folder / "tables")
     top = replace(whole, sections=[claims.claims_section(judged), *whole.sections])
     text = page.render(TITLE, _subtitle(studies, runs), findings.answer(studies), top, folder)

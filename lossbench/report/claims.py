@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lossbench import archive, claims
+from lossbench import claims
+from lossbench.claims.wording import SIGNS, count, estimate, quantity
 from lossbench.report.blocks import Block, ClaimList, Section, Text
 from lossbench.report.evidence import SPELLING, Study
-from lossbench.report.tables import Table, number
+from lossbench.report.tables import Table
 
 TITLE = "The papers' claims"
-VERDICTS = {  # word -> sign, so that colour is not needed
-    "supported": "✓",
-    "contradicted": "✗",
-    "undecided": "?",
-    "not tested": "–",
-}
-
-
 # Where the page shows what a claim is about: the ending of a figure's name; the papers' tables have names of their own.
 FIGURES = {
     "ce-equals-kl": "differences",
@@ -55,18 +45,6 @@ LOSSES = {
 }
 
 
-def judge(output: Path) -> pd.DataFrame:
-    """Every claim against the runs of a folder."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # damaged records are named in the page
-        return claims.evaluate(
-            archive.load_runs(output, damaged="skip"),
-            confusion=archive.load_confusion(output, damaged="skip"),
-            folds=archive.load_folds(output, damaged="skip"),
-            history=archive.load_history(output, damaged="skip"),
-        )
-
-
 def link_figures(table: pd.DataFrame, studies: Sequence[Study], names: Collection[str]) -> pd.DataFrame:
     """Replace `figure` by the name of a figure of this page, or by nothing where it has none."""
     places = [_place(row["figure"], row["paper"], studies, names) for row in table.to_dict("records")]
@@ -90,7 +68,7 @@ def claims_section(table: pd.DataFrame) -> Section:
         table: what `claims.evaluate` returns, its figures linked.
     """
     counts = Counter(table["verdict"])
-    said = ", ".join(f"{counts[word]} {word} {sign}" for word, sign in VERDICTS.items() if counts[word])
+    said = ", ".join(f"{counts[word]} {word} {sign}" for word, sign in SIGNS.items() if counts[word])
     rows = [_shown(row) for row in table.to_dict("records")]
     tested, untested = (
         _by_paper([row for row in rows if (row["verdict"] != "not tested") == wanted]) for wanted in (True, False)
@@ -118,9 +96,9 @@ def claims_table(table: pd.DataFrame) -> Table:
             "paper": table["paper"],
             "place": table["place"],
             "claim": table["says"],
-            "verdict": [f"{VERDICTS[word]} {word}" for word in table["verdict"]],
-            "estimate": [_estimate(row) for row in table.to_dict("records")],
-            "n": [_count(n) for n in table["n"]],
+            "verdict": [f"{SIGNS[word]} {word}" for word in table["verdict"]],
+            "estimate": [estimate(row) for row in table.to_dict("records")],
+            "n": [count(n) for n in table["n"]],
         }
     )
     return Table("claims", "Claims of the papers and what the runs say about them", table, shown)
@@ -136,10 +114,10 @@ def _by_paper(rows: list[dict[str, Any]]) -> list[Block]:
 
 def _shown(row: dict[Any, Any]) -> dict[str, Any]:
     facts = [
-        (_words(str(row["against"])) or "estimate", _estimate(row)),
-        ("n", _count(row["n"])),
-        ("smallest difference found 4 times in 5", _with_unit(row["detectable"], row["unit"])),
-        ("pairs that would decide", _count(row["needed"])),
+        (_words(str(row["against"])) or "estimate", estimate(row)),
+        ("n", count(row["n"])),
+        ("smallest difference found 4 times in 5", quantity(row["detectable"], row["unit"])),
+        ("pairs that would decide", count(row["needed"])),
     ]
     remarks = [_words(str(row[name])) for name in ("why", "limits", "reconstruction") if row[name]]
     return {
@@ -149,7 +127,7 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
         "says": str(row["says"]),
         "test": _words(str(row["test"])),
         "verdict": row["verdict"],
-        "sign": VERDICTS[row["verdict"]],
+        "sign": SIGNS[row["verdict"]],
         "facts": [(name, value) for name, value in facts if value not in ("–", "0")],
         "remarks": remarks,
         "figure": row["figure"],
@@ -161,31 +139,3 @@ def _words(text: str) -> str:
     for name, spelled in SPELLING.items():
         text = text.replace(name, spelled)
     return text.replace("_", " ")
-
-
-def _estimate(row: dict[Any, Any]) -> str:
-    if not _known(row["estimate"]):
-        return "–"
-    if not (_known(row["low"]) and _known(row["high"])):
-        return _with_unit(row["estimate"], row["unit"])
-    ends = [row["estimate"], row["low"], row["high"]]
-    digits = _digits(max(abs(float(value)) for value in ends))  # one precision for all three
-    value, low, high = (number(float(value) + 0.0, digits) for value in ends)
-    return f"{value} {row['unit'] or ''}".strip() + f" (95 %: {low} to {high})"
-
-
-def _with_unit(value: Any, unit: Any) -> str:
-    return f"{number(float(value), _digits(abs(float(value))))} {unit or ''}".strip() if _known(value) else "–"
-
-
-def _digits(size: float) -> int:
-    """Decimals for about three significant digits."""
-    return 2 if size == 0 else max(0, min(4, 2 - math.floor(math.log10(size))))
-
-
-def _count(value: Any) -> str:
-    return f"{int(value):,}" if _known(value) else "–"
-
-
-def _known(value: Any) -> bool:
-    return value is not None and not pd.isna(value) and math.isfinite(float(value))

@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 
 from lossbench import archive, metrics, stats
-from lossbench.config import RunConfig
 from lossbench.packed import packed_folders
 from lossbench.plots import in_order
 from lossbench.record import Record
@@ -98,63 +97,64 @@ class Study:
         return pd.concat([one.runs.assign(setting=one.setting.name) for one in self.settings], ignore_index=True)
 
 
-def gather(output: Path) -> list[Study]:
-    """Read all finished runs, study by study; settings with more runs come first.
+def read(output: Path) -> archive.AllTables:
+    """Read everything in a folder; damaged records are left out, and named in the page.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there is no finished run.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # damaged records are named in the page
-        tables = {
-            name: load(output, damaged="skip")
-            for name, load in (
-                ("runs", archive.load_runs),
-                ("history", archive.load_history),
-                ("confusion", archive.load_confusion),
-                ("reliability", archive.load_reliability),
-            )
-        }
-        names = archive.load_class_names(output)
-    damaged = {key: said for table in tables.values() for key, said in table.attrs.get("damaged", {}).items()}
-    if tables["runs"].empty:
+        warnings.simplefilter("ignore", UserWarning)
+        tables = archive.load_tables(output, damaged="skip")
+    if tables.runs.empty:
+        damaged = tables.damaged
         lost = f" ({len(damaged)} damaged: {', '.join(damaged)})" if damaged else ""
         raise ValueError(
             f"no finished runs under {str(output / 'runs')!r}{lost}; make some with `lossbench study thesis "
             f"--dataset fashion-mini --seeds 3 --output {output}` or `lossbench run --output {output}`"
         )
+    return tables
+
+
+def gather(output: Path, tables: archive.AllTables | None = None) -> list[Study]:
+    """Sort what was `read` from `output` into studies and their settings; settings with more runs come first."""
+    tables = read(output) if tables is None else tables
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        names = archive.load_class_names(output)
     studies, place = [], 1
     for folder, mine in _split(tables, output):
-        study = _study(folder, output, mine, names, damaged, place)
+        study = _study(folder, output, mine, names, tables.damaged, place)
         studies.append(study)
         place += len(study.settings)
     return studies
 
 
-def _split(tables: Mapping[str, pd.DataFrame], output: Path) -> list[tuple[Path | None, dict[str, pd.DataFrame]]]:
+def _split(tables: archive.AllTables, output: Path) -> list[tuple[Path | None, archive.AllTables]]:
     """The tables of each packed study with its folder; runs on disk are one study without a folder."""
     folders = packed_folders(output)
-    if "study" not in tables["runs"]:
-        return [(folders[0] if folders else None, dict(tables))]
-    parts: list[tuple[Path | None, dict[str, pd.DataFrame]]] = []
+    if "study" not in tables.runs:
+        return [(folders[0] if folders else None, tables)]
+    parts: list[tuple[Path | None, archive.AllTables]] = []
     for folder in folders:
         mine = {
             name: table[table["study"] == folder.name].drop(columns="study") if "study" in table else table
-            for name, table in tables.items()
+            for name, table in vars(tables).items()
         }
-        parts += [(folder, mine)] if len(mine["runs"]) else []
+        parts += [(folder, archive.AllTables(**mine))] if len(mine["runs"]) else []
     return parts
 
 
 def _study(
     folder: Path | None,
     output: Path,
-    tables: Mapping[str, pd.DataFrame],
+    tables: archive.AllTables,
     class_names: Mapping[str, list[str]],
     damaged: Mapping[str, str],
     place: int,
 ) -> Study:
-    runs, history = in_order(_without_idle_fields(tables["runs"])), _with_curve(tables["history"])
+    runs, history = in_order(stats.merge_idle(tables.runs)), tables.history
+    history = history.assign(curve=stats.judged_accuracy(history))
     runs["label"] = [spell(label) for label in runs["label"]]
     runs["epochs_to_95"] = (
         runs["run_id"]
@@ -176,9 +176,7 @@ def _study(
         # The table of runs knows the parameters of the probability function and how labels are written.
         names = setting.runs[["run_id", "probability_params", "label"]]
         ids = set(names["run_id"])
-        confusion, reliability = (
-            tables[name][tables[name]["run_id"].isin(ids)] for name in ("confusion", "reliability")
-        )
+        confusion, reliability = (table[table["run_id"].isin(ids)] for table in (tables.confusion, tables.reliability))
         curves = history.drop(columns="label").merge(names, on="run_id")
         classes = class_names.get(str(setting.fields["dataset"]), [])
         evidence = Evidence(f"setting-{number}", setting, curves, confusion, reliability, classes, damaged, versions)
@@ -193,25 +191,7 @@ def _versions_on_disk(output: Path, runs: pd.DataFrame) -> dict[str, list[str]]:
     return {name: [version] for name, version in (result.get("versions") or {}).items()}
 
 
-def _without_idle_fields(runs: pd.DataFrame) -> pd.DataFrame:
-    """Let runs that differ only in a field without effect meet in one setting; of two such runs the first is kept."""
-    idle = {"weight_decay_on": runs["weight_decay"] == 0, "noise_kind": runs["label_noise"] == 0}
-    table = runs.assign(
-        **{name: runs[name].mask(off, RunConfig.__dataclass_fields__[name].default) for name, off in idle.items()}
-    )
-    kept = ~table.astype(str).duplicated(list(RunConfig.__dataclass_fields__))
-    return table[kept]
-
-
 def spell(label: str) -> str:
     """The label of a loss as prose writes it."""
     name, *rest = label.split(" ")
     return " ".join([SPELLING.get(name, name.replace("_", " ")), *rest])
-
-
-def _with_curve(history: pd.DataFrame) -> pd.DataFrame:
-    """Add `curve`: validation accuracy, or test accuracy where the epoch was chosen on the test images."""
-    columns = [name for name in ("val_accuracy", "test_accuracy") if name in history]
-    if not columns:
-        return history.assign(curve=float("nan"))
-    return history.assign(curve=history[columns].astype(float).bfill(axis=1).iloc[:, 0])

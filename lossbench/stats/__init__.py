@@ -1,7 +1,8 @@
 """What a table of runs can and cannot tell: every function takes the table of `load_runs`."""
 
 from lossbench.stats.folds import compare_folds, fold_scores, mann_whitney_folds, score_folds
-from lossbench.stats.grouping import Setting, settings
+from lossbench.stats.grouping import Setting, merge_idle, settings, settings_with
+from lossbench.stats.histories import judged_accuracy
 from lossbench.stats.margins import equivalence, signed_rank_posterior, tost
 from lossbench.stats.mixed import mixed_model
 from lossbench.stats.noise import NoiseFloor, noise_floor, same_seed_differences
@@ -33,8 +34,10 @@ __all__ = [
     "fold_scores",
     "interquartile_mean",
     "interval_of_differences",
+    "judged_accuracy",
     "mann_whitney_folds",
     "mean_interval",
+    "merge_idle",
     "minimum_detectable_effect",
     "mixed_model",
     "noise_floor",
@@ -51,6 +54,7 @@ __all__ = [
     "sample_size",
     "score_folds",
     "settings",
+    "settings_with",
     "signed_rank_posterior",
     "significance",
     "summarise",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COMPARED = ("loss", "loss_params", "probability", "probability_params", "seed")
+IDLE = {"weight_decay_on": "weight_decay", "noise_kind": "label_noise"}  # field -> the one that switches it off at 0
+REFERENCE = "cross_entropy"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,34 @@ def settings(runs: pd.DataFrame) -> list[Setting]:
     varying = [name for i, name in enumerate(shared) if len({text[i] for text in texts}) > 1]
     found = [_setting(group, shared, varying) for group in groups]
     return sorted(found, key=lambda setting: -len(setting.runs))
+
+
+def settings_with(runs: pd.DataFrame, losses: Sequence[str]) -> list[Setting]:
+    """The settings that hold a run of each of these losses and of cross-entropy; the largest first.
+
+    Args:
+        runs: what `load_runs` gives, of one or many studies; a run that two studies share counts once.
+        losses: names of losses.
+
+    Raises: ValueError when there is none.
+    """
+    wanted = {REFERENCE, *losses}
+    found = [one for one in settings(merge_idle(runs.drop_duplicates("run_id"))) if wanted <= set(one.runs["loss"])]
+    if not found:
+        there = ", ".join(sorted(set(runs["loss"]))) or "no run at all"
+        raise ValueError(
+            f"no setting has runs of {', '.join(sorted(wanted))} together; there are runs of {there}. Make some with "
+            "`lossbench study`, see `lossbench list studies`, or read the committed studies in outputs/reference"
+        )
+    return found
+
+
+def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
+    """Let runs that differ only in a field without effect meet in one setting; of two such runs the first is kept."""
+    idle = {name: switch for name, switch in IDLE.items() if {name, switch} <= set(runs)}
+    defaults = RunConfig.defaults()
+    table = runs.assign(**{name: runs[name].mask(runs[switch] == 0, defaults[name]) for name, switch in idle.items()})
+    return table[~table.astype(str).duplicated([f.name for f in fields(RunConfig) if f.name in table])]
 
 
 def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Setting:

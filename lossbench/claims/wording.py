@@ -1,0 +1,63 @@
+"""Verdicts as people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from lossbench.claims.rules import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_TESTED: "–"}  # so that colour is not needed
+NONE = "–"
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown of what `evaluate` or `decide` gave; the claims link to their figures' anchors."""
+    lines = [
+        "| | what the paper says | verdict | estimate | n | pairs that would decide |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for place, row in enumerate(table.to_dict("records"), start=1):
+        says = f"[{row['says']}](#{row['figure']}) <br> *{row['place']}*"
+        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}"
+        cells = [str(place), says, verdict, estimate(row), count(row["n"] or None), count(row["needed"])]
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def estimate(row: dict[Any, Any]) -> str:
+    """The estimate of a claim with its unit and its 95 % interval."""
+    if not _known(row["estimate"]):
+        return NONE
+    if not (_known(row["low"]) and _known(row["high"])):
+        return quantity(row["estimate"], row["unit"])
+    ends = [float(row[name]) for name in ("estimate", "low", "high")]
+    digits = _digits(max(map(abs, ends)))  # one precision for all three
+    value, low, high = (_number(end, digits) for end in ends)
+    return f"{value} {row['unit'] or ''}".strip() + f" (95 %: {low} to {high})"
+
+
+def quantity(value: Any, unit: Any) -> str:
+    """A number with its unit, in about three significant digits."""
+    return f"{_number(float(value), _digits(abs(float(value))))} {unit or ''}".strip() if _known(value) else NONE
+
+
+def count(value: Any) -> str:
+    """A whole number."""
+    return f"{int(value):,}" if _known(value) else NONE
+
+
+def _number(value: float, digits: int) -> str:
+    rounded = round(value, digits) + 0.0  # no minus zero
+    return f"{rounded:.{digits}f}".replace("-", "−")
+
+
+def _digits(size: float) -> int:
+    return 2 if size == 0 else max(0, min(4, 2 - math.floor(math.log10(size))))
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value == value and math.isfinite(float(value))
