@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import write_run
 
+from conftest import write_run
 from lossbench import claims, papers
 from lossbench.config import RunConfig
 from lossbench.notebook import execute
