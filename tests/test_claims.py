@@ -208,3 +208,12 @@ def test_every_claim_is_told_apart_and_points_to_a_known_figure_and_notebook():
 def test_a_finding_without_an_interval_has_no_p_value():
     assert {field.name for field in fields(Finding)} == {"comparisons", "support", "contradict", "margin", "size"}
     assert math.isnan(Finding((), (math.nan,), (math.nan,)).p)
+
+
+@pytest.mark.parametrize("apart", [{"study": "another"}, {"batch_size": 16}])
+def test_the_share_of_training_images_is_taken_among_runs_that_belong_together(apart):
+    sizes = [(3_000, {}), (1_800, {}), (5_000, apart)]  # 3,000 is 0.6 of 5,000 by accident
+    where = {"loss": "cross_entropy", "study": "adma"}
+    table = pd.DataFrame([config("mnist", 0, where, train_size=size, **other) for size, other in sizes])
+    parts = prepare(table.assign(run_id=list("abc"))).columns["train_part"]
+    np.testing.assert_equal(parts.astype(float), [1.0, 0.6, np.nan])
