@@ -64,6 +64,13 @@ def test_heat_map_around_a_centre_is_blue_above_and_red_below_with_signs(ax):
     assert min(middle[:3]) > 0.9
 
 
+def test_heat_map_shows_values_beyond_its_reach_in_full_colour_as_they_are(ax):
+    plots.heat_map(pd.DataFrame([[-20.0, 1.0, 2.0]], columns=list("xyz")), ax, centre=0.0, reach=2.0, digits=0)
+    assert texts(ax) == ["−20", "+1", "+2"]
+    (mesh,) = ax.collections
+    np.testing.assert_allclose(mesh.get_array().ravel(), [0, 0.75, 1])
+
+
 def test_equal_values_and_an_empty_map_can_be_drawn(ax):
     plots.heat_map(pd.DataFrame([[1.0, 1.0]]), ax)
     plots.heat_map(pd.DataFrame([[np.nan]]), ax)

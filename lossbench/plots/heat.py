@@ -20,6 +20,7 @@ def heat_map(
     ax: Any = None,
     title: str = "",
     centre: float | None = None,
+    reach: float | None = None,
     digits: int = 2,
     marks: pd.DataFrame | None = None,
     letters: int = 30,
@@ -30,15 +31,18 @@ def heat_map(
         table: numbers; its index names the rows, its columns the columns.
         centre: None colours from pale (lowest) to dark (highest). A number colours what lies above it blue, what
             lies below it red, equally strongly, and writes the sign.
+        reach: with `centre`, the distance from it at which the colour is full; the largest in the table by default.
         digits: decimals in the cells.
         marks: a text to set behind the number of each cell, of the same shape.
         letters: of a row's name in one line.
     """
     ax = axes(ax)
     values = table.to_numpy(dtype=float)
-    ax.pcolormesh(np.ma.masked_invalid(_shade(values, centre)), cmap=_colours(centre), vmin=0, vmax=1, ec="white", lw=1)
+    shades = _shade(values, centre, reach)
+    ax.pcolormesh(np.ma.masked_invalid(shades), cmap=_colours(centre), vmin=0, vmax=1, ec="white", lw=1)
     for (row, column), value in np.ndenumerate(values):
-        _write(ax, row, column, value, centre, digits, "" if marks is None else str(marks.iat[row, column]), values)
+        mark = "" if marks is None else str(marks.iat[row, column])
+        _write(ax, row, column, value, float(shades[row, column]), centre, digits, mark)
     ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns])
     ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, letters) for name in table.index])
     if values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24:
@@ -53,14 +57,13 @@ def heat_map(
 
 
 def _write(
-    ax: Any, row: int, column: int, value: float, centre: float | None, digits: int, mark: str, values: np.ndarray
+    ax: Any, row: int, column: int, value: float, shade: float, centre: float | None, digits: int, mark: str
 ) -> None:
     if not np.isfinite(value):
         ax.annotate("–", (column + 0.5, row + 0.5), ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
         return
     rounded = round(float(value), digits) + 0.0  # no minus zero
     text = f"{rounded:+.{digits}f}" if centre is not None and rounded != centre else f"{rounded:.{digits}f}"
-    shade = _shade(values, centre)[row, column]
     strong = shade > 0.72 if centre is None else abs(shade - 0.5) > 0.36
     colour = "#ffffff" if strong else DARK
     weight = "bold" if mark else "normal"
@@ -69,7 +72,7 @@ def _write(
     ax.annotate(text, place, ha="center", va="center", fontsize=FIGURE_FONT - 1, color=colour, weight=weight)
 
 
-def _shade(values: np.ndarray, centre: float | None) -> np.ndarray:
+def _shade(values: np.ndarray, centre: float | None, reach: float | None = None) -> np.ndarray:
     """Where each value lies on the colour scale, 0 to 1."""
     found = values[np.isfinite(values)]
     if not len(found):
@@ -77,8 +80,8 @@ def _shade(values: np.ndarray, centre: float | None) -> np.ndarray:
     if centre is None:
         span = np.ptp(found) or 1.0
         return np.asarray((values - found.min()) / span)
-    reach = np.abs(found - centre).max() or 1.0
-    return np.asarray(0.5 + (values - centre) / (2 * reach))
+    reach = reach or np.abs(found - centre).max() or 1.0
+    return np.clip(0.5 + (values - centre) / (2 * reach), 0, 1)
 
 
 def _colours(centre: float | None) -> Any:
