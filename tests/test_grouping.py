@@ -37,6 +37,7 @@ def test_settings_with_a_loss_also_hold_cross_entropy_and_count_a_shared_run_onc
     both = pd.concat([runs, runs.head(1).assign(study="two")])
     (found,) = stats.settings_with(both, ["adma"])
     assert list(found.runs["run_id"]) == ["run-0", "run-1"]
+    assert found.name == "fashion-mini, small_cnn", "named beside the settings found, not beside all there are"
 
 
 def test_where_no_setting_has_the_losses_the_error_says_what_there_is():

@@ -52,8 +52,12 @@ def settings_with(runs: pd.DataFrame, losses: Sequence[str]) -> list[Setting]:
         runs: what `load_runs` gives, of one or many studies; a run that two studies share counts once.
         losses: names of losses.
 
+    Returns: settings named by what they differ in among each other.
+
     Raises: ValueError when there is none.
     """
+    import pandas as pd
+
     wanted = {REFERENCE, *losses}
     found = [one for one in settings(merge_idle(runs.drop_duplicates("run_id"))) if wanted <= set(one.runs["loss"])]
     if not found:
@@ -62,7 +66,7 @@ def settings_with(runs: pd.DataFrame, losses: Sequence[str]) -> list[Setting]:
             f"no setting has runs of {', '.join(sorted(wanted))} together; there are runs of {there}. Make some with "
             "`lossbench study`, see `lossbench list studies`, or read the committed studies in outputs/reference"
         )
-    return found
+    return settings(pd.concat([one.runs for one in found]))
 
 
 def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
