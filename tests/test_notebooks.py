@@ -48,6 +48,8 @@ OTHER_VALUES = {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
         "workers": 1,
     },
+    "11_false_positive_loss": {"results": STUDY},
+    "12_hierarchical_loss": {"results": STUDY},
     "13_loss_landscapes": {
         "dataset": "shapes", "losses": {"adma": {"a": 0.4}, "js_divergence": {}}, "seed": 5, "epochs": 1,
         "train_size": 100, "images": 40, "points": 5, "grid": 3, "directions": 2,
