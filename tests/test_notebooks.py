@@ -48,6 +48,7 @@ OTHER_VALUES = {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
         "workers": 1,
     },
+    "08_thesis_analysis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
     "11_false_positive_loss": {"results": STUDY},
     "12_hierarchical_loss": {"results": STUDY},
     "13_loss_landscapes": {

@@ -53,7 +53,7 @@ def contrasts(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
         for y, n in zip(at, rows["n"], strict=True):
             ax.annotate(f"n={n}", (1.01, y), xycoords=ax.get_yaxis_transform(), fontsize=7, color=INK, va="center")
     ax.axvline(0, color=INK, linewidth=0.8)
-    ax.set_yticks(range(len(groups)), [fold(one.replace("_", " ").replace("gamma=", "γ=")) for one in groups])
+    ax.set_yticks(range(len(groups)), [fold(one.replace("gamma=", "γ=")) for one in groups])
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     legend(ax, len(places), "below")
