@@ -21,7 +21,7 @@ from lossbench.config import RunConfig
 from lossbench.data import Split
 from lossbench.models import Output
 from lossbench.stackable import stackable
-from lossbench.train import Diverged, Training, autocast, average, end_epoch, full_batches, log_probs
+from lossbench.train import Diverged, Training, autocast, average, end_epoch, full_batches
 
 # What each member has of its own; all other fields of a config decide the images, their order or the model.
 OWN = {
@@ -57,28 +57,28 @@ def train_together(
         member.epoch += 1
     # Members with one optimizer have to be neighbours in the stack.
     ranked = sorted(members, key=lambda member: str(_optimizer_settings(member)))
-    losses, right = _train_epoch(ranked, train_split)
+    losses, logits, target = _train_epoch(ranked, train_split)
     answers: dict[int, dict[str, float] | Diverged] = {}
-    for member, own_losses, own_right in zip(ranked, losses.T, right, strict=True):
+    for member, own_losses, own_logits in zip(ranked, losses.T, logits, strict=True):
         try:
-            trained = average(member.epoch, own_losses, own_right)
+            trained = average(member, own_losses, own_logits, target)
             answers[id(member)] = end_epoch(member, trained, train_split, scored, prefix)
         except Diverged as error:
             answers[id(member)] = error
     return [answers[id(member)] for member in members]
 
 
-def _train_epoch(members: Sequence[Training], split: Split) -> tuple[Tensor, Tensor]:
-    """The batched `train_epoch`. Returns the losses (steps, members) and what was right (members, images)."""
+def _train_epoch(members: Sequence[Training], split: Split) -> tuple[Tensor, Tensor, Tensor]:
+    """The batched `train_epoch`. Returns losses (steps, members), logits (members, images, outputs) and the target."""
     lead, stack = members[0], Stack(members)
-    losses, right = [], []
+    losses, logits = [], []
     order = torch.randperm(len(split), generator=lead.order).to(split.target.device)
     for index in full_batches(order, lead.config.batch_size):
-        loss, hits = stack.step(split.images[index], split.target[index])
+        loss, output = stack.step(split.images[index], split.target[index])
         losses.append(loss)
-        right.append(hits)
+        logits.append(output)
     stack.hand_back()
-    return torch.stack(losses), torch.cat(right, dim=1)
+    return torch.stack(losses), torch.cat(logits, dim=1), split.target[order]
 
 
 class Stack:
@@ -113,25 +113,23 @@ class Stack:
         return output
 
     def step(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The batched `train_step`. Returns the losses (members,) and what was right (members, batch)."""
+        """The batched `train_step`. Returns the losses (members,) and the logits (members, batch, outputs)."""
         lead = self.members[0]
-        losses, hits = self.compute(lead.normalise(images, lead.augmentation), target)
+        losses, logits = self.compute(lead.normalise(images, lead.augmentation), target)
         for parameter in self.parameters.values():
             parameter.grad = None
         torch.autograd.backward(losses.sum())  # to each member the gradient of its own: no other loss knows its weights
         for team in self.teams:
             team.step()
-        return losses.detach(), hits
+        return losses.detach(), logits.detach()
 
     def compute(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The losses (members,) and what is right (members, batch) of images in the scale that the models see."""
+        """The losses (members,) and logits of images in the scale that the models see."""
         with autocast(self.members[0].config, images.device):
             output = self.forward(images)
         inputs = {"logits": output.logits.unbind(), "embeddings": output.embeddings.unbind()}
         losses = [m.criterion(inputs[m.criterion.takes][i], target) for i, m in enumerate(self.members)]
-        logits = output.logits.detach()
-        hits = [log_probs(m.criterion, logits[i]).argmax(1) == target for i, m in enumerate(self.members)]
-        return torch.stack(losses), torch.stack(hits)
+        return torch.stack(losses), output.logits
 
     @torch.no_grad()
     def hand_back(self) -> None:

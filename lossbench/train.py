@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lossbench.config import RunConfig
 from lossbench.data import Split
 from lossbench.losses import Criterion
+from lossbench.losses.primitives import widen
 from lossbench.models import Classifier, Output
 
 # A larger one is slower on a CPU, and 128 x 128 images would take gigabytes; a GPU wants more work at once.
@@ -187,19 +188,19 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
     """One pass over the images in a new order. Returns the mean loss and accuracy while training."""
     training.model.train()
     training.criterion.train()
-    losses, right = [], []
+    losses, outputs = [], []
     order = torch.randperm(len(split), generator=training.order).to(split.target.device)
     for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
-        loss, hits = train_step(training, split.images[index], split.target[index])
+        loss, logits = train_step(training, split.images[index], split.target[index])
         losses.append(loss)
-        right.append(hits)
+        outputs.append(logits)
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):  # waiting for a GPU here would stall it
             raise Diverged(training.epoch, step, loss.item())
-    return average(training.epoch, torch.stack(losses), torch.cat(right))
+    return average(training, torch.stack(losses), torch.cat(outputs), split.target[order])
 
 
 def train_step(training: Training, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Learn from one batch of uint8 images, without waiting for a GPU. Returns the loss and (batch,) what was right."""
+    """Learn from one batch of uint8 images, without waiting for a GPU. Returns the loss and (batch, outputs) logits."""
     model, criterion, optimizer = training.model, training.criterion, training.optimizer
     images = training.normalise(images, training.augmentation)
     with autocast(training.config, images.device):
@@ -210,14 +211,15 @@ def train_step(training: Training, images: Tensor, target: Tensor) -> tuple[Tens
     if training.config.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), training.config.clip_norm)
     optimizer.step()
-    return loss.detach(), log_probs(criterion, output.logits.detach()).argmax(1) == target
+    return loss.detach(), output.logits.detach()
 
 
-def average(epoch: int, losses: Tensor, right: Tensor) -> dict[str, float]:
-    """An epoch's means, from the losses (steps,) and what was right (images,). Diverged if a loss is not finite."""
+def average(training: Training, losses: Tensor, logits: Tensor, target: Tensor) -> dict[str, float]:
+    """An epoch's means, from the losses (steps,) and all logits (images, outputs). Diverged if a loss is not finite."""
     if not losses.isfinite().all():
         first = int((~losses.isfinite()).nonzero()[0])
-        raise Diverged(epoch, first + 1, losses[first].item())
+        raise Diverged(training.epoch, first + 1, losses[first].item())
+    right = log_probs(training.criterion, logits).argmax(1) == target
     return {"train_loss": losses.mean().item(), "train_accuracy": right.float().mean().item()}
 
 
@@ -233,15 +235,26 @@ def full_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
 def evaluate(training: Training, split: Split) -> dict[str, float]:
     """Score a split as at test time: no augmentation, no margin, running statistics.
 
-    Returns `{"loss", "nll", "accuracy"}`. The loss is the training loss without its margin; `nll` is the mean of
-    -log p of the target and comparable between losses.
+    Returns `{"loss", "nll", "accuracy"}`. The loss is the training loss without its margin, in batches as in training
+    where it compares images with each other; `nll` is the mean of -log p of the target and comparable between losses.
     """
     output, scores = predict(training, split)
-    criterion = training.criterion.eval()
-    loss = criterion(getattr(output, criterion.takes), split.target)
+    training.criterion.eval()
+    if training.criterion.takes == "embeddings":
+        loss = _batched_loss(training, output.embeddings, split.target)
+    else:
+        loss = training.criterion(output.logits, split.target)
     nll = -scores.gather(1, split.target[:, None]).mean()
     accuracy = (scores.argmax(1) == split.target).float().mean()
     return {"loss": loss.item(), "nll": nll.item(), "accuracy": accuracy.item()}
+
+
+def _batched_loss(training: Training, embeddings: Tensor, target: Tensor) -> Tensor:
+    """The mean loss of embeddings over batches of the training's size: all triplets of a split would fill any memory."""
+    total = embeddings.new_zeros(())
+    for index in full_batches(torch.arange(len(target), device=target.device), training.config.batch_size):
+        total += training.criterion(embeddings[index], target[index]) * len(index)
+    return total / len(target)
 
 
 @torch.no_grad()
@@ -254,19 +267,15 @@ def predict(training: Training, split: Split) -> tuple[Output, Tensor]:
         images = training.normalise(split.images[start : start + batch])
         with autocast(training.config, images.device):
             outputs.append(model(images))
-    output = Output(*(_widen(torch.cat(parts)) for parts in zip(*outputs, strict=True)))
+    output = Output(*(widen(torch.cat(parts)) for parts in zip(*outputs, strict=True)))
     return output, log_probs(training.criterion, output.logits)
 
 
 def log_probs(criterion: Criterion, logits: Tensor) -> Tensor:
     """(batch, classes) log-probabilities to predict from; a loss on embeddings has none, its head's softmax serves."""
     if criterion.takes == "embeddings":
-        return torch.log_softmax(_widen(logits), 1)
+        return torch.log_softmax(widen(logits), 1)
     return criterion.log_probs(logits)
-
-
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def class_means(training: Training, split: Split, num_classes: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lossbench.losses.primitives import widen
 from lossbench.losses.registry import LossEntry, find_loss
 from lossbench.losses.state import Context, LossState
 from lossbench.losses.validation import check_inputs, check_target, check_weight
@@ -110,7 +111,7 @@ class Criterion(nn.Module):
         """
         self._check_call(inputs, target)
         with _full_precision(inputs.device.type):
-            inputs = _widen(inputs)
+            inputs = widen(inputs)
             if target.is_floating_point():
                 return self._reduce_soft(inputs, target.to(inputs.dtype))
             return self._reduce_hard(inputs, target.long())
@@ -125,7 +126,7 @@ class Criterion(nn.Module):
             raise TypeError(f"{self.entry.name} works on embeddings: it gives no class probabilities")
         self._check_logits(logits)
         with _full_precision(logits.device.type):
-            return self._layout.class_log_probs(_widen(logits), self._probability)
+            return self._layout.class_log_probs(widen(logits), self._probability)
 
     def extra_repr(self) -> str:
         shown = {"reduction": self.reduction, **self.loss_params}
@@ -210,7 +211,3 @@ class Criterion(nn.Module):
 def _full_precision(device: str) -> AbstractContextManager[object]:
     available = torch.amp.is_autocast_available(device)
     return torch.autocast(device, enabled=False) if available else nullcontext()
-
-
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -36,3 +36,8 @@ def log1m(log_p: Tensor) -> Tensor:
     """
     below = log_p.clamp(max=-torch.finfo(log_p.dtype).eps / 2)
     return (-torch.expm1(below)).log()
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """float32 for a tensor in half precision; others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
