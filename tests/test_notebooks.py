@@ -49,6 +49,7 @@ OTHER_VALUES = {
         "workers": 1,
     },
     "08_thesis_analysis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
+    "09_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
     "11_false_positive_loss": {"results": STUDY},
     "12_hierarchical_loss": {"results": STUDY},
     "13_loss_landscapes": {
