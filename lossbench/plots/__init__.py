@@ -3,6 +3,7 @@
 from lossbench.plots.by_setting import differences_by_setting
 from lossbench.plots.contrasts import contrasts
 from lossbench.plots.curves import history, learning_curves
+from lossbench.plots.embedding import embedding
 from lossbench.plots.heat import heat_map
 from lossbench.plots.images import images, mistakes
 from lossbench.plots.intervals import accuracy, differences, epochs_to_reach, published_and_measured, score
@@ -24,6 +25,7 @@ __all__ = [
     "critical_difference",
     "differences",
     "differences_by_setting",
+    "embedding",
     "epochs_to_reach",
     "heat_map",
     "history",
