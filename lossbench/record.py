@@ -59,6 +59,13 @@ class Record:
         return read_json(self.path / "result.json")
 
     @property
+    def outcome(self) -> dict[str, Any]:
+        """What a study shows of a run that has ended: `run_id status test_accuracy seconds label probability`."""
+        result = self.result
+        kept = {key: result[key] for key in ("run_id", "status", "test_accuracy", "seconds", "label")}
+        return {**kept, "probability": self.config.probability}
+
+    @property
     def history(self) -> pd.DataFrame:
         """A row an epoch."""
         import pandas as pd

@@ -250,7 +250,7 @@ def evaluate(training: Training, split: Split) -> dict[str, float]:
 
 
 def _batched_loss(training: Training, embeddings: Tensor, target: Tensor) -> Tensor:
-    """The mean loss of embeddings over batches of the training's size: all triplets of a split would fill any memory."""
+    """The mean loss of embeddings over the training's batches: all triplets of a split would fill any memory."""
     total = embeddings.new_zeros(())
     for index in full_batches(torch.arange(len(target), device=target.device), training.config.batch_size):
         total += training.criterion(embeddings[index], target[index]) * len(index)

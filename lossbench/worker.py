@@ -62,7 +62,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
 
     try:
         config = RunConfig.from_dict(task.pop("config"))
-        result = run(config, **task, threads=1, progress=progress, wait=False).result
+        outcome = run(config, **task, threads=1, progress=progress, wait=False).outcome
     except Stop:
         return {"event": "stopped"}
     except Held:
@@ -70,8 +70,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
     except Exception as error:
         text, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         return {"event": "failed", "error": text, "trace": trace, "disk_full": isinstance(error, DiskFull)}
-    kept = {key: result[key] for key in ("run_id", "status", "test_accuracy", "seconds", "label")}
-    return {"event": "done", "probability": config.probability, **kept}
+    return {"event": "done", **outcome}
 
 
 def _listen(tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:

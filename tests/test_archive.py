@@ -281,21 +281,3 @@ def test_damaged_records_are_named_for_all_tables_together(study: tuple[Path, Pa
         assert set(archive.load_tables(output, damaged="skip").damaged) == {first, second}
     with pytest.raises(ValueError, match=rf"{second}.history\.csv is damaged"):
         archive.load_tables(output)
-
-
-def test_the_committed_studies_are_found_from_the_repository_and_from_its_notebooks(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    root = Path(__file__).resolve().parents[1]
-    for folder in (root, root / "notebooks", tmp_path):
-        monkeypatch.chdir(folder)
-        assert archive.reference_folder().resolve() == root / "outputs" / "reference"
-
-
-def test_without_the_repository_it_is_said_where_the_committed_studies_are(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(archive, "__file__", str(tmp_path / "site-packages" / "lossbench" / "archive.py"))
-    with pytest.raises(FileNotFoundError, match="clone the repository"):
-        archive.reference_folder()

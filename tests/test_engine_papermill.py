@@ -194,7 +194,7 @@ def test_a_run_that_another_study_does_is_waited_for_and_costs_no_kernel(tmp_pat
     monkeypatch.setattr(papermill, "execute_notebook", lambda *_args, **_options: pytest.fail("a kernel was started"))
     record = Record.of(QUICK, tmp_path)
     asked = threading.Event()
-    monkeypatch.setattr("lossbench.engines.process.HELD_SECONDS", 0.05)
+    monkeypatch.setattr("lossbench.engines.slots.HELD_SECONDS", 0.05)
     found = papermill._is_held
     monkeypatch.setattr(papermill, "_is_held", lambda record: (found(record), asked.set())[0])
     with ExitStack() as held:

@@ -21,7 +21,7 @@ from lossbench import LOSSES, PROBABILITIES, RunConfig, run
 from lossbench.checkpoint import read_checkpoint, write_checkpoint
 from lossbench.data import load
 from lossbench.runner import prepare, start
-from lossbench.train import evaluate, full_batches, predict, train
+from lossbench.train import full_batches, train
 
 TINY = RunConfig(dataset="shapes", epochs=3, batch_size=16)
 CPU = torch.device("cpu")
@@ -295,20 +295,3 @@ def test_the_environment_names_the_output_folder(tmp_path: Path) -> None:
     environment = {**os.environ, "LOSSBENCH_OUTPUT": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)
-
-
-@pytest.mark.parametrize("loss", ["triplet", "contrastive", "n_pair"])
-def test_a_loss_that_compares_images_is_scored_in_batches_of_the_training(loss: str) -> None:
-    # All triplets of 5,000 images would take 500 GB.
-    config = replace(TINY, loss=loss)
-    dataset = load(config.dataset)
-    splits = prepare(config, dataset, CPU)
-    training = start(config, dataset, splits.train, CPU)
-    embeddings, target = predict(training, splits.test)[0].embeddings, splits.test.target
-    parts = list(zip(embeddings.split(16), target.split(16), strict=True))
-    expected = [training.criterion(*part).item() * len(part[1]) for part in parts]
-    sizes: list[int] = []
-    training.criterion.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    assert evaluate(training, splits.test)["loss"] == pytest.approx(sum(expected) / len(target), rel=1e-5)
-    assert max(sizes) <= 16
-    assert sum(sizes) == len(target)

@@ -19,6 +19,7 @@ from lossbench.checkpoint import describe_origin
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, load
 from lossbench.engines.job import Job
+from lossbench.engines.slots import HELD_SECONDS
 from lossbench.ensemble import shared_settings, shared_state, train_together
 from lossbench.files import remove_temporaries
 from lossbench.lease import Held, Lease, hold
@@ -28,8 +29,6 @@ from lossbench.runner import Progress, Splits, finish, prepare, restore, save, s
 from lossbench.tensorboard import event_writer
 from lossbench.train import Diverged, Training
 from lossbench.worker import perform
-
-HELD_SECONDS = 2.0  # between two looks at a run that another study is doing
 
 
 def execute(job: Job) -> None:
@@ -76,18 +75,15 @@ def _run_group(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 
 def _run_alone(job: Job, config: RunConfig) -> list[RunConfig]:
-    task = {"output": job.output, "device": job.device, "data": job.data, "tensorboard": job.tensorboard}
     answer = perform(
-        {"config": config.to_dict(), **task, "resume": "anyway"},
+        {"config": config.to_dict(), **job.task, "resume": "anyway"},
         lambda epoch: job.board.epoch(config, epoch),
         job.board.stopping.is_set,
     )
     if answer["event"] == "done":
         job.board.done(config, answer)
     elif answer["event"] == "failed":
-        job.board.failed(config, answer["error"])
-        if answer["disk_full"]:
-            job.board.stop("every other run would meet the full disk too")
+        job.board.failed(config, answer["error"], disk_full=answer["disk_full"])
     return [config] if answer["event"] == "held" else []
 
 
@@ -189,5 +185,4 @@ def _finish(job: Job, member: _Member, answer: dict[str, float] | Diverged, data
     status = "diverged" if isinstance(answer, Diverged) else "finished"
     known = {"status": status, "epoch_seconds": member.epoch_seconds}
     finish(member.record, member.training, splits, dataset, known)
-    kept = {key: member.record.result[key] for key in ("run_id", "status", "test_accuracy", "seconds", "label")}
-    job.board.done(member.config, {"probability": member.config.probability, **kept})
+    job.board.done(member.config, member.record.outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,23 +63,20 @@ class Board:
         self._bar.epoch(config, epoch)
 
     def done(self, config: RunConfig, answer: Mapping[str, Any]) -> None:
-        """The run has its record; `answer` holds `status test_accuracy seconds label probability run_id`."""
+        """The run has its record; `answer` holds what `Record.outcome` does."""
         with self._lock:
             self.summary.finished += answer["status"] == "finished"
             self.summary.diverged += answer["status"] == "diverged"
         self._bar.finish(config, dict(answer))
 
-    def failed(self, config: RunConfig, why: str) -> None:
-        """The run cannot be done."""
+    def failed(self, config: RunConfig, why: str, *, disk_full: bool = False) -> None:
+        """The run cannot be done; on a full disk the study stops, as after the first Ctrl-C."""
         with self._lock:
             self.summary.failed[config.run_id] = why
         self._bar.finish(config, None)
-
-    def stop(self, why: str) -> None:
-        """Let the runs under way end their epoch and start no further one, as after the first Ctrl-C."""
-        if not self.stopping.is_set():
+        if disk_full and not self.stopping.is_set():
             self.stopping.set()
-            self.say(f"stopping after this epoch: {why}")
+            self.say("stopping after this epoch: every other run would meet the full disk too")
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
@@ -112,3 +110,22 @@ class Job:
     tensorboard: bool
     options: Mapping[str, Any]
     board: Board
+
+    @property
+    def at_once(self) -> int:
+        """How many runs at once: as the job says, else one per core or one on a GPU, and no more than there are."""
+        from lossbench.machine import usable_cores  # with torch, which a refusal should not wait for
+
+        return min(self.workers or (1 if self.device != "cpu" else usable_cores()), len(self.todo))
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """Arguments of `run` for `worker.perform`, as JSON values."""
+        data = None if self.data is None else str(self.data)
+        return {"output": str(self.output), "device": self.device, "data": data, "tensorboard": self.tensorboard}
+
+    def log(self, name: str) -> Path:
+        """Where a part of this machine's work writes what nobody waits to read."""
+        folder = self.output / "logs"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{platform.node()}-{name}.log"

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,11 +17,11 @@ from pathlib import Path
 from lossbench.config import RunConfig
 from lossbench.engines.job import Job
 from lossbench.engines.notebook_index import write_index
-from lossbench.engines.process import SINGLE_THREAD, TRIES, Queue
+from lossbench.engines.process import SINGLE_THREAD
+from lossbench.engines.slots import TRIES, Queue, Slot, work
 from lossbench.files import DiskFull
 from lossbench.kernel import Kernel
 from lossbench.lease import Held, hold
-from lossbench.machine import usable_cores
 from lossbench.notebook import NotebookFailed, notebooks
 from lossbench.notebook import execute as execute_notebook
 from lossbench.records import Record
@@ -31,14 +29,12 @@ from lossbench.tensorboard import event_writer
 
 NOTEBOOK = "06_train_one_run"
 LEFT_OUT = "timing"  # the tag of cells that measure the machine, not the run
-LOOK_SECONDS = 0.1
-PUT_AWAY_SECONDS = 10.0  # for what a killed kernel leaves
 
 _listing = threading.Lock()  # one thread at a time writes the index page
 
 
 def execute(job: Job) -> None:
-    """Execute the run notebook for each config, as many at once as the job says, else one per core or one on a GPU.
+    """Execute the run notebook for each config, as many at once as `job.at_once`.
 
     Each has a kernel of its own with a single thread. A kernel that dies is replaced, and its run goes on from the last
     whole epoch, at most three times.
@@ -50,48 +46,19 @@ def execute(job: Job) -> None:
             f"engine 'papermill' executes the notebook {NOTEBOOK!r}, which is not here; start it in a clone of the "
             "repository, or choose another engine"
         )
-    count = job.workers or (1 if job.device != "cpu" else usable_cores())
-    logs = job.output / "logs"
-    logs.mkdir(exist_ok=True)
-    log = logs / f"{platform.node()}-papermill.log"
-    queue = Queue(job.todo)
-    slots = [_Slot(job, queue, Kernel(_environment(job), log)) for _ in range(min(count, len(job.todo)))]
+    log, queue = job.log("papermill"), Queue(job.todo)
     with _papermill_says_to(log):
-        try:
-            for slot in slots:
-                slot.start()
-            while any(slot.is_alive() for slot in slots):
-                for slot in slots:
-                    slot.look()
-                time.sleep(LOOK_SECONDS)  # a join that Ctrl-C interrupts takes its thread for ended before Python 3.13
-        finally:
-            for slot in slots:
-                slot.end_kernel()
-            for slot in slots:
-                slot.join(PUT_AWAY_SECONDS)
-    for slot in slots:
-        if slot.error is not None:
-            raise slot.error
+        work([_Notebooks(job, queue, Kernel(_environment(job), log)) for _ in range(job.at_once)])
 
 
-class _Slot(threading.Thread):
-    """The thread that executes one notebook after another."""
+class _Notebooks(Slot):
+    """Executes one notebook after another."""
 
     def __init__(self, job: Job, queue: Queue, kernel: Kernel) -> None:
-        super().__init__(daemon=True)
-        self.job, self.board, self.queue = job, job.board, queue
+        super().__init__(job, queue)
         self.kernel = replace(kernel, started=self._kernel_started)
         self.end_kernel: Callable[[], None] = lambda: None
         self.watched: _Watched | None = None
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            while (taken := self.queue.take(self.board.stopping)) is not None:
-                self._execute(*taken)
-        except Exception as error:
-            self.error = error
-            self.board.stopping.set()
 
     def look(self) -> None:
         """Count the epochs by their checkpoints; when the study stops, end the kernel that has just written one."""
@@ -101,36 +68,33 @@ class _Slot(threading.Thread):
             if self.board.stopping.is_set():
                 self.end_kernel()
 
+    def end(self) -> None:
+        self.end_kernel()
+
     def _kernel_started(self, end: Callable[[], None]) -> None:
         self.end_kernel = end
 
-    def _execute(self, i: int, config: RunConfig) -> None:
+    def serve(self, i: int, config: RunConfig) -> None:
         record = Record.of(config, self.job.output)
         if _is_held(record):
             return self.queue.put_back(i, config)
         if record.finished:  # by another study, meanwhile
-            return self._done(config, record)
+            return self.board.done(config, record.outcome)
         for _ in range(TRIES):
             stopped = self._run_notebook(config, record)
             if stopped is None or stopped.error is not None or self.board.stopping.is_set():
                 break  # only a dead kernel is worth another try: an exception repeats itself
         if record.finished:
             self._write_events(record)
-            self._done(config, record)
+            self.board.done(config, record.outcome)
         elif stopped is None:
             self.board.failed(config, f"notebook {NOTEBOOK!r} has left no record of it")
         elif stopped.error is None and self.board.stopping.is_set():
             _forget(stopped)
         else:
-            self._fail(config, stopped)
+            self.board.failed(config, str(stopped), disk_full=stopped.error == DiskFull.__name__)
         with _listing:
             write_index(self.job.output)
-
-    def _fail(self, config: RunConfig, stopped: NotebookFailed) -> None:
-        self.board.failed(config, str(stopped))
-        if stopped.error == DiskFull.__name__ and not self.board.stopping.is_set():
-            self.board.say("stopping after this epoch: every other run would meet the full disk too")
-            self.board.stopping.set()
 
     def _run_notebook(self, config: RunConfig, record: Record) -> NotebookFailed | None:
         """Execute the notebook once; None when it came to its end."""
@@ -149,11 +113,6 @@ class _Slot(threading.Thread):
         finally:
             self.watched, self.end_kernel = None, lambda: None
         return None
-
-    def _done(self, config: RunConfig, record: Record) -> None:
-        result = record.result
-        names = {"run_id": config.run_id, "label": config.label, "probability": config.probability}
-        self.board.done(config, names | {key: result[key] for key in ("status", "test_accuracy", "seconds")})
 
     def _write_events(self, record: Record) -> None:
         if self.job.tensorboard:

@@ -2,162 +2,97 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
-import platform
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lossbench.config import RunConfig
 from lossbench.engines.job import Job
-from lossbench.machine import usable_cores
+from lossbench.engines.slots import TRIES, Queue, Slot, work
 
-TRIES = 3
-HELD_SECONDS = 2.0  # between two looks at a run that another study is doing
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def execute(job: Job) -> None:
-    """Run each config in a single-threaded worker process, as many as the job says, else one per core or one on a GPU.
+    """Run each config in a single-threaded worker process, as many at once as `job.at_once`.
 
     A worker that dies is replaced, and its run goes on from the last whole epoch, at most three times.
     """
-    count = job.workers or (1 if job.device != "cpu" else usable_cores())
-    logs = job.output / "logs"
-    logs.mkdir(exist_ok=True)
     queue = Queue(job.todo)
-    slots = [_Slot(job, queue, logs / f"{platform.node()}-{i}.log") for i in range(min(count, len(job.todo)))]
-    try:
-        for slot in slots:
-            slot.start()
-        asked = False
-        while any(slot.is_alive() for slot in slots):
-            if job.board.stopping.is_set() and not asked:
-                asked = True
-                for slot in slots:
-                    slot.ask_to_stop()
-            for slot in slots:
-                slot.join(timeout=0.1)
-    finally:
-        for slot in slots:
-            slot.kill()
-    for slot in slots:
-        if slot.error is not None:
-            raise slot.error
+    work([_Worker(job, queue, job.log(str(i))) for i in range(job.at_once)])
 
 
-class Queue:
-    """Configs to do, in order; one that another study holds comes up again after a while."""
-
-    def __init__(self, configs: tuple[RunConfig, ...]) -> None:
-        self.lock = threading.Lock()
-        self.heap = [(0.0, i, config) for i, config in enumerate(configs)]
-
-    def take(self, stopping: threading.Event) -> tuple[int, RunConfig] | None:
-        """The next config, waited for until it is due; None when there is none left or the study stops."""
-        with self.lock:
-            if not self.heap or stopping.is_set():
-                return None
-            due, i, config = heapq.heappop(self.heap)
-        return None if stopping.wait(max(0.0, due - time.monotonic())) else (i, config)
-
-    def put_back(self, i: int, config: RunConfig) -> None:
-        """Offer the config again, later."""
-        with self.lock:
-            heapq.heappush(self.heap, (time.monotonic() + HELD_SECONDS, i, config))
-
-
-class _Slot(threading.Thread):
-    """The thread that feeds one worker process and reads its answers."""
+class _Worker(Slot):
+    """Feeds one worker process and reads its answers."""
 
     def __init__(self, job: Job, queue: Queue, log: Path) -> None:
-        super().__init__(daemon=True)
-        self.job, self.board, self.queue, self.log = job, job.board, queue, log
-        self.worker: subprocess.Popen[str] | None = None
-        self.error: Exception | None = None
-        self.task = {
-            "output": str(job.output),
-            "device": job.device,
-            "data": None if job.data is None else str(job.data),
-            "tensorboard": job.tensorboard,
-        }
+        super().__init__(job, queue)
+        self.log, self.asked = log, False
+        self.process: subprocess.Popen[str] | None = None
 
-    def run(self) -> None:
-        try:
-            with self.log.open("a", encoding="utf-8") as log:
-                while (taken := self.queue.take(self.board.stopping)) is not None:
-                    self._run_with_retries(*taken, log)
-        except Exception as error:
-            self.error = error
-            self.board.stopping.set()
-        finally:
-            self._dismiss()
+    def look(self) -> None:
+        if self.board.stopping.is_set() and not self.asked and self.process is not None:
+            self.asked = True
+            _send(self.process, "stop")
 
-    def ask_to_stop(self) -> None:
-        if self.worker is not None:
-            _send(self.worker, "stop")
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
-    def kill(self) -> None:
-        if self.worker is not None:
-            self.worker.kill()
-            self.worker.wait()
+    def leave(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()  # the worker leaves
+            self.process.wait()
 
-    def _dismiss(self) -> None:
-        if self.worker is not None and self.worker.stdin is not None:
-            self.worker.stdin.close()  # the worker leaves
-            self.worker.wait()
-
-    def _run_with_retries(self, i: int, config: RunConfig, log: IO[str]) -> None:
+    def serve(self, i: int, config: RunConfig) -> None:
         for _ in range(TRIES):
-            answer = self._run_once(config, log)
+            answer = self._run_once(config)
             if answer["event"] == "done":
                 return self.board.done(config, answer)
             if answer["event"] == "held":
                 return self.queue.put_back(i, config)
             if answer["event"] == "failed":  # an exception repeats itself; only a dead worker is worth another try
-                return self._fail(config, answer)
+                return self._fail(config, answer["error"], disk_full=answer["disk_full"])
             if self.board.stopping.is_set():
                 return None
-        return self._fail(config, {"error": f"worker ended {TRIES} times, last with exit code {answer['code']}"})
+        return self._fail(config, f"worker ended {TRIES} times, last with exit code {answer['code']}")
 
-    def _fail(self, config: RunConfig, answer: dict[str, Any]) -> None:
-        self.board.failed(config, f"{answer['error']} (see {self.log})")
-        if answer.get("disk_full"):
-            self.board.stop("every other run would meet the full disk too")
+    def _fail(self, config: RunConfig, why: str, *, disk_full: bool = False) -> None:
+        self.board.failed(config, f"{why} (see {self.log})", disk_full=disk_full)
 
-    def _run_once(self, config: RunConfig, log: IO[str]) -> dict[str, Any]:
-        if self.worker is None or self.worker.poll() is not None:
-            self.worker = _start_worker(log)
+    def _run_once(self, config: RunConfig) -> dict[str, Any]:
+        if self.process is None or self.process.poll() is not None:
+            self.process = _start_worker(self.log)
             if self.board.stopping.is_set():  # asked before there was anybody to pass it on to
                 return {"event": "stopped"}
-        _send(self.worker, json.dumps({**self.task, "config": config.to_dict()}))
-        assert self.worker.stdout is not None
-        for line in self.worker.stdout:
+        _send(self.process, json.dumps({**self.job.task, "config": config.to_dict()}))
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             answer: dict[str, Any] = json.loads(line)
             if answer["event"] == "epoch":
                 self.board.epoch(config, answer["epoch"])
             elif answer["event"] != "ready":
                 return answer
-        return {"event": "died", "code": self.worker.wait()}
+        return {"event": "died", "code": self.process.wait()}
 
 
-def _start_worker(log: IO[str]) -> subprocess.Popen[str]:
+def _start_worker(log: Path) -> subprocess.Popen[str]:
     """Start a worker in a process group of its own, so that Ctrl-C reaches only the study."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "lossbench.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        bufsize=1,
-        env={**os.environ, **SINGLE_THREAD},
-        start_new_session=True,
-    )
+    with log.open("a", encoding="utf-8") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lossbench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            bufsize=1,
+            env={**os.environ, **SINGLE_THREAD},
+            start_new_session=True,
+        )
 
 
 def _send(worker: subprocess.Popen[str], line: str) -> None:

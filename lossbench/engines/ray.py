@@ -22,7 +22,7 @@ from uuid import uuid4
 from lossbench.config import RunConfig
 from lossbench.engines.cluster import joined, offered, require_room
 from lossbench.engines.job import Job
-from lossbench.engines.process import HELD_SECONDS, TRIES
+from lossbench.engines.slots import HELD_SECONDS, TRIES
 from lossbench.machine import usable_cores
 from lossbench.parameters import at_least
 from lossbench.worker import perform
@@ -42,14 +42,12 @@ def execute(job: Job) -> None:
     """
     gpus = choose_gpus(job)
     demand = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
-    logs = job.output / "logs"
-    logs.mkdir(exist_ok=True)
+    log_path = job.log("ray")
     cpus = min(job.workers or usable_cores(), len(job.todo))
     address = job.options.get("address")
-    log_path = logs / f"{platform.node()}-ray.log"
     with log_path.open("a", encoding="utf-8", buffering=1) as log, redirect_stdout(log), joined(address, cpus):
         require_room(demand)
-        with _sign_of_life(logs) as sign:
+        with _sign_of_life(log_path.parent) as sign:
             _Study(job, demand, sign, log).execute()
 
 
@@ -100,12 +98,7 @@ class _Study:
         # Ray's own retries do not count a worker that ran out of memory, and would not tell.
         options = {"num_cpus": demand["CPU"], "num_gpus": demand.get("GPU", 0), "max_retries": 0}
         self.remote = ray.remote(**options)(train)
-        self.task = {
-            "output": str(job.output),
-            "device": "cuda" if "GPU" in demand else job.device,  # Ray shows a task its own GPUs only
-            "data": None if job.data is None else str(job.data),
-            "tensorboard": job.tensorboard,
-        }
+        self.task = job.task | ({"device": "cuda"} if "GPU" in demand else {})  # Ray shows a task its own GPUs only
 
     def execute(self) -> None:
         try:
@@ -169,9 +162,7 @@ class _Study:
             case "failed":
                 with suppress(OSError):  # the log may be on the full disk
                     self.log.write(event["trace"])
-                self._fail(run, event["error"])
-                if event["disk_full"]:
-                    self.board.stop("every other run would meet the full disk too")
+                self._fail(run, event["error"], disk_full=event["disk_full"])
             case "held":
                 self.waiting.append(_Run(run.config, run.deaths, time.monotonic() + HELD_SECONDS))
             case "lost" if not self.board.stopping.is_set():
@@ -185,8 +176,8 @@ class _Study:
                     "choose an --output that all nodes share under one path"
                 )
 
-    def _fail(self, run: _Run, why: str) -> None:
-        self.board.failed(run.config, f"{why} (see {self.log.name})")
+    def _fail(self, run: _Run, why: str, *, disk_full: bool = False) -> None:
+        self.board.failed(run.config, f"{why} (see {self.log.name})", disk_full=disk_full)
 
 
 @contextmanager
