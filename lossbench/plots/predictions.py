@@ -109,7 +109,8 @@ def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "
         rows = table[table["label"] == label].set_index("class").reindex(classes)
         at = np.arange(len(classes)) + 0.7 * ((place + 0.5) / len(styles) - 0.5)
         ax.hlines(at, rows["low"], rows["high"], color=style.colour, linewidth=1.1, alpha=0.75)
-        ax.plot(rows["mean"], at, style.marker, color=style.colour, markersize=3.8, label=label)
+        look = {"color": style.colour, "markersize": 3.8, "markeredgecolor": INK, "markeredgewidth": 0.4}
+        ax.plot(rows["mean"], at, style.marker, **look, label=label)
     for edge in np.arange(len(classes) - 1) + 0.5:
         ax.axhline(edge, color=GREY, linewidth=0.4, alpha=0.5)
     ax.set_yticks(range(len(classes)), classes)
