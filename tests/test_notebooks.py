@@ -50,6 +50,9 @@ OTHER_VALUES = {
     },
     "08_thesis_analysis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
     "09_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
+    "10_sampling_free_and_metric_learning": {
+        "results": STUDY, "beta": 2.0, "gamma": 1.0, "dataset": "shapes", "epochs": 1, "train_size": 100, "seed": 1,
+    },
     "11_false_positive_loss": {"results": STUDY},
     "12_hierarchical_loss": {"results": STUDY},
     "13_loss_landscapes": {
