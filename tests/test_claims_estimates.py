@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from lossbench import claims, stats
 from lossbench.claims.compare import compare
+from lossbench.claims.conclusions import against_cross_entropy
 from lossbench.claims.contrast import loss, minus
 from lossbench.claims.estimates import combine, holm, noise_band, pairs_needed
 from lossbench.claims.tables import belongs, prepare
@@ -108,7 +109,7 @@ def test_runs_of_different_budgets_are_not_paired_and_the_larger_study_is_used()
     found = compare(minus(JS, CE), prepare(runs))
     assert abs(found.mean) < 2
     assert found.pairs == 5
-    assert "smaller settings left out on fashion-mnist, small_cnn: 1" in found.limits
+    assert "other settings left out on fashion-mnist, small_cnn: 1" in found.limits
     mixed = runs[(runs["loss"] != "cross_entropy") | (runs["epochs"] == 1)]
     assert compare(minus(JS, CE), prepare(mixed)).pairs == 3
 
@@ -151,3 +152,21 @@ def test_tables_of_something_else_are_refused():
         claims.evaluate(pd.DataFrame({"run_id": ["a"], "status": ["finished"]}))
     with pytest.raises(ValueError, match="margin=0 must"):
         claims.evaluate(grid(seeds=2), margin=0)
+
+
+def test_of_two_settings_of_one_size_the_one_nearer_to_the_defaults_is_used():
+    other = grid(seeds=5, datasets=("fashion-mnist",), js_divergence=-30.0).assign(optimizer="sgd")
+    runs = pd.concat([other.assign(run_id="sgd-" + other["run_id"]), grid(datasets=("fashion-mnist",))])
+    found = compare(minus(JS, CE), prepare(runs))
+    assert abs(found.mean) < 2
+    assert found.samples[0].unusual == {}
+    assert compare(minus(JS, CE), prepare(other)).samples[0].unusual == {"optimizer": "sgd"}
+
+
+def test_each_setting_is_compared_with_cross_entropy_on_its_own():
+    other = grid(seeds=5, datasets=("fashion-mnist",), js_divergence=-30.0).assign(optimizer="sgd")
+    runs = pd.concat([other.assign(run_id="sgd-" + other["run_id"]), grid(datasets=("fashion-mnist",))])
+    found = against_cross_entropy(runs).set_index("loss").loc["js_divergence"]
+    assert sorted(abs(found["estimate"]) > 20) == [False, True]
+    (sgd,) = found[found["estimate"] < -20]["protocol"]
+    assert "optimizer sgd" in sgd

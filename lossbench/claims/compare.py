@@ -10,6 +10,7 @@ import numpy as np
 from lossbench.claims.contrast import PLAIN, Contrast, selected
 from lossbench.claims.estimates import Estimate, combine, noise_band
 from lossbench.claims.tables import SETTING, Tables, belongs
+from lossbench.config import RunConfig
 
 Place = tuple[str, str]
 Sides = list[list[int]]
@@ -49,6 +50,13 @@ class Sample:
     lost: tuple[int, ...]
     cut_off: float
     limits: tuple[str, ...]
+
+    @property
+    def unusual(self) -> dict[str, str]:
+        """The fields of the setting that differ from the defaults, other than how much is trained on what."""
+        told = ("dataset", "model", "epochs", "train_size")
+        plain = {name: "" if value is None else str(value) for name, value in RunConfig.defaults().items()}
+        return {name: value for name, value in self.setting.items() if name not in told and value != plain[name]}
 
     @property
     def is_cut_off(self) -> bool:
@@ -130,11 +138,11 @@ def compare(contrast: Contrast, tables: Tables) -> Comparison:
         found = [_sample(contrast, sides, tables) for sides in settings.values()]
         whole = [sample for sample in found if len(sample.values)]
         if whole:
-            best = max(whole, key=lambda one: (len(one.values), float(one.images or 0)))
+            best = max(whole, key=lambda one: (len(one.values), float(one.images or 0), -len(one.unusual)))
             samples.append(best)
             limits += [f"{limit} on {place}" for limit in best.limits]
             if len(whole) > 1:
-                limits.append(f"smaller settings left out on {place}: {len(whole) - 1}")
+                limits.append(f"other settings left out on {place}: {len(whole) - 1}")
         elif any(sum(sample.lost) for sample in found):
             limits.append(f"diverged runs leave no pair on {place}")
     estimate = combine([sample.values for sample in samples])

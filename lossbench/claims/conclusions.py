@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.claims.claim import PAPERS
 from lossbench.claims.compare import Comparison, compare
-from lossbench.claims.contrast import Contrast, Term
+from lossbench.claims.contrast import PLAIN, Contrast, Term
 from lossbench.claims.estimates import holm
 from lossbench.claims.evaluation import protocol
 from lossbench.claims.rules import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from lossbench.claims.tables import prepare
+from lossbench.stats.grouping import Setting, merge_idle, settings
 from lossbench.stats.noise import TWINS
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ COLUMNS = (
     "loss",
     "dataset",
     "model",
+    "setting",
     "n",
     "estimate",
     "low",
@@ -50,30 +52,36 @@ def conclusions(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> list[s
 
 
 def against_cross_entropy(runs: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each loss minus cross-entropy, in points, a row a loss, data set and model.
+    """Test accuracy of each loss minus cross-entropy, in points, a row a loss and setting.
 
-    Runs are chosen and paired as for claims, the p values corrected by Holm over all losses of a data set and model.
+    Runs are paired by seed as for claims, the p values corrected by Holm over all losses of a setting.
 
-    Returns: columns `loss` (its label), `dataset`, `model`, `n`, `estimate`, `low`, `high` (95 %), `floor`, `p`,
-        `p_holm`, `verdict` (`above`, `below`, `unclear`, or `inside the noise floor`), `limits`, `protocol`.
+    Returns: columns `loss` (its label), `dataset`, `model`, `setting`, `n`, `estimate`, `low`, `high` (95 %), `floor`,
+        `p`, `p_holm`, `verdict` (`above`, `below`, `unclear`, or `inside the noise floor`), `limits`, `protocol`.
     """
     import pandas as pd
 
-    tables = prepare(runs)
-    rows = []
-    keys = zip(*(tables.columns[name].tolist() for name in ("dataset", "model", "label", "loss")), strict=True)
-    for dataset, model, label, name in sorted({key for key in keys if key[3] not in TWINS}):
-        sides = (Term(1.0, {"loss": name, "label": label}, str(label)), Term(-1.0, {"loss": REFERENCE}, REFERENCE))
-        contrast = Contrast(f"{label} minus {REFERENCE}", sides, where={"dataset": dataset, "model": model})
-        comparison = compare(contrast, tables)
-        if comparison.estimate:
-            rows.append((label, dataset, model, comparison.pairs, *_numbers(comparison)))
+    whole = merge_idle(runs.drop_duplicates("run_id")).reset_index(drop=True)
+    rows = [row for setting in settings(whole) for row in _setting_rows(setting)]
     found = pd.DataFrame(rows, columns=[n for n in COLUMNS if n not in ("p_holm", "verdict")]).assign(p_holm=1.0)
-    for _, part in found.groupby(["dataset", "model"]):
+    for _, part in found.groupby("setting"):
         corrected = holm(dict(zip(part["loss"], part["p"], strict=True)))
         found.loc[part.index, "p_holm"] = part["loss"].map(corrected)
     found["verdict"] = [_place(row) for row in found.to_dict("records")]
     return found[list(COLUMNS)]
+
+
+def _setting_rows(setting: Setting) -> Iterator[tuple[Any, ...]]:
+    tables = prepare(setting.runs)
+    levels = {name: setting.fields[name] for name in PLAIN}
+    for label, name in sorted(set(zip(tables.columns["label"], tables.columns["loss"], strict=True))):
+        if name in TWINS:
+            continue
+        sides = (Term(1.0, {"loss": name, "label": label}, str(label)), Term(-1.0, {"loss": REFERENCE}, REFERENCE))
+        comparison = compare(Contrast(f"{label} minus {REFERENCE}", sides, where=levels), tables)
+        if comparison.estimate:
+            names = (label, setting.fields["dataset"], setting.fields["model"], setting.name)
+            yield *names, comparison.pairs, *_numbers(comparison)
 
 
 def _numbers(comparison: Comparison) -> tuple[float, float, float, float, float, str, str]:

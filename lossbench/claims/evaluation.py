@@ -116,13 +116,14 @@ def _limits(claim: Claim, finding: Finding) -> list[str]:
 
 
 def protocol(samples: Sequence[Sample]) -> str:
-    """Data set, model, images, epochs, what is averaged, and seeds of each part, as a line of text."""
+    """Data set, model, images, epochs, what is unusual or averaged, and seeds of each part, as a line of text."""
     parts = []
     for one in samples:
         epochs = f", {one.setting['epochs']} epochs" if "epochs" in one.setting else ""
         images = f", {float(one.images):,.0f} training images" if one.images else ""
         kinds = f", mean of {one.kinds} combinations" if one.kinds > 1 else ""
-        parts.append(f"{one.dataset}: {one.model}{images}{epochs}{kinds}, {len(one.seeds)} seeds")
+        unusual = "".join(f", {name.replace('_', ' ')} {value or 'not set'}" for name, value in one.unusual.items())
+        parts.append(f"{one.dataset}: {one.model}{images}{epochs}{unusual}{kinds}, {len(one.seeds)} seeds")
     return "; ".join(parts)
 
 
