@@ -31,12 +31,11 @@ MOVED = {
 }
 REPORT = """# The report
 
-{}
-"""
-NO_REPORT = "No report was there when this site was built: `lossbench study thesis --report` writes one."
-WITH_REPORT = """From the runs on the disk of whoever built this site. <a href="report_page.html">Open it alone</a>.
+All that the committed studies say, by `lossbench report --output outputs/reference`.
+<a href="report_page.html">Open it alone</a>.
 
-<iframe class="report" src="report_page.html" title="The report"></iframe>"""
+<iframe class="report" src="report_page.html" title="The report"></iframe>
+"""
 
 
 def main() -> int:
@@ -61,13 +60,16 @@ def main() -> int:
 
 def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
-    for folder in (SOURCE, HTML, BUILD / "doctrees"):
+    from lossbench import archive, report
+
+    for folder in (SOURCE, HTML, BUILD / "doctrees", BUILD / "report"):
         shutil.rmtree(folder, ignore_errors=True)
     (SOURCE / "notebooks").mkdir(parents=True)
     (SOURCE / "_extra").mkdir()
     for page in [*DOCS.glob("*.md"), DOCS / "conf.py"]:
         shutil.copy(page, SOURCE)
     shutil.copytree(DOCS / "_static", SOURCE / "_static")
+    shutil.copytree(DOCS / "images", SOURCE / "images")
     (SOURCE / "_static" / "mathjax").mkdir()
     shutil.copy(find_mathjax(), SOURCE / "_static" / "mathjax")
     for name in ("CONTRIBUTING", "CHANGELOG"):
@@ -77,10 +79,10 @@ def prepare(output: Path) -> None:
         page = adapt(executed(source, output), source.name.partition("_")[0])
         nbformat.write(page, SOURCE / "notebooks" / source.name)
     (SOURCE / "losses.md").write_text(cards_page(), encoding="utf-8")
-    report = output / "report.html"
-    if report.exists():
-        shutil.copy(report, SOURCE / "_extra" / "report_page.html")
-    (SOURCE / "report.md").write_text(REPORT.format(WITH_REPORT if report.exists() else NO_REPORT), encoding="utf-8")
+    say("building the report of the committed studies")
+    page = report.build(archive.reference_folder(), BUILD / "report")
+    shutil.copy(page, SOURCE / "_extra" / "report_page.html")
+    (SOURCE / "report.md").write_text(REPORT, encoding="utf-8")
 
 
 def find_mathjax() -> Path:
