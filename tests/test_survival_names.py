@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import lossbench.notebook
 from lossbench import RunConfig
+from lossbench.cli import main
 from lossbench.records import Record
 
 TRICKS = (
@@ -65,3 +66,17 @@ def test_an_executed_notebook_lies_in_notebooks_whatever_it_is_to_be_called(
         assert made == root / "notebooks" / f"{name}.ipynb"
     assert {path.name for path in tmp_path.iterdir()} <= {"mine.ipynb", "out"}
     assert {str(path.parent) for path in root.rglob("*")} <= {str(root), str(root / "notebooks")}
+
+
+@MANY
+@given(name=NAMES, command=st.sampled_from(("run --dataset", "run --loss", "notebook run")))
+def test_a_command_with_a_strange_name_writes_nothing_and_says_why(
+    name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lossbench", *command.split(), name, "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} <= {"out"}
