@@ -23,6 +23,9 @@ THESIS_PROBABILITIES: tuple[LossSpec, ...] = (
     ("taylor_softmax", {}),
 )
 ADMA_BASELINES: tuple[LossSpec, ...] = (("cross_entropy", {}), ("adma", {}), ("mse", {}), ("squared_hinge", {}))
+# Length of the gradient on the logits beside cross-entropy's where ten classes are equally probable: a step of SGD from
+# the start is as long as under cross-entropy with the learning rate divided by it.
+FIRST_PULL = {"adma": 0.2475, "mse": 0.02, "squared_hinge": 0.04}
 ROBUST_LOSSES: tuple[LossSpec, ...] = (
     *THESIS_LOSSES,
     *ADMA_BASELINES[1:],
@@ -56,7 +59,8 @@ def adma(base: RunConfig) -> list[RunConfig]:
     """Paper 001: Adma and its baselines under two optimizers with and without L2, Adma's exponent, less data.
 
     Adma's gradient is about e·a times that of cross-entropy, so the sweep of `a` is planned twice: as printed, and
-    divided by e·a, which takes the learning rate out of the comparison.
+    divided by e·a, which takes the learning rate out of the comparison. Beyond the paper, the losses are run under SGD
+    once more with learning rates that make their first steps as long as that of cross-entropy.
     """
     optimizers = {"adam": base.lr, "sgd": 10 * base.lr}
     regularised = [
@@ -69,6 +73,10 @@ def adma(base: RunConfig) -> list[RunConfig]:
     fractions = [replace(base, train_size=int(size * part)) for part in (0.8, 0.75, 0.6)]
     plan = [config for point in regularised for config in with_losses(point, ADMA_BASELINES)]
     plan += with_losses(base, [*sweep, ("adma", {"learnable": True})])
+    plan += [
+        replace(base, optimizer="sgd", lr=float(f"{10 * base.lr / pull:.3g}"), loss=name)
+        for name, pull in FIRST_PULL.items()
+    ]
     return plan + [config for point in fractions for config in with_losses(point, ADMA_BASELINES[:2])]
 
 

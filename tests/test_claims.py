@@ -217,3 +217,10 @@ def test_the_share_of_training_images_is_taken_among_runs_that_belong_together(a
     table = pd.DataFrame([config("mnist", 0, where, train_size=size, **other) for size, other in sizes])
     parts = prepare(table.assign(run_id=list("abc"))).columns["train_part"]
     np.testing.assert_equal(parts.astype(float), [1.0, 0.6, np.nan])
+
+
+def test_a_large_effect_that_is_undecided_needs_few_more_pairs():
+    claim = claims.find_claim("thesis-shirt-hardest")
+    found = decide(claim, invent(claim, effect=10.0, seeds=3, noise=30.0, together=0.0))
+    assert found["verdict"] == "undecided", found["why"]
+    assert found["n"] < found["needed"] < 100

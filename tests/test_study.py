@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import lossbench
-from lossbench import RunConfig
+from lossbench import RunConfig, papers
 from lossbench.data import DATASETS
 from lossbench.engines import run_configs
 from lossbench.estimate import estimate
+from lossbench.losses import Criterion
 from lossbench.study import SCALES, STUDIES, compare_losses, plan_study
 
 
@@ -92,3 +94,18 @@ def test_an_estimate_is_of_the_right_size(tmp_path: Path) -> None:
 
     estimated = 3600 * measure([config], find_device("cpu"), None).hours
     assert measured / 4 < estimated < 4 * measured
+
+
+@pytest.mark.parametrize("loss", papers.FIRST_PULL)
+def test_the_first_pull_is_the_length_of_the_gradient_beside_that_of_cross_entropy(loss: str) -> None:
+    def pull(name: str) -> float:
+        logits = torch.zeros(1, 10, dtype=torch.float64, requires_grad=True)
+        return float(torch.autograd.grad(Criterion(name)(logits, torch.tensor([3])), logits)[0].norm())
+
+    assert pull(loss) / pull("cross_entropy") == pytest.approx(papers.FIRST_PULL[loss], rel=1e-3)
+
+
+def test_the_study_of_adma_also_matches_the_first_steps_under_sgd() -> None:
+    plan = papers.adma(RunConfig(train_size=1_000))
+    rates = {config.loss: config.lr for config in plan if config.optimizer == "sgd" and config.lr != 0.01}
+    assert rates == {"adma": 0.0404, "mse": 0.5, "squared_hinge": 0.25}

@@ -87,7 +87,7 @@ def _needed(claim: Claim, shown: Comparison, margin: float, comparisons: int) ->
     if isinstance(claim.rule, Equivalence):
         effect, by_noise = abs(bound - seen), 0
     else:
-        effect = min(seen, abs(getattr(claim.rule, "printed", None) or bound))
+        effect = min(seen, abs(getattr(claim.rule, "printed", None) or seen))
         by_noise = math.ceil(shown.estimate.n * (shown.floor / seen) ** 2) if shown.floor > seen > 0 else 0
     return max(pairs_needed(shown.estimate, effect, comparisons), by_noise, shown.pairs + len(shown.samples))
 
