@@ -72,8 +72,8 @@ REFERENCES: dict[str, Reference] = {
         (Part("false-positive", ("cifar-10-jpeg", "fashion-mnist"), 5, SMALL),),
     ),
     "adma": Reference(
-        "Adma and its baselines under two optimizers with and without L2, as paper 001; its exponent and less data on "
-        "Fashion-MNIST only; small_cnn instead of the paper's network.",
+        "Adma and its baselines under two optimizers with and without L2, as paper 001, and under SGD with first steps "
+        "of one length; its exponent and less data on Fashion-MNIST only; small_cnn instead of the paper's network.",
         (
             Part("adma", ("fashion-mnist",), 5, ADMA),
             Part(
