@@ -120,7 +120,6 @@ def main() -> None:
     parser.add_argument("--dataset", default="fashion-mini")
     parser.add_argument("--model", default="small_cnn")
     parser.add_argument("--augmentation", default="none")
-    parser.add_argument("--precision", default="float32", help="of lossbench's runs: float32 or bfloat16")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--train-size", type=int)
@@ -134,13 +133,13 @@ def main() -> None:
         train_size=chosen.train_size,
     )
     configs = [replace(base, seed=seed) for seed in range(chosen.seeds)]
-    ours = [replace(config, precision=chosen.precision) for config in configs]
+    halved = [replace(config, precision="bfloat16") for config in configs]
     dataset, cores = load(base.dataset), usable_cores()
     limits: list[float] = []
 
     def single() -> Timing:
         limits.append(measure_limit(base, dataset))
-        timing = measure_single("(c) lossbench run, one thread", ours, dataset, Path(folder) / "single")
+        timing = measure_single("(c) lossbench run, one thread", configs, dataset, Path(folder) / "single")
         limits.append(measure_limit(base, dataset))
         return timing
 
@@ -161,7 +160,11 @@ def main() -> None:
             single,
             lambda: measure_study(
                 f"(d) lossbench study, {chosen.workers} workers",
-                ours, dataset, Path(folder) / "study", chosen.workers,
+                configs, dataset, Path(folder) / "study", chosen.workers,
+            ),
+            lambda: measure_study(
+                f"(e) the same in bfloat16, {chosen.workers} workers",
+                halved, dataset, Path(folder) / "halved", chosen.workers,
             ),
         ]  # fmt: skip
         timings = []
@@ -170,7 +173,7 @@ def main() -> None:
             print(f"{timings[-1].name}: {timings[-1].seconds:.1f} s", file=sys.stderr, flush=True)
     print(
         f"{base.dataset}, {base.model}, batch {base.batch_size}, {base.augmentation} augmentation, "
-        f"{base.epochs} epochs, {chosen.seeds} seeds, {chosen.precision}; torch {torch.__version__}, {cores} cores\n"
+        f"{base.epochs} epochs, {chosen.seeds} seeds; torch {torch.__version__}, {cores} cores\n"
         f"limit (forward and backward alone, one thread): {limits[0]:,.0f} and {limits[1]:,.0f} images/s\n"
         + describe(timings, statistics.mean(limits))
     )

@@ -21,6 +21,7 @@ BUILD = DOCS / "_build"
 SOURCE = BUILD / "source"
 HTML = BUILD / "html"
 MATHJAX = "static/mathjax/es5/tex-svg-full.js"  # inside the package `mathjax` of django-static-mathjax
+ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
 BADGE = re.compile(r"\[!\[([^\]]*)\]\([^)]*\)\]\(([^)]*)\)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 MOVED = {
@@ -126,6 +127,7 @@ def adapt(notebook: Any, number: str) -> Any:
             cell.metadata["tags"] = [*(tag for tag in tags if tag != "hide-input"), "hide-cell"]
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub(r"[\1](\2)", cell.source).replace(") [Open in", ") · [Open in")
+            cell.source = ANCHOR.sub(r"(\1)=", cell.source)  # as Sphinx knows them, for the claims' links
             for before, after in MOVED.items():
                 cell.source = cell.source.replace(f"](../{before}", f"](../{after}")
         for result in cell.get("outputs", []):
