@@ -67,8 +67,10 @@ def prepare(output: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     (SOURCE / "notebooks").mkdir(parents=True)
     (SOURCE / "_extra").mkdir()
-    for page in [*DOCS.glob("*.md"), DOCS / "conf.py"]:
-        shutil.copy(page, SOURCE)
+    shutil.copy(DOCS / "conf.py", SOURCE)
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8").replace("](../notebooks/", "](notebooks/")
+        (SOURCE / page.name).write_text(text, encoding="utf-8")
     shutil.copytree(DOCS / "_static", SOURCE / "_static")
     shutil.copytree(DOCS / "images", SOURCE / "images")
     (SOURCE / "_static" / "mathjax").mkdir()
