@@ -62,7 +62,9 @@ def write_answer(table: pd.DataFrame, sgd: pd.DataFrame, matched: pd.DataFrame) 
     lost = sum("below" in found for found in places)
     unclear = sum(not found & {"below", "above"} for found in places)
     gains = "none" if better.empty else f"{', '.join(said(row) for row in better.to_dict('records'))}"
-    worst = matched.sort_values("estimate").iloc[0]
+    matched = matched.sort_values("estimate")
+    ahead = [said(row) for row in matched[matched["verdict"] == "above"].to_dict("records")]
+    surprise = f"; ahead by more than the noise floor is {', '.join(ahead)}" if ahead else ""
     adma, mse = (sgd[sgd["loss"] == name].sort_values("estimate").iloc[0] for name in ("adma a=0.2622", "mse"))
     return (
         f"**Yes, but hardly ever for the better.** With a small network, Adam and {table['n'].min()} to "
@@ -74,8 +76,8 @@ def write_answer(table: pd.DataFrame, sgd: pd.DataFrame, matched: pd.DataFrame) 
         "Loss among them.\n\n"
         "A loss also sets the size of the step. Under SGD with one learning rate for all, the difference of Adma is "
         f"{said(adma, named=False)} and that of MSE {said(mse, named=False)}. With learning rates that make the first "
-        f"steps equally long, the largest of the differences is {said(worst)}: much of what such a comparison measures "
-        "is the learning rate.\n"
+        f"steps equally long, the differences run from {said(matched.iloc[0])} to {said(matched.iloc[-1])}{surprise}. "
+        "Much of what such a comparison measures is the learning rate.\n"
     )
 
 
