@@ -54,7 +54,7 @@ def test_settings_never_mix_budgets_or_datasets():
     c = table({("softmax", "focal"): [0.8, 0.2]}, epochs=5, train_size=100.0)
     found = stats.settings(pd.concat([b, a, c], ignore_index=True))
     assert [len(setting.runs) for setting in found] == [3, 2, 1]
-    assert found[2].name == "shapes, small_cnn, epochs 9, train_size not set"
+    assert found[2].name == "shapes, small_cnn, epochs 9"
     assert found[0].fields["epochs"] == 5
 
 

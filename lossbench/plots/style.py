@@ -8,6 +8,7 @@ text, so that it stays readable on a dark page.
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -64,17 +65,18 @@ def loss_styles(names: Iterable[tuple[str, str]]) -> dict[str, Style]:
     others = sorted({loss for loss, _ in pairs} - LOSS_COLOURS.keys())
     fallback = {loss: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, loss in enumerate(others)}
     styles: dict[str, Style] = {}
+    variants = Counter(loss for loss, _ in pairs)
     for i, (loss, label) in enumerate(pairs):
         variant = sum(earlier == loss for earlier, _ in pairs[:i])
-        colour = _lighter(LOSS_COLOURS.get(loss) or fallback[loss], variant)
+        colour = _lighter(LOSS_COLOURS.get(loss) or fallback[loss], variant / max(variants[loss] - 1, 2))
         styles[label] = Style(colour, LINES[i % len(LINES)], MARKERS[i % len(MARKERS)])
     return styles
 
 
-def _lighter(colour: str, steps: int) -> str:
-    """Mix a colour with white, a third of the way a step."""
-    keep = (2 / 3) ** steps
-    return "#" + "".join(f"{round(255 - keep * (255 - int(colour[i : i + 2], 16))):02x}" for i in (1, 3, 5))
+def _lighter(colour: str, share: float) -> str:
+    """Mix a colour with white; at a share of 1 it can still be seen on white."""
+    white = 0.55 * share
+    return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * (1 - white) + 255 * white):02x}" for i in (1, 3, 5))
 
 
 def styles_of(table: Any) -> dict[str, Style]:
@@ -95,7 +97,7 @@ def in_order(table: Any) -> Any:
 
 def settle(ax: Any, title: str = "", x: str = "", y: str = "") -> Any:
     """Set the title at the left, the axis labels, thin spines and a faint grid; return `ax`."""
-    ax.set_title(title, loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
+    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
     ax.set_xlabel(x, fontsize=FIGURE_FONT, color=INK)
     ax.set_ylabel(y, fontsize=FIGURE_FONT, color=INK)
     ax.tick_params(labelsize=FIGURE_FONT - 0.5, color=GREY, labelcolor=INK, length=3, width=0.6)

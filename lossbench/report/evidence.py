@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -172,7 +171,6 @@ def _study(
     versions = ", ".join(f"{name} {' and '.join(values)}" for name, values in known.items())
     found = []
     for number, setting in enumerate(stats.settings(runs), start=place):
-        setting = replace(setting, name=re.sub(r", \w+ not set", "", setting.name))
         # The table of runs knows the parameters of the probability function and how labels are written.
         names = setting.runs[["run_id", "probability_params", "label"]]
         ids = set(names["run_id"])

@@ -21,7 +21,7 @@ class Setting:
     """Runs that may be compared with each other.
 
     Args:
-        name: dataset and model, then the fields in which this setting differs from the others.
+        name: dataset and model, then the fields in which settings differ, where they are not the default.
         fields: every field of the config that is the same in all its runs.
         runs: the rows of the table.
     """
@@ -78,11 +78,11 @@ def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Setting:
-    first = group.iloc[0]
+    first, plain = group.iloc[0], RunConfig.defaults()
     parts = [str(first[name]) for name in ("dataset", "model") if name in shared]
-    parts += [f"{name} {_shown(first[name])}" for name in varying if name not in ("dataset", "model")]
+    for name in varying:
+        value = str(first[name])
+        if name not in ("dataset", "model") and value not in (str(plain[name]), "None", "nan", "<NA>"):
+            parts.append(f"{name} {value}")
     return Setting(", ".join(parts), {name: first[name] for name in shared}, group.reset_index(drop=True))
 
-
-def _shown(value: object) -> str:
-    return "not set" if value is None or str(value) in ("nan", "<NA>") else str(value)
