@@ -85,4 +85,3 @@ def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Sett
         if name not in ("dataset", "model") and value not in (str(plain[name]), "None", "nan", "<NA>"):
             parts.append(f"{name} {value}")
     return Setting(", ".join(parts), {name: first[name] for name in shared}, group.reset_index(drop=True))
-
