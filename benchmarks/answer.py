@@ -7,7 +7,9 @@ picture docs/images/answer.png. Everything else in those files is written by han
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -61,7 +63,7 @@ def write_answer(table: pd.DataFrame, sgd: pd.DataFrame, matched: pd.DataFrame) 
     first, last = worse.iloc[-1], worse.iloc[0]
     lost = sum("below" in found for found in places)
     unclear = sum(not found & {"below", "above"} for found in places)
-    gains = "none" if better.empty else f"{', '.join(said(row) for row in better.to_dict('records'))}"
+    gains = ", ".join(said(row) for row in better.to_dict("records")) or "none"
     matched = matched.sort_values("estimate")
     ahead = [said(row) for row in matched[matched["verdict"] == "above"].to_dict("records")]
     surprise = f"; ahead by more than the noise floor is {', '.join(ahead)}" if ahead else ""
@@ -105,9 +107,7 @@ def write_differences(table: pd.DataFrame) -> str:
     lines = [f"| loss | {' | '.join(places)} |", "| --- " * (len(places) + 1) + "|"]
     best = table.groupby("loss")["estimate"].mean().sort_values(ascending=False)
     for loss in best.index:
-        cells = {
-            place(row): said(row, named=False, sign=True) for row in table[table["loss"] == loss].to_dict("records")
-        }
+        cells = {place(row): cell(row) for row in table[table["loss"] == loss].to_dict("records")}
         lines.append(f"| `{loss}` | {' | '.join(cells.get(name, '') for name in places)} |")
     return "\n".join(lines) + "\n"
 
@@ -129,21 +129,30 @@ def write_verdicts(decided: pd.DataFrame) -> str:
 
 def write_refuted(decided: pd.DataFrame) -> str:
     """The claims that do not survive, in our words, with the contrast that decides."""
-    refuted = decided[decided["verdict"] == "contradicted"]
-    lines = [claims.as_markdown(refuted.assign(figure="")).replace("](#)", "]")]
-    return re.sub(r"\[(.+?)\] <br>", r"\1 <br>", lines[0]) + "\n"
+    return claims.as_markdown(decided[decided["verdict"] == "contradicted"], links=False) + "\n"
 
 
-def said(row: pd.Series | dict[str, object], *, named: bool = True, sign: bool = False) -> str:
-    """An estimate with interval and n, and whose it is."""
-    numbers = [f"{float(row[key]):+.2f}".replace("-", "−") for key in ("estimate", "low", "high")]  # type: ignore[arg-type]
-    mark = {"below": " ▼", "above": " ▲"}.get(str(row["verdict"]), "") if sign else ""
-    text = f"{numbers[0]}{'' if sign else ' points'} [{numbers[1]}, {numbers[2]}]{mark}"
-    where = f" ({row['loss']} on {place(row)}, n = {row['n']})" if named else f"{'' if sign else f' on {place(row)}'}"
-    return text + (where if named else f"{where}{'' if sign else ' (n = ' + str(row['n']) + ')'}")
+def said(row: Mapping[str, Any], *, named: bool = True) -> str:
+    """A difference with its interval, n and place, and whose it is if `named`."""
+    value, interval = numbers(row)
+    if named:
+        return f"{value} points {interval} ({row['loss']} on {place(row)}, n = {row['n']})"
+    return f"{value} points {interval} on {place(row)} (n = {row['n']})"
 
 
-def place(row: pd.Series | dict[str, object]) -> str:
+def cell(row: Mapping[str, Any]) -> str:
+    """A difference with its interval and a sign for what leaves the noise floor."""
+    sign = {"below": " ▼", "above": " ▲"}.get(row["verdict"], "")
+    return " ".join(numbers(row)) + sign
+
+
+def numbers(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The estimate and its interval as text."""
+    value, low, high = (f"{row[key]:+.2f}".replace("-", "−") for key in ("estimate", "low", "high"))
+    return value, f"[{low}, {high}]"
+
+
+def place(row: Mapping[str, Any]) -> str:
     """Data set, and the model where it is not the usual one."""
     model = "" if row["model"] == RunConfig().model else f", {row['model']}"
     return f"{row['dataset']}{model}"

@@ -76,13 +76,8 @@ def reference_folder() -> Path:
 
     Raises: FileNotFoundError when lossbench was installed without its repository.
     """
-    places = [
-        output_folder("outputs") / "reference",
-        Path("..") / REFERENCE,
-        Path(__file__).resolve().parents[1] / REFERENCE,
-    ]
-    for place in places:
-        if place.is_dir() and packed_folders(place):
+    for place in (REFERENCE, Path("..") / REFERENCE, Path(__file__).resolve().parents[1] / REFERENCE):
+        if packed_folders(place):
             return place
     raise FileNotFoundError(
         "the committed studies are not here: they are part of the repository, in outputs/reference, and not of the "

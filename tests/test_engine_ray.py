@@ -7,28 +7,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from ray_cases import needs_ray, quiet_and_local  # noqa: F401  a fixture that every test uses
 
 from lossbench import RunConfig
 from lossbench.engines import run_configs
 from lossbench.engines.cluster import require_answer
 from lossbench.engines.job import Board, Job
 from lossbench.engines.ray import _Run, _Study, train
-
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'lossbench[ray]'")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_and_local() -> Iterator[None]:
-    """Ray in this process keeps to 127.0.0.1 and sends nothing about its use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield
 
 
 def test_without_ray_the_engine_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

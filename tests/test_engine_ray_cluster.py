@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from ray_cases import needs_ray, quiet_and_local  # noqa: F401  a fixture that every test uses
 
 import lossbench
 from lossbench import RunConfig
@@ -27,19 +27,8 @@ from lossbench.engines.ray import _Study
 from lossbench.lease import hold
 from lossbench.records import Record, find_records
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'lossbench[ray]'")
 PATIENCE = 120.0  # seconds, on a busy machine
 MEMORY = 80_000_000  # a container's /dev/shm may be small
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_and_local() -> Iterator[None]:
-    """Ray in this process keeps to 127.0.0.1 and sends nothing about its use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,15 @@ SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_TESTED: "–
 NONE = "–"
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown of what `evaluate` or `decide` gave; the claims link to their figures' anchors."""
+def as_markdown(table: pd.DataFrame, *, links: bool = True) -> str:
+    """A table in Markdown of what `evaluate` or `decide` gave; with `links` to the anchors of the claims' figures."""
     lines = [
         "| | what the paper says | verdict | estimate | n | pairs that would decide |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for place, row in enumerate(table.to_dict("records"), start=1):
-        says = f"[{row['says']}](#{row['figure']}) <br> *{row['place']}*"
+        said = f"[{row['says']}](#{row['figure']})" if links else row["says"]
+        says = f"{said} <br> *{row['place']}*"
         verdict = f"{SIGNS[row['verdict']]} {row['verdict']}"
         cells = [str(place), says, verdict, estimate(row), count(row["n"] or None), count(row["needed"])]
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
