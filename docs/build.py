@@ -9,6 +9,8 @@ import argparse
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,7 @@ def main() -> int:
 def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
     from lossbench import archive, report
+    from lossbench.machine import usable_cores
 
     for folder in (SOURCE, HTML, BUILD / "doctrees", BUILD / "report"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,9 +81,10 @@ def prepare(output: Path) -> None:
     for name in ("CONTRIBUTING", "CHANGELOG"):
         text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
         (SOURCE / f"{name.lower()}.md").write_text(text, encoding="utf-8")
-    for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        page = adapt(executed(source, output), source.name.partition("_")[0])
-        nbformat.write(page, SOURCE / "notebooks" / source.name)
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for source, notebook in zip(notebooks, pool.map(partial(executed, output=output), notebooks), strict=True):
+            nbformat.write(adapt(notebook, source.name.partition("_")[0]), SOURCE / "notebooks" / source.name)
     (SOURCE / "losses.md").write_text(cards_page(), encoding="utf-8")
     say("building the report of the committed studies")
     page = report.build(archive.reference_folder(), BUILD / "report")
