@@ -63,6 +63,7 @@ def write_answer(table: pd.DataFrame, sgd: pd.DataFrame, matched: pd.DataFrame) 
     first, last = worse.iloc[-1], worse.iloc[0]
     lost = sum("below" in found for found in places)
     unclear = sum(not found & {"below", "above"} for found in places)
+    near = [call for loss, call in DRAWN.items() if not places[loss] & {"below", "above"}]
     gains = ", ".join(said(row) for row in better.to_dict("records")) or "none"
     matched = matched.sort_values("estimate")
     ahead = [said(row) for row in matched[matched["verdict"] == "above"].to_dict("records")]
@@ -74,8 +75,8 @@ def write_answer(table: pd.DataFrame, sgd: pd.DataFrame, matched: pd.DataFrame) 
         f"- **better** by more than the noise: {gains};\n"
         f"- **worse** by more than the noise on some data set: {lost} of {len(places)} losses and settings of their "
         f"parameters, from {said(first)} to {said(last)};\n"
-        f"- **not to be told apart** with so many seeds: the other {unclear}, focal loss, Adma, MSE and False Positive "
-        "Loss among them.\n\n"
+        f"- **not to be told apart** with so many seeds: the other {unclear}, among them {', '.join(near[:-1])} "
+        f"and {near[-1]}.\n\n"
         "A loss also sets the size of the step. Under SGD with one learning rate for all, the difference of Adma is "
         f"{said(adma, named=False)} and that of MSE {said(mse, named=False)}. With learning rates that make the first "
         f"steps equally long, the differences run from {said(matched.iloc[0])} to {said(matched.iloc[-1])}{surprise}. "
@@ -149,7 +150,7 @@ def cell(row: Mapping[str, Any]) -> str:
 def numbers(row: Mapping[str, Any]) -> tuple[str, str]:
     """The estimate and its interval as text."""
     value, low, high = (f"{row[key]:+.2f}".replace("-", "−") for key in ("estimate", "low", "high"))
-    return value, f"[{low}, {high}]"
+    return value, f"[{low},\u00a0{high}]"  # never broken into two lines
 
 
 def place(row: Mapping[str, Any]) -> str:

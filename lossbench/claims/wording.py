@@ -37,13 +37,13 @@ def estimate(row: dict[Any, Any]) -> str:
         return quantity(row["estimate"], row["unit"])
     ends = [float(row[name]) for name in ("estimate", "low", "high")]
     digits = _digits(max(map(abs, ends)))  # one precision for all three
-    value, low, high = (_number(end, digits) for end in ends)
+    value, low, high = (number(end, digits) for end in ends)
     return f"{value} {row['unit'] or ''}".strip() + f" (95 %: {low} to {high})"
 
 
 def quantity(value: Any, unit: Any) -> str:
     """A number with its unit, in about three significant digits."""
-    return f"{_number(float(value), _digits(abs(float(value))))} {unit or ''}".strip() if _known(value) else NONE
+    return f"{number(float(value), _digits(abs(float(value))))} {unit or ''}".strip() if _known(value) else NONE
 
 
 def count(value: Any) -> str:
@@ -51,9 +51,14 @@ def count(value: Any) -> str:
     return f"{int(value):,}" if _known(value) else NONE
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int, *, sign: bool = False) -> str:
+    """A number with a true minus sign, with a plus sign too if `sign`; a dash where there is none."""
+    if not math.isfinite(value):
+        return NONE
+    if sign and value == 0:
+        return "0"  # exactly, which only the twins of cross-entropy reach
     rounded = round(value, digits) + 0.0  # no minus zero
-    return f"{rounded:.{digits}f}".replace("-", "−")
+    return f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
 def _digits(size: float) -> int:

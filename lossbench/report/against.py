@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from lossbench import plots, published, stats
+from lossbench.claims.wording import number
 from lossbench.report.blocks import Block
 from lossbench.report.evidence import Evidence, Study, spell
 from lossbench.report.figures import Figure, Panel
-from lossbench.report.tables import Table, number
+from lossbench.report.tables import Table
 
 # A subset or another encoding of the same images.
 FAMILIES = {"fashion-mini": "fashion-mnist", "kmnist-10k": "kmnist", "cifar-10-jpeg": "cifar-10"}
@@ -190,8 +191,8 @@ def _figure(source: Source, cells: pd.DataFrame) -> Figure:
             }
         )
         said = "; ".join(
-            f"{row['name']}: published {number(100 * row['published'], 2, True)}, measured "
-            f"{number(100 * row['mean'], 2, True)}"
+            f"{row['name']}: published {number(100 * row['published'], 2, sign=True)}, measured "
+            f"{number(100 * row['mean'], 2, sign=True)}"
             for row in drawn.to_dict("records")
         )
         title = str(setting) if several else str(part["data"].iloc[0])
@@ -218,8 +219,8 @@ def _table(source: Source, cells: pd.DataFrame) -> Table:
         for mean, low, high in zip(cells["measured"], cells["measured_low"], cells["measured_high"], strict=True)
     ]
     ours = [
-        number(100 * mean, 2, True)
-        + (f" ({number(100 * low, 2, True)} to {number(100 * high, 2, True)})" if n > 1 else "")
+        number(100 * mean, 2, sign=True)
+        + (f" ({number(100 * low, 2, sign=True)} to {number(100 * high, 2, sign=True)})" if n > 1 else "")
         for mean, low, high, n in zip(cells["difference"], cells["low"], cells["high"], cells["n"], strict=True)
     ]
     shown = pd.DataFrame(
@@ -229,7 +230,7 @@ def _table(source: Source, cells: pd.DataFrame) -> Table:
             "probability": cells["probability"],
             "source": cells["their table"] + ", " + cells["their model"],
             "published %": percent,
-            "their difference": [number(100 * x, 2, True) for x in cells["published_difference"]],
+            "their difference": [number(100 * x, 2, sign=True) for x in cells["published_difference"]],
             "measured %": measured,
             "our difference": ours,
             "n": cells["runs"].astype(str),

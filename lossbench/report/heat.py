@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from lossbench import plots, stats
+from lossbench.claims.wording import number
 from lossbench.plots.style import fold
 from lossbench.report.evidence import Evidence, Study
 from lossbench.report.figures import PANEL_WIDTH, Figure, Panel
-from lossbench.report.tables import number
 
 BEYOND = ("above", "below")
 LETTERS = 44  # of a setting's name in one line
@@ -65,7 +65,7 @@ def _map(table: pd.DataFrame, title: str, centre: float | None, ax: Any) -> Any:
 
 def _alt(what: str, table: pd.DataFrame, sign: bool = False) -> str:
     rows = [
-        f"{label}: " + ", ".join(f"{column} {number(value, 2, sign)}" for column, value in row.items())
+        f"{label}: " + ", ".join(f"{column} {number(value, 2, sign=sign)}" for column, value in row.items())
         for label, row in table.iterrows()
     ]
     return f"{what}, a row a loss. " + "; ".join(rows) + "."

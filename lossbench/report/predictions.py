@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from lossbench import plots, stats
+from lossbench.claims.wording import number
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Figure, Panel
 from lossbench.report.panels import between, legend_room
-from lossbench.report.tables import Table, number
+from lossbench.report.tables import Table
 
 LARGEST_MATRIX = 9.0  # inches
 MOST_CLASSES = 30  # more make rows too thin to tell apart

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pandas as pd
 
 from lossbench import stats
+from lossbench.claims.wording import number
 from lossbench.files import write_text
 from lossbench.report.evidence import Evidence
 from lossbench.report.latex import latex
@@ -173,17 +174,6 @@ def once(names: pd.Series) -> list[str]:
     return ["" if i and names.iloc[i - 1] == name else name for i, name in enumerate(names)]
 
 
-def number(value: float, digits: int, sign: bool = False) -> str:
-    """A number with a true minus sign, a dash where there is none."""
-    if not math.isfinite(value):
-        return "–"
-    if sign and value == 0:
-        return "0"  # exactly, which only the twins reach
-    rounded = round(value, digits) + 0.0  # no minus zero
-    text = f"{rounded:+.{digits}f}" if sign else f"{rounded:.{digits}f}"
-    return text.replace("-", "−")
-
-
 def _of(n: int, runs: int) -> str:
     return str(n) if n == runs else f"{n} of {runs}"
 
@@ -196,6 +186,8 @@ def plus_minus(value: float, digits: int = 2) -> str:
 def intervals(values: pd.DataFrame, scale: float, digits: int, sign: bool = False) -> list[str]:
     """The columns `low` and `high` as text."""
     return [
-        f"{number(scale * low, digits, sign)} to {number(scale * high, digits, sign)}" if math.isfinite(low) else "–"
+        f"{number(scale * low, digits, sign=sign)} to {number(scale * high, digits, sign=sign)}"
+        if math.isfinite(low)
+        else "–"
         for low, high in zip(values["low"], values["high"], strict=True)
     ]
