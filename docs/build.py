@@ -1,4 +1,4 @@
-"""Build the site: executed notebooks, cards, glossary and report as static pages that work offline.
+"""Build the site: executed notebooks, cards, glossary, reference and report as static pages that work offline.
 
 python docs/build.py [--output outputs]
 """
@@ -53,7 +53,6 @@ def main() -> int:
     failed = build_main([*options, str(SOURCE), str(HTML)])
     if failed:
         return int(failed)
-    sys.path.insert(0, str(DOCS))
     from check_links import check
 
     problems = check(HTML)
@@ -63,6 +62,8 @@ def main() -> int:
 
 def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
+    from reference import write_reference
+
     from lossbench import archive, report
     from lossbench.machine import usable_cores
 
@@ -90,6 +91,8 @@ def prepare(output: Path) -> None:
     page = report.build(archive.reference_folder(), BUILD / "report")
     shutil.copy(page, SOURCE / "_extra" / "report_page.html")
     (SOURCE / "report.md").write_text(REPORT, encoding="utf-8")
+    say("writing the reference of the package")
+    (SOURCE / "reference.md").write_text(write_reference(SOURCE / "_extra"), encoding="utf-8")
 
 
 def find_mathjax() -> Path:

@@ -35,8 +35,8 @@ class Criterion(nn.Module):
     Args:
         name: a name in `LOSSES`.
         probability: a name in `PROBABILITIES`; `probability_params` are its hyperparameters.
-        reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for
-        (batch,). weight: (classes,) weight of each class, or None.
+        reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for (batch,).
+        weight: (classes,) weight of each class, or None.
         ignore_index: samples with this target count neither in the loss nor in its mean.
         num_classes, embedding_dim, class_counts, class_names: what the loss may need to know of the task
             (proxies, imbalance, class tree).
@@ -44,8 +44,8 @@ class Criterion(nn.Module):
         **loss_params: the loss's hyperparameters.
 
     Raises:
-        ValueError: an unknown name, a value out of range, or something the loss needs to know that is
-        missing. TypeError: an unknown hyperparameter, or one of the wrong type.
+        ValueError: an unknown name, a value out of range, or something the loss needs to know that is missing.
+        TypeError: an unknown hyperparameter, or one of the wrong type.
     """
 
     def __init__(
