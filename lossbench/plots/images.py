@@ -33,7 +33,7 @@ def images(pictures: ArrayLike, captions: Sequence[str] = (), ax: Any = None, co
         ax.imshow(_shown(picture), cmap="gray", extent=(left, left + 1, top + 1, top), interpolation="nearest")
         if captions:
             middle = (left + 0.5, top - 0.04)
-            ax.annotate(captions[place], middle, ha="center", va="bottom", fontsize=FIGURE_FONT - 1, color=INK)
+            ax.annotate(captions[place], middle, ha="center", va="bottom", fontsize=FIGURE_FONT, color=INK)
     ax.set_xlim(0, across)
     ax.set_ylim(down, 0)
     ax.set_axis_off()
@@ -73,7 +73,7 @@ def _fitting_axes(across: float, down: float) -> Any:
     """New axes in a pyplot figure for this many pictures across and down."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(1.6 * across, 1.6 * down), layout="constrained")[1]
+    return plt.subplots(figsize=(1.25 * across, 1.25 * down), layout="constrained")[1]
 
 
 def _shown(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
