@@ -125,7 +125,10 @@ def legend(ax: Any, entries: int, place: str = "best") -> Any:
         return ax.legend(loc=place, **look)
     handles, labels = ax.get_legend_handles_labels()
     names = [fold(name, 24) for name in labels]
-    return ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, **look)
+    from matplotlib.transforms import ScaledTranslation
+
+    under = ax.transAxes + ScaledTranslation(0, -0.45, ax.figure.dpi_scale_trans)  # inches: one gap at any height
+    return ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, ncols=2, **look)
 
 
 def axes(ax: Any = None) -> Any:
