@@ -36,7 +36,7 @@ CLAIMS = (
     ),
     Claim(
         "adma-on-par-with-ce-under-sgd", "001", "Section 5, Tables 2 and 4",
-        "With SGD, Adma is at last as accurate as cross-entropy.",
+        "With SGD, Adma ends up about as accurate as cross-entropy.",
         Equivalence((minus(ADMA, CE, where=SGD),)),
         "adma-accuracy", "MNIST, Fashion, CIFAR-10 without L2: -0.10, +1.59, -0.13", TUNED,
     ),
