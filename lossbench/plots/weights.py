@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLACES = {
-    "alpha": r"step $\alpha$ (1: as long as the weights)",
+    "alpha": "step $\\alpha$\n(1: as long as the weights)",
     "beta": r"step $\beta$",
-    "t": "$t$, from one network (0) to the other (1)",
+    "t": "$t$, from one network (0)\nto the other (1)",
 }
 QUANTITIES = {"loss": "own training loss", "nll": "NLL, nats", "accuracy": "accuracy, %"}
 
