@@ -140,6 +140,8 @@ def test_it_has_exercises_with_checks_and_folded_solutions(notebook):
     assert solutions
     assert any("check(" in cell.source for cell in solutions)
     assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in solutions)
+    # Only the cell's source is folded: what it prints must not give the answer away.
+    assert all(cell.source.splitlines()[-1].startswith("check(") for cell in solutions if cell.cell_type == "code")
 
 
 def test_it_prints_versions_and_seed(notebook):
