@@ -7,6 +7,7 @@ picture docs/images/answer.png. Everything else in those files is written by han
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,8 @@ def write_studies(folder: Path) -> str:
 
 
 def write_differences(table: pd.DataFrame) -> str:
-    """Every loss on every data set, a cell with interval and verdict."""
-    places = list(dict.fromkeys(place(row) for row in table.sort_values("dataset").to_dict("records")))
+    """Every loss on every data set, the one with most losses first, a cell with interval and verdict."""
+    places = [name for name, _ in Counter(map(place, table.to_dict("records"))).most_common()]
     lines = [f"| loss | {' | '.join(places)} |", "| --- " * (len(places) + 1) + "|"]
     best = table.groupby("loss")["estimate"].mean().sort_values(ascending=False)
     for loss in best.index:
