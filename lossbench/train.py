@@ -15,6 +15,7 @@ from lossbench.data import Split
 from lossbench.losses import Criterion
 from lossbench.losses.primitives import widen
 from lossbench.models import Classifier, Output
+from lossbench.optimizers import build_optimizer, build_scheduler
 
 # A larger one is slower on a CPU, and 128 x 128 images would take gigabytes; a GPU wants more work at once.
 EVALUATION_BATCH = {"cpu": 100, "cuda": 1000}
@@ -118,38 +119,6 @@ class Training:
         """Put the selected epoch's weights back into the model and the criterion."""
         for part, state in self.best_state.items():
             getattr(self, part).load_state_dict(state)
-
-
-def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """The optimizer that the config names, over the model's and the loss's own parameters that are not frozen."""
-    kernels = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Conv2d)}
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in (*model.parameters(), *criterion.parameters()):
-        if parameter.requires_grad:
-            decays = config.weight_decay_on == "all" or id(parameter) in kernels
-            (decayed if decays else others).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adadelta":
-        return torch.optim.Adadelta(groups, lr=config.lr)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
-    return torch.optim.Adam(groups, lr=config.lr, fused=True)
-
-
-def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> torch.optim.lr_scheduler.LambdaLR:
-    """How the learning rate goes from epoch to epoch, as a factor of `config.lr`."""
-
-    def factor(epoch: int) -> float:
-        done = epoch / config.epochs
-        if config.scheduler == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * done))
-        if config.scheduler == "step":
-            return 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01
-        return 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def train(training: Training, train_split: Split, scored: Split, prefix: str) -> Iterator[dict[str, float]]:

@@ -34,6 +34,13 @@ def test_a_loss_needs_torch_and_nothing_else_that_is_heavy() -> None:
     assert not {"torchvision", "pandas", "matplotlib.pyplot", "seaborn", "scipy", "sklearn"} & loaded
 
 
+def test_a_run_does_not_load_the_compiler(tmp_path: Path) -> None:
+    config = "lossbench.RunConfig(dataset='shapes', epochs=1, train_size=40)"
+    loaded = modules_after(f"import lossbench; lossbench.run({config}, {str(tmp_path)!r})")
+    assert "torch.optim.adam" in loaded
+    assert not {"torch._dynamo", "sympy", "torchvision", "matplotlib", "seaborn"} & loaded
+
+
 def test_help_does_not_wait_for_torch() -> None:
     loaded = modules_after(
         "import sys; sys.argv = ['lossbench', '--help']\n"
