@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +55,7 @@ def main() -> None:
     A mistake in what was asked for is one line on standard error and exit code 2, a full disk or a run that another
     process holds is one line and exit code 1.
     """
+    warnings.showwarning = _show_warning
     try:
         app()
     except (DiskFull, Held) as error:
@@ -64,6 +66,11 @@ def main() -> None:
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """One line, without the place in our source that Python adds."""
+    typer.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,27 @@ def find_device(device: str | None) -> torch.device:
         here = "cpu" + (", cuda" if torch.cuda.is_available() else "")
         raise ValueError(f"device {device!r} is not available; choose from {here}") from error
     return found
+
+
+def warn_of_slow_precision(precision: str, device: torch.device) -> None:
+    """Warn where bfloat16 is asked for and the device has to imitate it, which takes several times longer."""
+    if precision == "bfloat16" and not computes_bfloat16(device):
+        what = "processor" if device.type == "cpu" else "GPU"
+        warnings.warn(
+            f"this {what} has no instructions for bfloat16 and imitates them, several times slower than float32; "
+            "leave precision at 'float32' here",
+            stacklevel=3,
+        )
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; True where that cannot be told."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return True
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
 
 
 def peak_memory_mb() -> float | None:

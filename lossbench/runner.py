@@ -29,7 +29,7 @@ from lossbench.data import Dataset, Split, degrade, load, stratified_split
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.lease import Held, Lease, hold
 from lossbench.losses import Criterion
-from lossbench.machine import describe_machine, find_device, keep_freed_memory
+from lossbench.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.models import MODELS
 from lossbench.records import Record, output_folder
 from lossbench.scores import SCORES, score
@@ -92,6 +92,7 @@ def run(
         return record
     require_writable(output_folder(output))
     where = find_device(device)
+    warn_of_slow_precision(config.precision, where)
     callbacks = [progress] if progress is not None else []
     if tensorboard:
         callbacks.append(event_writer(record.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import lossbench
+from lossbench import machine
 from lossbench.cli import main, parse_pairs, parse_value
 
 
@@ -59,6 +61,18 @@ def test_one_run_writes_its_record_where_it_was_told(command: Command, tmp_path:
     again = command("run", *options.split(), "--output", str(tmp_path))
     assert again.returncode == 0
     assert "already finished" in again.stdout
+
+
+def test_a_warning_is_one_line_without_a_place_in_our_source(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "computes_bfloat16", lambda device: False)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main replaces it
+    options = "--dataset shapes --epochs 1 --set train_size=40 --set precision=bfloat16"
+    done = command("run", *options.split(), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: this processor has no instructions for bfloat16")
 
 
 BAD = [

@@ -116,9 +116,12 @@ def find_engine(name: str, options: Mapping[str, Any]) -> Engine:
 def check_before_start(configs: Sequence[RunConfig], device: str | None, data: Path | None, *, elsewhere: bool) -> str:
     """Find the device and read each data set once, so that what is missing is said before any work starts."""
     from lossbench.data import load
-    from lossbench.machine import find_device
+    from lossbench.machine import find_device, warn_of_slow_precision
 
     found = device or "cpu" if elsewhere else str(find_device(device))
+    if not elsewhere:
+        for precision in dict.fromkeys(config.precision for config in configs):
+            warn_of_slow_precision(precision, find_device(found))
     for name in dict.fromkeys(config.dataset for config in configs):
         load(name, data)
     return found
