@@ -3,7 +3,8 @@
 Run `python -m benchmarks.throughput`. Every way trains the same network on the same images for the same epochs and
 seeds, chooses the epoch on held-out images and scores the test images. Images a second count training images over the
 whole time of a way, scoring included. Starting Python and loading libraries is left out for all but the study, whose
-workers' start counts. bfloat16 is timed where the processor has instructions for it. The limit is the model's forward and backward pass alone, measured around the single runs.
+workers' start counts. bfloat16 is timed where the processor has instructions for it. The limit is the model's forward
+and backward pass alone, measured around the single runs.
 """
 
 from __future__ import annotations
