@@ -18,6 +18,7 @@ _HOME = {
     "DATASETS": "lossbench.data",
     "STUDIES": "lossbench.study",
     "RunConfig": "lossbench.config",
+    "extend": "lossbench.extensions",
     "load_history": "lossbench.records",
     "load_runs": "lossbench.records",
     "run": "lossbench.runner",
@@ -48,6 +49,7 @@ __all__ = [
     "STUDIES",
     "Criterion",
     "RunConfig",
+    "extend",
     "load_history",
     "load_runs",
     "run",
@@ -69,6 +71,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from lossbench.config import RunConfig as RunConfig
     from lossbench.data import DATASETS as DATASETS
+    from lossbench.extensions import extend as extend
     from lossbench.losses import LOSSES as LOSSES
     from lossbench.losses import Criterion as Criterion
     from lossbench.models import MODELS as MODELS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import warnings
@@ -13,9 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from lossbench.data.commands import app as data_app
+from lossbench.extensions import extend
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.interrupt import Stop, gentle_interrupt
 from lossbench.lease import Held
+from lossbench.pairs import parse_losses, parse_pairs
 
 app = typer.Typer(
     add_completion=False,
@@ -36,6 +37,9 @@ Data = Annotated[
     typer.Option(help="Folder to look for the data set in. [default: LOSSBENCH_DATA]", show_default=False),
 ]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
+Extend = Annotated[
+    list[Path] | None, typer.Option("--extend", help="A Python file that registers losses of yours; may be repeated.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]", show_default=False)]
 
 
@@ -77,9 +81,12 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def list_entries(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     long: Annotated[bool, typer.Option("--long", help="Everything that is known about each entry.")] = False,
+    extensions: Extend = None,
 ) -> None:
     """List what can be named in a run or a study."""
     from lossbench.listing import describe
+
+    extend(*extensions or ())
 
     typer.echo(describe(kind.value, long=long))
 
@@ -105,12 +112,14 @@ def run_one(
     ] = "same",
     device: Device = None,
     data: Data = None,
+    extensions: Extend = None,
     output: Output = None,
 ) -> None:
     """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/. Ctrl-C ends it after an epoch."""
     from lossbench.records import output_folder
 
     refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
+    extend(*extensions or ())
     from lossbench.config import RunConfig
     from lossbench.records import Record
     from lossbench.runner import run
@@ -147,12 +156,19 @@ def run_one(
 
 @app.command("study")
 def run_study(
-    name: Annotated[str, typer.Argument(help="See `lossbench list studies`.")],
+    name: Annotated[str | None, typer.Argument(help="See `lossbench list studies`.")] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of a named study: a loss to compare, such as focal:gamma=2; repeat for each."),
+    ] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. [default: the scale's]")
     ] = None,
-    scale: Annotated[str, typer.Option(help="smoke, laptop or paper: which data, models and epochs.")] = "laptop",
+    scale: Annotated[
+        str | None,
+        typer.Option(help="smoke, laptop or paper: which data, models and epochs of a named study. [default: laptop]"),
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")
     ] = None,
@@ -175,9 +191,10 @@ def run_study(
     ] = False,
     device: Device = None,
     data: Data = None,
+    extensions: Extend = None,
     output: Output = None,
 ) -> None:
-    """Run every configuration of a study. Finished runs are skipped, so a second call goes on."""
+    """Run a named study, or compare losses with cross-entropy. Finished runs are skipped, so a second call goes on."""
     from lossbench.engines import find_engine, run_configs
     from lossbench.engines.shard import parse_shard, take_shard
     from lossbench.records import output_folder
@@ -189,10 +206,18 @@ def run_study(
         parse_shard(shard)
     if not dry_run:
         refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
-    from lossbench.study import plan_study
+    extend(*extensions or ())
+    from lossbench.study import plan_losses, plan_study
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
-    configs = plan_study(name, dataset or (), seeds, shared, scale)
+    if (name is None) == (not loss):
+        raise ValueError("give the name of a study, such as thesis, or losses to compare, such as --loss focal:gamma=2")
+    if name is not None:
+        configs = plan_study(name, dataset or (), seeds, shared, scale or "laptop")
+    elif scale is not None:
+        raise ValueError(f"--scale {scale} belongs to a named study; use --epochs, --dataset and --set with --loss")
+    else:
+        configs = plan_losses(parse_losses(loss, "--loss"), dataset or (), seeds, shared)
     if shard is not None:
         configs = take_shard(configs, shard)
     if dry_run:
@@ -266,27 +291,6 @@ def _show_plan(
     typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
     if todo:
         typer.echo(estimate(todo, workers=workers, device=device, data=data), err=True)
-
-
-def parse_pairs(pairs: list[str] | None, option: str) -> dict[str, Any]:
-    """Turn `["gamma=2", "on=logits"]` into a dict; values are JSON where they can be, else text."""
-    values: dict[str, Any] = {}
-    for pair in pairs or []:
-        key, sign, text = pair.partition("=")
-        if not sign or not key.isidentifier():
-            raise ValueError(f"{option} takes name=value, such as gamma=2, got {pair!r}")
-        if key in values:
-            raise ValueError(f"{option} {key} was given twice: {values[key]!r} and {text!r}")
-        values[key] = parse_value(text)
-    return values
-
-
-def parse_value(text: str) -> Any:
-    """Read `2`, `0.5`, `true`, `null`, `{"a": 1}`, also `True` and `None`; anything else stays text."""
-    try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except json.JSONDecodeError:
-        return text
 
 
 def _print_epoch(row: dict[str, float]) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from lossbench.extensions import digest
 from lossbench.names import unknown
 from lossbench.parameters import Check, above, at_least, boolean, whole
 
@@ -121,13 +122,25 @@ class RunConfig:
 
         return PROBABILITIES[self.probability]
 
+    @property
+    def functions(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        """What kind of function it is, its name, and the function itself: the loss and the probability function."""
+        entries = {"loss": self._loss, "probability": self._probability}
+        return [(kind, entry.name, entry.function) for kind, entry in entries.items()]
+
     @cached_property
     def run_id(self) -> str:
-        """`dataset-model-loss-probability-s<seed>-<hash>`; the hash covers what differs from the defaults."""
+        """`dataset-model-loss-probability-s<seed>-<hash>`; the hash covers what differs from the defaults.
+
+        It also covers the source of a loss or probability function that is not lossbench's own.
+        """
         parts = [self.dataset, self.model, self.loss, *_shown(self._loss, self.loss_params)]
         parts += [self.probability, *_shown(self._probability, self.probability_params), f"s{self.seed}"]
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:92].lstrip("._-")
         changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)}
+        for kind, _, function in self.functions:
+            if source := digest(function):
+                changed[f"{kind}_source"] = source
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 

@@ -158,6 +158,29 @@ def plan_study(
     return list(dict.fromkeys(plan))  # a config that two parts of a plan share runs once
 
 
+def plan_losses(
+    losses: Sequence[papers.LossSpec],
+    datasets: Sequence[str] = (),
+    seeds: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[RunConfig]:
+    """Configs that compare losses with cross-entropy, which is added if it is not among them, seed by seed.
+
+    Args:
+        losses: `(name, params)` of each.
+        datasets: names of data sets; none takes the default one.
+        seeds: how many paired seeds, counted from 0; None takes 5.
+        settings: fields of RunConfig that all runs share.
+
+    Raises: ValueError or TypeError for an unknown name or setting.
+    """
+    asked = [("cross_entropy", {}), *losses] if "cross_entropy" not in dict(losses) else losses
+    shared = RunConfig.from_dict(settings or {})
+    count = 5 if seeds is None else seeds
+    points = [replace(shared, dataset=d, seed=s) for s in range(count) for d in (datasets or (shared.dataset,))]
+    return list(dict.fromkeys(config for point in points for config in papers.with_losses(point, asked)))
+
+
 def compare_losses(losses: Sequence[papers.LossSpec], seeds: int = 3, base: RunConfig | None = None) -> list[RunConfig]:
     """Configs that compare `(name, params)` losses over paired seeds, everything else as in `base`.
 

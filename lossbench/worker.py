@@ -45,7 +45,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
     """Do one run, say when an epoch has ended, and answer what became of it.
 
     Args:
-        task: the `config` as a dict, and arguments of `run`.
+        task: the `config` as a dict, `extensions` to load before it is read, and arguments of `run`.
         epoch: called after each epoch with its number.
         stopping: asked after each epoch whether to stop there.
 
@@ -53,6 +53,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
         `error`, `trace` and `disk_full`).
     """
     from lossbench.config import RunConfig
+    from lossbench.extensions import extend_once
     from lossbench.runner import run
 
     def progress(row: dict[str, float]) -> None:
@@ -61,6 +62,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
             raise Stop
 
     try:
+        extend_once(task.pop("extensions", ()))
         config = RunConfig.from_dict(task.pop("config"))
         outcome = run(config, **task, threads=1, progress=progress, wait=False).outcome
     except Stop:

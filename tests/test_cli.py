@@ -13,7 +13,8 @@ import pytest
 
 import lossbench
 from lossbench import machine
-from lossbench.cli import main, parse_pairs, parse_value
+from lossbench.cli import main
+from lossbench.pairs import parse_losses, parse_pairs, parse_value
 
 
 class Done(NamedTuple):
@@ -75,7 +76,30 @@ def test_a_warning_is_one_line_without_a_place_in_our_source(
     assert line.startswith("warning: this processor has no instructions for bfloat16")
 
 
+def test_losses_are_compared_with_cross_entropy_without_a_named_study(command: Command, tmp_path: Path) -> None:
+    options = "--loss focal:gamma=3 --loss mse --dataset shapes --seeds 2 --epochs 1 --set train_size=40"
+    done = command("study", *options.split(), "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    runs = lossbench.load_runs(tmp_path)
+    assert set(runs["label"]) == {"cross_entropy", "focal γ=3", "mse"}
+    assert (runs.groupby("label")["seed"].agg(sorted).map(tuple) == (0, 1)).all()
+
+
+def test_a_file_of_losses_is_listed_with_the_others(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import lossbench\n", encoding="utf-8")
+    assert command("list", "losses", "--extend", str(path)).returncode == 0
+
+
 BAD = [
+    (["study"], "give the name of a study, such as thesis, or losses to compare"),
+    (["study", "thesis", "--loss", "mse"], "give the name of a study, such as thesis, or losses to compare"),
+    (["study", "--loss", "mse", "--scale", "smoke"], "--scale smoke belongs to a named study"),
+    (["study", "--loss", "focl"], "unknown loss 'focl'; did you mean 'focal'?"),
+    (["study", "--loss", "focal:gamma"], "--loss focal takes name=value, such as gamma=2, got 'gamma'"),
+    (["study", "--loss", "focal:gama=1"], "did you mean 'gamma'?"),
+    (["run", "--extend", "nowhere.py"], "there is no file 'nowhere.py'"),
+    (["list", "losses", "--extend", "README.md"], "is a Python file"),
     (["run", "--loss", "focl"], "unknown loss 'focl'; did you mean 'focal'?"),
     (["run", "--dataset", "fashion"], "unknown dataset 'fashion'; did you mean 'fashion-"),
     (["run", "--loss", "focal", "--loss-param", "gamma=-1"], "gamma must be at least 0, got -1"),
@@ -145,3 +169,8 @@ def test_a_dry_run_names_what_it_would_do_and_does_nothing(command: Command, tmp
 def test_values_are_read_as_what_they_look_like(text: str, value: object) -> None:
     assert parse_value(text) == value
     assert parse_pairs([f"key={text}"], "-p") == {"key": value}
+
+
+def test_losses_are_read_with_their_parameters() -> None:
+    read = parse_losses(["mse", "false_positive:alpha=none,top_k=3"], "--loss")
+    assert read == [("mse", {}), ("false_positive", {"alpha": "none", "top_k": 3})]

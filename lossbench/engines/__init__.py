@@ -13,6 +13,7 @@ from typing import Any
 from lossbench.config import RunConfig
 from lossbench.engines.job import Board, Job, Summary
 from lossbench.engines.shard import take_shard
+from lossbench.extensions import require_in_files
 from lossbench.files import require_writable
 from lossbench.interrupt import gentle_interrupt
 from lossbench.names import unknown
@@ -30,11 +31,13 @@ class Engine:
         name: of the module.
         options: what it takes beyond the arguments that all engines share.
         elsewhere: whether it computes on other machines, so that this one's devices do not matter.
+        here: whether it trains in this process, which knows every loss that is registered.
     """
 
     name: str
     options: tuple[str, ...] = ()
     elsewhere: bool = False
+    here: bool = False
 
     def __call__(self, job: Job) -> None:
         import_module(f"lossbench.engines.{self.name}").execute(job)
@@ -46,7 +49,7 @@ ENGINES: dict[str, Engine] = {
         Engine("process"),
         Engine("papermill"),
         Engine("ray", options=("address", "gpus"), elsewhere=True),
-        Engine("ensemble"),
+        Engine("ensemble", here=True),
     )
 }
 
@@ -80,7 +83,7 @@ def run_configs(
         options: what the engine takes beyond that.
 
     Raises:
-        ValueError, TypeError: an engine, option or shard that is not there.
+        ValueError, TypeError: an engine, option or shard that is not there; a loss that other processes cannot find.
         ValueError, FileNotFoundError, PermissionError: what `run` raises before training, for the first config of
             each data set, before any run starts.
     """
@@ -96,6 +99,8 @@ def run_configs(
         return Summary(planned=len(unique), skipped=len(unique))
     place = None if data is None else Path(data).resolve()
     where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
+    if not entry.here:
+        require_in_files({f"{kind} {name!r}": function for c in todo for kind, name, function in c.functions})
     board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
     _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board))
     return board.summary

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.config import RunConfig
+from lossbench.extensions import loaded
 from lossbench.progress import StudyBar
 
 
@@ -120,9 +121,10 @@ class Job:
 
     @property
     def task(self) -> dict[str, Any]:
-        """Arguments of `run` for `worker.perform`, as JSON values."""
+        """Arguments of `run` for `worker.perform`, and the `extensions` to load before it, as JSON values."""
         data = None if self.data is None else str(self.data)
-        return {"output": str(self.output), "device": self.device, "data": data, "tensorboard": self.tensorboard}
+        own = {"output": str(self.output), "device": self.device, "data": data, "tensorboard": self.tensorboard}
+        return {**own, "extensions": loaded()}
 
     def log(self, name: str) -> Path:
         """Where a part of this machine's work writes what nobody waits to read."""
