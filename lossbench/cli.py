@@ -16,6 +16,7 @@ from lossbench.extensions import extend
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.interrupt import Stop, gentle_interrupt
 from lossbench.lease import Held
+from lossbench.options import Data, Device, Extend, Output, Tensorboard
 from lossbench.pairs import parse_losses, parse_pairs
 
 app = typer.Typer(
@@ -27,20 +28,6 @@ app = typer.Typer(
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
-
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results. [default: LOSSBENCH_OUTPUT, else outputs]", show_default=False),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(help="Folder to look for the data set in. [default: LOSSBENCH_DATA]", show_default=False),
-]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
-Extend = Annotated[
-    list[Path] | None, typer.Option("--extend", help="A Python file that registers losses of yours; may be repeated.")
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [default: a GPU if there is one]", show_default=False)]
 
 
 class Kind(StrEnum):
@@ -163,27 +150,27 @@ def run_study(
     ] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. [default: the scale's]")
+        int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. (default: the scale's)")
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option(help="smoke, laptop or paper: which data, models and epochs of a named study. [default: laptop]"),
+        typer.Option(help="smoke, laptop or paper: which data, models and epochs of a named study. (default: laptop)"),
     ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. [default: the scale's]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. (default: the scale's)")] = None,
     engine: Annotated[
         str, typer.Option(help="process, papermill, ray or ensemble: what executes the runs.")
     ] = "process",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once, one thread each. [default: one per core]")
+        int | None, typer.Option(min=1, help="Runs at once, one thread each. (default: one per core)")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the study, as in 1/4.")
     ] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join. [engine ray]")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. [engine ray]")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to join. (engine ray)")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. (engine ray)")] = None,
     tensorboard: Tensorboard = False,
     report: Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")] = False,
     dry_run: Annotated[
@@ -246,7 +233,7 @@ def build_report(
     to: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the page. [default: OUTPUT; for a packed study reports/NAME in the output folder]"
+            help="Folder for the page. (default: OUTPUT; for a packed study reports/NAME in the output folder)"
         ),
     ] = None,
 ) -> None:
@@ -268,11 +255,13 @@ def list_notebooks() -> None:
 def run_notebook(
     name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],
     parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")] = None,
+    extensions: Extend = None,
     output: Output = None,
 ) -> None:
     """Execute a notebook into OUTPUT/notebooks/. Unknown or ill-typed parameters are refused."""
     from lossbench.notebook import NotebookFailed, execute
 
+    extend(*extensions or ())
     try:
         typer.echo(execute(name, parse_pairs(parameter, "--parameter"), output))
     except NotebookFailed as error:

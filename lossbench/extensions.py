@@ -30,7 +30,7 @@ def extend(*files: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError, ValueError: a file that is not there or is no Python file; nothing is loaded then.
-        Whatever a file raises, with a note that names it; what it had registered until then is taken back.
+        Whatever a file raises, with a note that names it; what was registered is then as it was before.
     """
     paths = [_check(file) for file in files]
     for path in paths:
@@ -102,29 +102,26 @@ def _check(file: str | os.PathLike[str]) -> Path:
 
 
 def _load(path: Path) -> None:
+    from lossbench.losses.registry import LOSSES
+    from lossbench.probabilities import PROBABILITIES
+
     name = f"{OWN}_extension_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
     spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    _forget(name)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        _forget(name)
-        error.add_note(f"while loading the extension {path}")
-        raise
-    _loaded[path] = name
-
-
-def _forget(name: str) -> None:
-    """Take back what a module has registered."""
-    from lossbench.losses.registry import LOSSES
-    from lossbench.probabilities import PROBABILITIES
-
     registries: tuple[dict[str, Any], ...] = (LOSSES, PROBABILITIES)
+    before = [dict(registry) for registry in registries]
     for registry in registries:
         for key in [key for key, entry in registry.items() if entry.function.__module__ == name]:
             del registry[key]
-    sys.modules.pop(name, None)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        for registry, entries in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(entries)
+        error.add_note(f"while loading the extension {path}")
+        raise
+    sys.modules[name] = module
+    _loaded[path] = name

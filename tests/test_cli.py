@@ -91,6 +91,12 @@ def test_a_file_of_losses_is_listed_with_the_others(command: Command, tmp_path: 
     assert command("list", "losses", "--extend", str(path)).returncode == 0
 
 
+def test_help_says_what_is_taken_where_nothing_is_given(command: Command) -> None:
+    words = " ".join(command("study", "--help").stdout.replace("│", " ").split())
+    assert "(default: LOSSBENCH_OUTPUT, else outputs)" in words  # in square brackets it would be taken for a style
+    assert "(default: the scale's)" in words
+
+
 BAD = [
     (["study"], "give the name of a study, such as thesis, or losses to compare"),
     (["study", "thesis", "--loss", "mse"], "give the name of a study, such as thesis, or losses to compare"),

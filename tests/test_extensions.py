@@ -179,6 +179,15 @@ def test_a_file_that_fails_leaves_nothing_behind(file: Path) -> None:
     assert not os.environ[VARIABLE]
 
 
+def test_a_file_that_was_broken_by_a_change_leaves_what_it_was(file: Path) -> None:
+    extend(file)
+    entry = LOSSES["scaled"]
+    file.write_text("this is no Python", encoding="utf-8")
+    with pytest.raises(SyntaxError):
+        extend(file)
+    assert LOSSES["scaled"] is entry
+
+
 def test_a_name_that_is_taken_is_refused(file: Path) -> None:
     file.write_text(SOURCE.replace("def scaled", "def focal"), encoding="utf-8")
     ours = LOSSES["focal"]
