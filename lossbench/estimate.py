@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, DatasetSpec, Split
@@ -16,6 +17,8 @@ from lossbench.data.loading import find_spec
 from lossbench.data.search import find_dataset
 from lossbench.listing import table
 from lossbench.machine import find_device, peak_memory_mb, usable_cores
+from lossbench.models import MODELS
+from lossbench.models.weights import Pretrained
 from lossbench.runner import start
 from lossbench.train import train_epoch
 
@@ -32,7 +35,7 @@ class Cost:
     runs: int
     images: int
     images_per_second: float
-    missing: str
+    missing: tuple[str, ...]
 
     @property
     def hours(self) -> float:
@@ -43,9 +46,10 @@ class Cost:
 def estimate(
     configs: Sequence[RunConfig], *, workers: int | None = None, device: str | None = None, data: Path | None = None
 ) -> str:
-    """A table of the runs, their time and memory on this machine, and the data that are missing.
+    """A table of the runs, their time and memory on this machine, and the data and weights that are missing.
 
-    Measures a few steps for each data set and model, on noise where the data are missing; read it to about 30 %.
+    Measures a few steps for each data set and model, on noise and, where published weights are missing, from fresh
+    ones; read it to about 30 %.
     """
     where = find_device(device)
     count = workers or (usable_cores() if where.type == "cpu" else 1)
@@ -66,7 +70,7 @@ def estimate(
         ),
         f"about {_duration(hours)} with {count} worker{'s' * (count > 1)} on {where.type}, "
         f"{peak_memory_mb() or 0:,.0f} MB each",
-        *dict.fromkeys(f"missing: {cost.missing}" for cost in costs if cost.missing),
+        *dict.fromkeys(f"missing: {what}" for cost in costs for what in cost.missing),
     ]
     return "\n".join(lines)
 
@@ -74,17 +78,23 @@ def estimate(
 def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | None) -> Cost:
     """Time some steps of the first config's training; all configs share data set, model and batch size."""
     first = configs[0]
-    spec, missing = find_spec(first.dataset, data), ""
+    spec, entry, missing = find_spec(first.dataset, data), MODELS[first.model], []
     try:
         find_dataset(spec, data)
     except FileNotFoundError as error:
-        missing = f"{first.dataset}: {error}"
+        missing.append(f"{first.dataset}: {error}")
+    if first.pretrained and entry.pretrained is not None:
+        try:
+            entry.pretrained.find(entry.name)
+        except FileNotFoundError as error:
+            missing.append(str(error))
+            entry = replace(entry, pretrained=_FreshWeights(**vars(entry.pretrained)))
     size = sum(_images(config, spec) * config.epochs for config in configs)
     images = make_noise(spec, first.batch_size * TIMED_STEPS, device)
     dataset = Dataset(
         spec.name, spec.class_names, images, images, "", (0.5,) * spec.image_shape[0], (0.25,) * spec.image_shape[0]
     )
-    training = start(replace(first, patience=None), dataset, images, device)
+    training = start(replace(first, patience=None), dataset, images, device, entry)
     warm_up = Split(
         images.images[: first.batch_size * WARM_UP_STEPS], images.target[: first.batch_size * WARM_UP_STEPS]
     )
@@ -92,7 +102,14 @@ def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | Non
     began = time.perf_counter()
     train_epoch(training, images)
     rate = len(images) / (time.perf_counter() - began)
-    return Cost(first.dataset, first.model, len(configs), size, rate, missing)
+    return Cost(first.dataset, first.model, len(configs), size, rate, tuple(missing))
+
+
+class _FreshWeights(Pretrained):
+    """Weights that are not here: the body stays as it is, since their values do not change what a step costs."""
+
+    def load_into(self, body: nn.Module, name: str) -> None:
+        """Leave the body alone."""
 
 
 def make_noise(spec: DatasetSpec, count: int, device: torch.device) -> Split:

