@@ -45,7 +45,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
     """Do one run, say when an epoch has ended, and answer what became of it.
 
     Args:
-        task: the `config` as a dict, `extensions` to load before it is read, and arguments of `run`.
+        task: the `config` as a dict, its `run_id`, `extensions` to load before it is read, and arguments of `run`.
         epoch: called after each epoch with its number.
         stopping: asked after each epoch whether to stop there.
 
@@ -63,7 +63,12 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
 
     try:
         extend_once(task.pop("extensions", ()))
-        config = RunConfig.from_dict(task.pop("config"))
+        config, expected = RunConfig.from_dict(task.pop("config")), task.pop("run_id")
+        if config.run_id != expected:
+            raise ValueError(
+                f"here the run is {config.run_id!r}, where the study was started {expected!r}: this process has "
+                "another version of its loss or probability function, or of lossbench"
+            )
         outcome = run(config, **task, threads=1, progress=progress, wait=False).outcome
     except Stop:
         return {"event": "stopped"}

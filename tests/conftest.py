@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extension_cases import leave_no_trace, own_losses  # noqa: F401  fixtures
 from miniatures import miniature, own_cache, pets, small  # noqa: F401  fixtures for the tests of data
 
 from lossbench.config import RunConfig

@@ -76,7 +76,7 @@ def _run_group(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 def _run_alone(job: Job, config: RunConfig) -> list[RunConfig]:
     answer = perform(
-        {"config": config.to_dict(), **job.task, "resume": "anyway"},
+        {**job.task(config), "resume": "anyway"},
         lambda epoch: job.board.epoch(config, epoch),
         job.board.stopping.is_set,
     )

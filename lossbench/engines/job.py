@@ -119,12 +119,11 @@ class Job:
 
         return min(self.workers or (1 if self.device != "cpu" else usable_cores()), len(self.todo))
 
-    @property
-    def task(self) -> dict[str, Any]:
-        """Arguments of `run` for `worker.perform`, and the `extensions` to load before it, as JSON values."""
+    def task(self, config: RunConfig) -> dict[str, Any]:
+        """What `worker.perform` takes to do this run, as JSON values."""
         data = None if self.data is None else str(self.data)
         own = {"output": str(self.output), "device": self.device, "data": data, "tensorboard": self.tensorboard}
-        return {**own, "extensions": loaded()}
+        return {**own, "config": config.to_dict(), "run_id": config.run_id, "extensions": loaded()}
 
     def log(self, name: str) -> Path:
         """Where a part of this machine's work writes what nobody waits to read."""

@@ -69,7 +69,7 @@ class _Worker(Slot):
             self.process = _start_worker(self.log)
             if self.board.stopping.is_set():  # asked before there was anybody to pass it on to
                 return {"event": "stopped"}
-        _send(self.process, json.dumps({**self.job.task, "config": config.to_dict()}))
+        _send(self.process, json.dumps(self.job.task(config)))
         assert self.process.stdout is not None
         for line in self.process.stdout:
             answer: dict[str, Any] = json.loads(line)

@@ -98,7 +98,7 @@ class _Study:
         # Ray's own retries do not count a worker that ran out of memory, and would not tell.
         options = {"num_cpus": demand["CPU"], "num_gpus": demand.get("GPU", 0), "max_retries": 0}
         self.remote = ray.remote(**options)(train)
-        self.task = job.task | ({"device": "cuda"} if "GPU" in demand else {})  # Ray shows a task its own GPUs only
+        self.device = {"device": "cuda"} if "GPU" in demand else {}  # Ray shows a task its own GPUs only
 
     def execute(self) -> None:
         try:
@@ -122,7 +122,7 @@ class _Study:
         now = time.monotonic()
         for run in [run for run in self.waiting if run.due <= now][: max(0, limit - len(self.streams))]:
             self.waiting.remove(run)
-            task = {**self.task, "config": run.config.to_dict()}
+            task = self.job.task(run.config) | self.device
             self.streams[self.remote.options(name=run.config.run_id).remote(task, str(self.sign))] = run
 
     def _ask_to_stop(self) -> None:
