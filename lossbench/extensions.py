@@ -45,9 +45,15 @@ def extend_once(files: Iterable[str]) -> None:
         extend(*missing)
 
 
-def inherited() -> list[str]:
-    """The files that this process was told of when it was started."""
-    return [file for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file]
+def extend_inherited() -> None:
+    """Load the files that this process was told of when it was started.
+
+    Raises: what `extend` does.
+    """
+    try:
+        extend_once(file for file in os.environ.get(VARIABLE, "").split(os.pathsep) if file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; the environment's {VARIABLE} asks for it") from None
 
 
 def loaded() -> list[str]:

@@ -172,6 +172,15 @@ def test_what_is_no_file_of_python_is_refused(tmp_path: Path) -> None:
     assert "scaled" not in LOSSES
 
 
+def test_a_file_that_the_environment_names_and_that_is_gone_is_said(
+    own_losses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_losses.unlink()
+    monkeypatch.setenv(VARIABLE, str(own_losses))
+    with pytest.raises(FileNotFoundError, match=f"my_losses.py.*the environment's {VARIABLE} asks for it"):
+        extensions.extend_inherited()
+
+
 def test_a_worker_loads_a_file_once(own_losses: Path) -> None:
     extend_once([str(own_losses)])
     entry = LOSSES["scaled"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from lossbench.extensions import extend_once, inherited
+from lossbench.extensions import extend_inherited
 from lossbench.losses.criterion import Criterion
 from lossbench.losses.registry import LOSSES, LossEntry, find_loss, register
 from lossbench.losses.state import Context, LossState
@@ -24,6 +24,6 @@ FAMILIES = (
 )
 for _family in FAMILIES:
     import_module(f"lossbench.losses.{_family}")
-extend_once(inherited())
+extend_inherited()
 
 __all__ = ["LOSSES", "Context", "Criterion", "LossEntry", "LossState", "find_loss", "register"]
