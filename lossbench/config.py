@@ -123,10 +123,9 @@ class RunConfig:
         return PROBABILITIES[self.probability]
 
     @property
-    def functions(self) -> list[tuple[str, str, Callable[..., Any]]]:
-        """What kind of function it is, its name, and the function itself: the loss and the probability function."""
-        entries = {"loss": self._loss, "probability": self._probability}
-        return [(kind, entry.name, entry.function) for kind, entry in entries.items()]
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """The `loss` and the `probability` function."""
+        return {"loss": self._loss.function, "probability": self._probability.function}
 
     @cached_property
     def run_id(self) -> str:
@@ -138,7 +137,7 @@ class RunConfig:
         parts += [self.probability, *_shown(self._probability, self.probability_params), f"s{self.seed}"]
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:92].lstrip("._-")
         changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)}
-        for kind, _, function in self.functions:
+        for kind, function in self.functions.items():
             if source := digest(function):
                 changed[f"{kind}_source"] = source
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))

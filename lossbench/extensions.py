@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -35,14 +35,11 @@ def extend(*files: str | os.PathLike[str]) -> None:
     paths = [_check(file) for file in files]
     for path in paths:
         _load(path)
-    os.environ[VARIABLE] = os.pathsep.join(map(str, _loaded))
 
 
 def extend_once(files: Iterable[str]) -> None:
     """Load those of the files that this process has not loaded."""
-    missing = [file for file in files if _check(file) not in _loaded]
-    if missing:
-        extend(*missing)
+    extend(*[file for file in files if _check(file) not in _loaded])
 
 
 def extend_inherited() -> None:
@@ -61,17 +58,17 @@ def loaded() -> list[str]:
     return [str(path) for path in _loaded]
 
 
-def require_in_files(names: Mapping[str, Callable[..., Any]]) -> None:
-    """Refuse functions that other processes could not find; `names` tells what each is called, such as "loss 'mine'".
+def require_in_files(functions: Iterable[tuple[str, Callable[..., Any]]]) -> None:
+    """Refuse functions, each with its kind such as "loss", that other processes could not find.
 
     Raises: ValueError for a function that neither lossbench nor a loaded file holds, such as one of a notebook's cell.
     """
-    for name, function in names.items():
+    for kind, function in functions:
         if not _is_own(function) and function.__module__ not in _loaded.values():
             raise ValueError(
-                f"{name} is known to this process only (it is defined in {function.__module__!r}), and this engine "
-                "trains in others; put it into a file of its own and load that with lossbench.extend('FILE.py'), or "
-                "call lossbench.run for each config"
+                f"{kind} {function.__name__!r} is known to this process only (it is defined in "
+                f"{function.__module__!r}), and this engine trains in others; put it into a file of its own and load "
+                "that with lossbench.extend('FILE.py'), or call lossbench.run for each config"
             )
 
 
@@ -131,3 +128,4 @@ def _load(path: Path) -> None:
         raise
     sys.modules[name] = module
     _loaded[path] = name
+    os.environ[VARIABLE] = os.pathsep.join(loaded())

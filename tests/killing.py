@@ -117,7 +117,7 @@ def quick_workers() -> None:
             os._exit(0)
 
     process.subprocess.Popen = partial(subprocess.Popen, preexec_fn=go_on)
-    engines.require_in_files = lambda names: None  # a fork also knows what was never in a file
+    engines.require_in_files = lambda functions: None  # a fork also knows what was never in a file
 
 
 def keep_weights(output: Path) -> None:

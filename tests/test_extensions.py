@@ -181,6 +181,17 @@ def test_a_file_that_the_environment_names_and_that_is_gone_is_said(
         extensions.extend_inherited()
 
 
+def test_the_command_line_knows_the_files_that_the_environment_names(
+    own_losses: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(own_losses))
+    options = "run --dataset shapes --epochs 1 --set train_size=40 --loss scaled --output"
+    command = [sys.executable, "-m", "lossbench", *options.split(), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert load_runs(tmp_path)["label"].tolist() == ["scaled scale=2"]
+
+
 def test_a_worker_loads_a_file_once(own_losses: Path) -> None:
     extend_once([str(own_losses)])
     entry = LOSSES["scaled"]

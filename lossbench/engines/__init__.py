@@ -100,7 +100,7 @@ def run_configs(
     place = None if data is None else Path(data).resolve()
     where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
     if not entry.here:
-        require_in_files({f"{kind} {name!r}": function for c in todo for kind, name, function in c.functions})
+        require_in_files({item for config in todo for item in config.functions.items()})
     board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
     _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board))
     return board.summary
@@ -124,10 +124,12 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
     from lossbench.machine import find_device, warn_of_slow_precision
     from lossbench.models import MODELS
 
-    found = device or "cpu" if elsewhere else str(find_device(device))
+    found = device or "cpu"
     if not elsewhere:
+        where = find_device(device)
+        found = str(where)
         for precision in dict.fromkeys(config.precision for config in configs):
-            warn_of_slow_precision(precision, find_device(found))
+            warn_of_slow_precision(precision, where)
     for name in dict.fromkeys(config.dataset for config in configs):
         load(name, data)
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
