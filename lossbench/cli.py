@@ -74,7 +74,6 @@ def list_entries(
     from lossbench.listing import describe
 
     extend(*extensions or ())
-
     typer.echo(describe(kind.value, long=long))
 
 
@@ -150,7 +149,7 @@ def run_study(
     ] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. (default: the scale's)")
+        int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. (default: the scale's, or 5)")
     ] = None,
     scale: Annotated[
         str | None,

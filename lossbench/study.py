@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lossbench import papers
@@ -153,9 +154,7 @@ def plan_study(
     if not every:
         raise ValueError(f"seeds must be at least 1, got {seeds!r}")
     shared = RunConfig.from_dict({**size.settings, **(settings or {})})
-    points = [replace(shared, dataset=d, seed=s) for s in every for d in (datasets or size.datasets)]
-    plan = [config for point in points for config in study.plan(point)]
-    return list(dict.fromkeys(plan))  # a config that two parts of a plan share runs once
+    return _seed_by_seed(study.plan, shared, datasets or size.datasets, every)
 
 
 def plan_losses(
@@ -176,9 +175,16 @@ def plan_losses(
     """
     asked = [("cross_entropy", {}), *losses] if "cross_entropy" not in dict(losses) else losses
     shared = RunConfig.from_dict(settings or {})
-    count = 5 if seeds is None else seeds
-    points = [replace(shared, dataset=d, seed=s) for s in range(count) for d in (datasets or (shared.dataset,))]
-    return list(dict.fromkeys(config for point in points for config in papers.with_losses(point, asked)))
+    every = range(5 if seeds is None else seeds)
+    return _seed_by_seed(partial(papers.with_losses, losses=asked), shared, datasets or (shared.dataset,), every)
+
+
+def _seed_by_seed(
+    plan: Callable[[RunConfig], list[RunConfig]], shared: RunConfig, datasets: Sequence[str], seeds: Iterable[int]
+) -> list[RunConfig]:
+    """The plan of each data set and seed; a config that two parts of it share runs once."""
+    points = [replace(shared, dataset=dataset, seed=seed) for seed in seeds for dataset in datasets]
+    return list(dict.fromkeys(config for point in points for config in plan(point)))
 
 
 def compare_losses(losses: Sequence[papers.LossSpec], seeds: int = 3, base: RunConfig | None = None) -> list[RunConfig]:

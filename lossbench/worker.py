@@ -62,7 +62,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
             raise Stop
 
     try:
-        extend_once(task.pop("extensions", ()))
+        extend_once(task.pop("extensions"))
         config, expected = RunConfig.from_dict(task.pop("config")), task.pop("run_id")
         if config.run_id != expected:
             raise ValueError(
