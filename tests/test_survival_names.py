@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import lossbench.notebook
@@ -73,6 +73,8 @@ def test_an_executed_notebook_lies_in_notebooks_whatever_it_is_to_be_called(
 def test_a_command_with_a_strange_name_writes_nothing_and_says_why(
     name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    only_one = sum(name in known for known in lossbench.notebook.notebooks()) == 1
+    assume(command != "notebook run" or not only_one)  # such as 5: that is the name of a notebook, not a strange one
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["lossbench", *command.split(), name, "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as end:
