@@ -13,7 +13,7 @@ from lossbench.claims.evaluation import protocol
 from lossbench.claims.rules import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from lossbench.claims.tables import prepare
 from lossbench.stats.grouping import Setting, merge_idle, settings
-from lossbench.stats.noise import TWINS
+from lossbench.stats.paired import TWINS
 
 if TYPE_CHECKING:
     import pandas as pd

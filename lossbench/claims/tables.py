@@ -11,7 +11,7 @@ from lossbench import metrics, stats
 from lossbench.claims.scales import SCALES
 from lossbench.config import RunConfig
 from lossbench.stats.grouping import COMPARED, merge_idle
-from lossbench.stats.noise import TWINS
+from lossbench.stats.paired import TWINS
 from lossbench.trees import TREES, top_groups
 
 if TYPE_CHECKING:

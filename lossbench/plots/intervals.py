@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossbench.plots.style import BLUE, GREY, INK, PROBABILITY_MARKERS, VERMILLION, axes, fold, settle, styles_of
-from lossbench.stats.noise import NoiseFloor
 from lossbench.stats.paired import compare, paired_differences
 from lossbench.stats.summary import finished, summarise
 
@@ -104,7 +103,7 @@ def differences(
     metric: str = "test_accuracy",
     title: str = "",
     comparison: pd.DataFrame | None = None,
-    floor: NoiseFloor | None = None,
+    floor: Any | None = None,
 ) -> Any:
     """Draw each loss minus cross-entropy, paired by seed, in percentage points, over the noise floor.
 

@@ -5,9 +5,21 @@ from lossbench.stats.grouping import Setting, merge_idle, settings, settings_wit
 from lossbench.stats.histories import judged_accuracy
 from lossbench.stats.margins import equivalence, signed_rank_posterior, tost
 from lossbench.stats.mixed import mixed_model
-from lossbench.stats.noise import NoiseFloor, noise_floor, same_seed_differences
-from lossbench.stats.paired import compare, paired_differences
-from lossbench.stats.planning import minimum_detectable_effect, power, sample_size
+from lossbench.stats.paired import (
+    LOOKS,
+    OUTCOMES,
+    VERDICTS,
+    Judgement,
+    Outcome,
+    compare,
+    judge,
+    paired_differences,
+    pairs_needed,
+    same_seed_differences,
+    sequential,
+    single_run_spread,
+)
+from lossbench.stats.planning import minimum_detectable_effect, power, sample_size, sample_size_equivalence
 from lossbench.stats.ranks import Ranking, critical_difference, rank_losses
 from lossbench.stats.resampling import (
     interquartile_mean,
@@ -20,7 +32,11 @@ from lossbench.stats.testing import dunnett, dunnett_p, effect_size, significanc
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
 
 __all__ = [
-    "NoiseFloor",
+    "LOOKS",
+    "OUTCOMES",
+    "VERDICTS",
+    "Judgement",
+    "Outcome",
     "Ranking",
     "Setting",
     "compare",
@@ -34,15 +50,16 @@ __all__ = [
     "fold_scores",
     "interquartile_mean",
     "interval_of_differences",
+    "judge",
     "judged_accuracy",
     "mann_whitney_folds",
     "mean_interval",
     "merge_idle",
     "minimum_detectable_effect",
     "mixed_model",
-    "noise_floor",
     "paired_differences",
     "paired_t_tests",
+    "pairs_needed",
     "placement_points",
     "population_p_values",
     "power",
@@ -52,11 +69,14 @@ __all__ = [
     "rank_losses",
     "same_seed_differences",
     "sample_size",
+    "sample_size_equivalence",
     "score_folds",
+    "sequential",
     "settings",
     "settings_with",
     "signed_rank_posterior",
     "significance",
+    "single_run_spread",
     "summarise",
     "t_interval",
     "tost",

@@ -31,12 +31,21 @@ class Setting:
     runs: pd.DataFrame
 
 
-def settings(runs: pd.DataFrame) -> list[Setting]:
-    """Group runs that differ only in loss, probability function and seed; the largest group first.
+def setting_fields(runs: pd.DataFrame) -> list[str]:
+    """The columns in which runs that are compared with each other agree."""
+    return [f.name for f in fields(RunConfig) if f.name in runs and f.name not in COMPARED]
+
+
+def settings(runs: pd.DataFrame, tuned: Sequence[str] = ()) -> list[Setting]:
+    """Group runs that differ only in loss, probability function, seed and the `tuned` fields; the largest group first.
 
     Accuracies of different datasets, models or budgets are never averaged: they land in different settings.
+
+    Raises: ValueError for a tuned field that is no column.
     """
-    shared = [f.name for f in fields(RunConfig) if f.name not in COMPARED and f.name in runs]
+    if strangers := set(tuned) - set(setting_fields(runs)):
+        raise ValueError(f"tuned={sorted(strangers)} are no fields of a setting; there are {setting_fields(runs)}")
+    shared = [name for name in setting_fields(runs) if name not in tuned]
     # As text, so that None, nan and numbers may stand in one column.
     texts = [tuple(str(value) for value in row) for row in runs[shared].itertuples(index=False)]
     groups = [runs[[text == key for text in texts]] for key in dict.fromkeys(texts)]
@@ -74,7 +83,8 @@ def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
     idle = {name: switch for name, switch in IDLE.items() if {name, switch} <= set(runs)}
     defaults = RunConfig.defaults()
     table = runs.assign(**{name: runs[name].mask(runs[switch] == 0, defaults[name]) for name, switch in idle.items()})
-    return table[~table.astype(str).duplicated([f.name for f in fields(RunConfig) if f.name in table])]
+    alike = [f.name for f in fields(RunConfig) if f.name in table] + [name for name in ("label",) if name in table]
+    return table[~table.astype(str).duplicated(alike)]
 
 
 def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Setting:

@@ -1,94 +1,564 @@
-"""Each loss against cross-entropy, paired by seed."""
+"""One loss against another, paired by seed: the one engine and the one rule by which a difference is judged.
+
+For one setting and one outcome, d is the loss's score minus the reference's under the same seed.
+
+- **estimate**: mean of d with Student's t interval, the number of pairs and how many of them lie above 0;
+- **difference**: two-sided paired t test, corrected by Holm over all losses of one study, setting and probability
+  function, which are one family; from 8 pairs on, the exact sign-flip test stands beside it;
+- **practical size**: two one-sided t tests against a margin that was stated before the runs;
+- **word**: `better` or `worse`: differs; `slightly better` or `slightly worse`: differs, and the 90 % interval lies
+  inside the margin; `equivalent`: does not differ, and lies inside; `undecided`: neither;
+- **resolution**: an accuracy on m images is a multiple of 1/m, so a standard error is never taken smaller than one
+  image in one of the runs would make it, and ties are counted. With fewer than 3 pairs every word is `undecided`.
+
+`python -m benchmarks.calibration` measures by simulation how often these words are wrong.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from lossbench.stats.noise import TWINS, NoiseFloor, noise_floor
-from lossbench.stats.summary import finished, probability_labels, t_interval
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lossbench.stats.grouping import REFERENCE, Setting, merge_idle, setting_fields, settings
+from lossbench.stats.summary import finished, probability_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ["probability", "loss", "label", "n", "diverged", "mean", "low", "high", "floor", "family_floor"]
-COLUMNS += ["verdict"]
-BLOCK = ["dataset", "model", "probability", "seed"]
+ALPHA = 0.05
+LEAST_PAIRS = 3  # fewer never decide
+EXACT_PAIRS = 8  # from here on all 2^n flips of signs can reach p = 0.01
+TWINS = ("cross_entropy", "kl_divergence")  # one function on one-hot targets
+
+BETTER, WORSE = "better", "worse"
+SLIGHTLY_BETTER, SLIGHTLY_WORSE = "slightly better", "slightly worse"
+EQUIVALENT, UNDECIDED, SAME_FUNCTION = "equivalent", "undecided", "same function"
+VERDICTS = (BETTER, SLIGHTLY_BETTER, EQUIVALENT, UNDECIDED, SLIGHTLY_WORSE, WORSE)
+
+# The looks of a comparison that goes on until it is decided, and the levels of each: see `sequential`.
+LOOKS = (5, 10, 20, 40)
+LOOK_LEVEL, LOOK_LEVEL_EQUIVALENCE = 0.016, 0.02
 
 
-def paired_differences(
-    runs: pd.DataFrame, metric: str = "test_accuracy", reference: str = "cross_entropy"
-) -> pd.DataFrame:
-    """`metric` minus that of `reference` under the same dataset, model, probability function and seed.
+@dataclass(frozen=True)
+class Outcome:
+    """A column of scores and how its differences are read.
 
-    Returns: a row a pair, columns `dataset`, `model`, `probability`, `loss`, `label`, `seed`, `difference`.
-        A run without a finished partner has no row.
+    Args:
+        title: for axes and sentences, such as "test accuracy".
+        unit: of a difference as shown, such as "points".
+        scale: shown difference = difference of the column times `scale`.
+        margin: smallest difference of the column that matters; None if none was stated, then nothing is equivalent.
+        higher_is_better: whether a positive difference is good.
+        counts_images: whether the column is a multiple of one over the number of test images.
+    """
+
+    title: str
+    unit: str = ""
+    scale: float = 1.0
+    margin: float | None = None
+    higher_is_better: bool = True
+    counts_images: bool = False
+
+
+OUTCOMES: dict[str, Outcome] = {
+    "test_accuracy": Outcome("test accuracy", "points", 100.0, 0.005, counts_images=True),
+    "test_class_mean_accuracy": Outcome("accuracy by nearest class mean", "points", 100.0, 0.005, counts_images=True),
+    "test_macro_f1": Outcome("macro F1", "points", 100.0, 0.005),
+    "test_ece": Outcome("calibration error (ECE)", "points", 100.0, 0.005, higher_is_better=False),
+    "test_nll": Outcome("negative log-likelihood", "nats", 1.0, 0.02, higher_is_better=False),
+    "test_brier": Outcome("Brier score", "", 1.0, 0.005, higher_is_better=False),
+    "epochs_needed": Outcome("epochs to 95 % of the final accuracy", "epochs", 1.0, 0.5, higher_is_better=False),
+    "seconds": Outcome("training time", "seconds", 1.0, None, higher_is_better=False),
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the pairs of one comparison say; numbers in the unit of the differences, nan where they cannot be had."""
+
+    n: int
+    ahead: int
+    ties: int
+    mean: float
+    se: float
+    low: float
+    high: float
+    p: float
+    p_sign_flip: float
+    p_holm: float
+    p_equivalence: float
+    verdict: str
+
+
+def judge(
+    samples: Sequence[ArrayLike],
+    *,
+    margin: float | None,
+    resolution: float = 0.0,
+    higher_is_better: bool = True,
+    level: float = ALPHA,
+    level_equivalence: float = ALPHA,
+    rejected: Sequence[bool] = (),
+) -> list[Judgement]:
+    """Judge the paired differences of all losses of one setting; they are one family.
+
+    Args:
+        samples: the differences of each loss, one array a loss.
+        margin: smallest difference that matters, > 0; None: nothing is called slight or equivalent.
+        resolution: 1 / number of test images for an accuracy; 0 for what is not counted.
+        level: of the tests for a difference, over the family; intervals have a coverage of 1 - `level`.
+        level_equivalence: of the two one-sided tests.
+        rejected: losses that an earlier look has already found to differ: they leave Holm's correction to the others.
 
     Raises:
-        ValueError: two runs compete for one place, as when settings with different budgets are mixed.
+        ValueError: a margin that is not above 0, or differences that are not finite.
     """
-    table = finished(runs, metric).assign(probability=probability_labels)
-    twice = table.duplicated([*BLOCK, "label"])
-    if twice.any():
-        row = table[twice].iloc[0]
-        raise ValueError(
-            f"{row['label']!r} with {row['probability']} and seed {row['seed']} is there more than once: "
-            "split the table with stats.settings() and pass one setting"
-        )
-    base = table.loc[table["loss"] == reference, [*BLOCK, metric]]
-    pairs = table[table["loss"] != reference].merge(base, on=BLOCK, suffixes=("", "_reference"))
-    pairs = pairs.assign(difference=pairs[metric].astype(float) - pairs[f"{metric}_reference"].astype(float))
-    return pairs[["dataset", "model", "probability", "loss", "label", "seed", "difference"]]
+    if margin is not None and not margin > 0:
+        raise ValueError(f"margin={margin!r} must be greater than 0, in the unit of the scores")
+    estimates = [_Estimate.of(sample, resolution) for sample in samples]
+    p_values = np.array([estimate.p_difference for estimate in estimates])
+    if len(rejected):
+        p_values[np.asarray(rejected, dtype=bool)] = 0.0
+    corrected = holm(p_values)
+    return [
+        _judgement(estimate, float(p), margin, higher_is_better, level, level_equivalence)
+        for estimate, p in zip(estimates, corrected, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """Mean and standard error of some differences, the latter no smaller than their resolution allows."""
+
+    values: NDArray[np.float64]
+    resolution: float
+    se: float
+
+    @classmethod
+    def of(cls, sample: ArrayLike, resolution: float) -> _Estimate:
+        values = np.asarray(sample, dtype=float)
+        if values.ndim != 1 or not np.isfinite(values).all():
+            raise ValueError(f"differences must be finite and one-dimensional, got shape {values.shape}")
+        if len(values) < 2:
+            return cls(values, resolution, math.nan)
+        # If one of n equal differences were off by one image, the standard error would be 1 / (m n).
+        least = resolution / len(values)
+        return cls(values, resolution, max(float(values.std(ddof=1)) / math.sqrt(len(values)), least))
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean()) if len(self.values) else math.nan
+
+    @property
+    def spreads(self) -> bool:
+        """Whether there is a spread to judge by, or a resolution that stands for it."""
+        if len(self.values) < 2:
+            return False
+        rounding = 1e-9 * float(np.abs(self.values).max())
+        return self.resolution > 0 or float(np.ptp(self.values)) > rounding
+
+    @property
+    def p_difference(self) -> float:
+        if not self.spreads:
+            return math.nan
+        return 2 * t_tail(abs(self.mean) / self.se, len(self.values) - 1)
+
+    def p_equivalence(self, margin: float) -> float:
+        if not self.spreads:
+            return math.nan
+        df = len(self.values) - 1
+        return max(t_tail((margin + self.mean) / self.se, df), t_tail((margin - self.mean) / self.se, df))
+
+
+def _judgement(
+    estimate: _Estimate, p_holm: float, margin: float | None, higher_is_better: bool, level: float, level_same: float
+) -> Judgement:
+    n, mean = len(estimate.values), estimate.mean
+    half = t_quantile(1 - level / 2, n - 1) * estimate.se if estimate.spreads else math.nan
+    p_equivalence = estimate.p_equivalence(margin) if margin else math.nan
+    counts = np.rint(estimate.values / estimate.resolution) if estimate.resolution else estimate.values
+    return Judgement(
+        n=n,
+        ahead=int((counts > 0).sum()),
+        ties=int((counts == 0).sum()),
+        mean=mean,
+        se=estimate.se,
+        low=mean - half,
+        high=mean + half,
+        p=estimate.p_difference,
+        p_sign_flip=sign_flip_p(estimate.values) if n >= EXACT_PAIRS else math.nan,
+        p_holm=p_holm,
+        p_equivalence=p_equivalence,
+        verdict=_word(n, mean, p_holm < level, p_equivalence < level_same, higher_is_better),
+    )
+
+
+def _word(n: int, mean: float, differs: bool, inside: bool, higher_is_better: bool) -> str:
+    if n < LEAST_PAIRS:
+        return UNDECIDED
+    if not differs:
+        return EQUIVALENT if inside else UNDECIDED
+    if (mean > 0) == higher_is_better:
+        return SLIGHTLY_BETTER if inside else BETTER
+    return SLIGHTLY_WORSE if inside else WORSE
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Holm's correction over those p values that are there; nan stays nan.
+
+    By hand, because `multipletests` of statsmodels collects garbage at each call, a tenth of a second.
+    """
+    corrected = np.array(p_values, dtype=float)
+    ascending = [i for i in np.argsort(corrected) if np.isfinite(corrected[i])]
+    steps = corrected[ascending] * np.arange(len(ascending), 0, -1)
+    corrected[ascending] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def sign_flip_p(differences: ArrayLike, draws: int = 9999) -> float:
+    """Two-sided p value that + and - are equally likely: over all 2^n flips up to n = 12, over `draws` random ones above.
+
+    Random flips start from a fixed seed, so that the same pairs always give the same value.
+    """
+    values = np.asarray(differences, dtype=float)
+    n = len(values)
+    if n <= 12:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        signs = np.random.default_rng(0).choice((-1, 1), size=(draws, n))
+    reached = np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-12)
+    return float(reached.mean()) if n <= 12 else float((reached.sum() + 1) / (draws + 1))
+
+
+def t_tail(t: float, df: float) -> float:
+    """Chance that Student's t exceeds `t`."""
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -t))
+
+
+def t_quantile(share: float, df: float) -> float:
+    """Quantile of Student's t distribution."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, share))
+
+
+COLUMNS = (
+    *("setting", "dataset", "model", "probability", "loss", "label", "n", "ahead", "ties", "diverged", "at_chance"),
+    *("mean", "low", "high", "p", "p_sign_flip", "p_holm", "p_equivalence", "margin", "verdict", "needed"),
+    *("single_run_sd", "limits"),
+)
 
 
 def compare(
     runs: pd.DataFrame,
     metric: str = "test_accuracy",
-    reference: str = "cross_entropy",
-    coverage: float = 0.95,
-    floor: NoiseFloor | None = None,
+    reference: str = REFERENCE,
+    *,
+    margin: float | None = None,
+    tuned: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Mean paired difference of every configuration to `reference`, beside the noise floor.
+    """Judge every loss against `reference`, setting by setting, by the rule at the top of this module.
+
+    Runs are compared only within one setting: one study, data set, network, optimizer, learning rate and so on.
 
     Args:
-        runs: the runs of one setting.
-        floor: where to read the noise from; computed from `runs` by default.
+        runs: what `load_runs` gives, of one or many studies.
+        metric: a column of scores; `OUTCOMES` says how those of lossbench are read, others count as higher is better.
+        margin: smallest difference that matters, in the unit of the column; None takes that of `OUTCOMES`.
+        tuned: fields that each loss may have its own value of, such as `("lr",)`, because the study says so.
 
-    Returns: columns `probability`, `loss`, `label`, `n` (pairs), `diverged` (runs lost to a divergence, of
-        this loss or of the reference), `mean`, `low`, `high` (t interval over pairs), `floor` (half width of
-        the band for this one comparison), `family_floor` (for all of them at once) and `verdict`: `above`,
-        `below`, `unclear` (outside the first band, inside the second), `within`, `same function`, `diverged`
-        or `unknown`.
+    Returns: a row a loss, probability function and setting: `COLUMNS`, then `study` and the fields of the setting as
+        far as `runs` has them. The loss is `ahead` (above 0) in so many of `n` pairs and equal in `ties`; `diverged`
+        and `at_chance` count its runs; `mean`, `low`, `high` (95 %) and `margin` are in the unit of the column;
+        `p_holm` is corrected over the losses of the setting; `verdict` is one of `VERDICTS` or `same function`;
+        `needed` is the number of pairs that would decide what is undecided; `single_run_sd` is the spread of the
+        difference of two single runs of the reference under different seeds, which is what a comparison without pairs
+        would have seen; `limits` names what keeps the comparison from saying more.
+
+    Raises:
+        ValueError: two runs compete for one place, a metric that is no column, or a margin that is not above 0.
     """
     import pandas as pd
 
-    floor = noise_floor(runs, metric) if floor is None else floor
-    pairs = paired_differences(runs, metric, reference)
-    table = runs.assign(probability=probability_labels(runs))
-    cells = list(table[table["loss"] != reference].groupby(["probability", "loss", "label"], sort=False))
-    tested = sum(not _same_function(key[1], reference) for key, _ in cells)
-    rows = []
-    for (probability, loss, label), cell in cells:
-        values = pairs[(pairs["probability"] == probability) & (pairs["label"] == label)]["difference"]
-        partners = table[(table["probability"] == probability) & (table["loss"] == reference)]
-        n, mean = len(values), float(values.mean()) if len(values) else math.nan
-        bands = floor.half_width(n, coverage), floor.half_width(n, coverage, tested)
-        lost = int((cell["status"] != "finished").sum() + (partners["status"] != "finished").sum())
-        same = _same_function(loss, reference)
-        verdict = "same function" if same else "diverged" if lost else _place(mean, *bands)
-        row = (probability, loss, label, n, lost, mean, *t_interval(values, coverage), *bands, verdict)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    families = _families(runs, metric, reference, margin, tuned)
+    return pd.DataFrame([row for family in families for row in family.rows()], columns=_columns(runs))
 
 
-def _same_function(loss: object, reference: str) -> bool:
-    return loss in TWINS and reference in TWINS
+def sequential(
+    runs: pd.DataFrame,
+    metric: str = "test_accuracy",
+    reference: str = REFERENCE,
+    *,
+    margin: float | None = None,
+    tuned: Sequence[str] = (),
+    looks: Sequence[int] = LOOKS,
+) -> pd.DataFrame:
+    """Judge as `compare` does, but after 5, 10, 20 and 40 pairs, and each loss only until its word is final.
+
+    Seeds enter in ascending order; pairs between two looks are not looked at. The levels of the looks are chosen by
+    simulation (`benchmarks/calibration.csv`) so that the whole procedure keeps an error of 0.05; intervals have the
+    coverage of their look.
+
+    Returns: the columns of `compare`, judged at the last look that a loss took, and `look`: the number of pairs at
+        which its word was decided, missing while it is open.
+    """
+    import pandas as pd
+
+    if not looks or list(looks) != sorted(set(looks)) or looks[0] < LEAST_PAIRS:
+        raise ValueError(f"looks={list(looks)} must be ascending numbers of pairs, {LEAST_PAIRS} or more")
+    families = _families(runs, metric, reference, margin, tuned)
+    rows = [row for family in families for row in family.rows_by_look(looks)]
+    return pd.DataFrame(rows, columns=[*_columns(runs), "look"]).astype({"look": "Int64"})
 
 
-def _place(mean: float, single: float, family: float) -> str:
-    """Where a mean difference lies with respect to the two bands."""
-    if not math.isfinite(mean) or not math.isfinite(family):
-        return "unknown"
-    if abs(mean) > family:
-        return "above" if mean > 0 else "below"
-    return "unclear" if abs(mean) > single else "within"
+def paired_differences(
+    runs: pd.DataFrame, metric: str = "test_accuracy", reference: str = REFERENCE, *, tuned: Sequence[str] = ()
+) -> pd.DataFrame:
+    """`metric` minus that of `reference` under the same setting, probability function and seed.
+
+    Returns: a row a pair, columns `setting`, `dataset`, `model`, `probability`, `loss`, `label`, `seed`, `difference`.
+        A run without a finished partner has no row.
+
+    Raises: as `compare`.
+    """
+    import pandas as pd
+
+    columns = ["setting", "dataset", "model", "probability", "loss", "label", "seed", "difference"]
+    rows = [
+        {**family.names, **cell.names, "seed": seed, "difference": difference}
+        for family in _families(runs, metric, reference, None, tuned)
+        for cell in family.cells
+        for seed, difference in cell.pairs.items()
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One loss under one probability function: its runs, the reference's, and the differences by ascending seed."""
+
+    names: dict[str, str]  # probability, loss, label
+    runs: pd.DataFrame
+    partners: pd.DataFrame
+    pairs: Mapping[int, float]
+    same_function: bool
+
+
+@dataclass(frozen=True)
+class _Family:
+    """All comparisons of one study and setting, which are corrected together."""
+
+    setting: Setting
+    metric: str
+    outcome: Outcome
+    reference: str
+    margin: float | None
+    tuned: Sequence[str]
+    cells: list[_Cell]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        fields = self.setting.fields
+        return {"setting": self.setting.name, "dataset": fields.get("dataset"), "model": fields.get("model")}
+
+    @property
+    def resolution(self) -> float:
+        images = self.setting.runs.get("test_images")
+        if not self.outcome.counts_images or images is None or not images.notna().any():
+            return 0.0
+        return 1 / float(images.dropna().astype(float).min())
+
+    def judge(self, cells: Sequence[_Cell], pairs: int | None = None, **levels: Any) -> list[Judgement]:
+        """Judge these cells together by their first `pairs` pairs."""
+        samples = [list(cell.pairs.values())[:pairs] for cell in cells]
+        better = self.outcome.higher_is_better
+        return judge(samples, margin=self.margin, resolution=self.resolution, higher_is_better=better, **levels)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row a cell. What is the same function as the reference is judged by nobody, and corrects nobody."""
+        for cells in self._judged_together():
+            for cell, judgement in zip(cells, self.judge(cells), strict=True):
+                yield self._row(cell, judgement, len(cells))
+
+    def _judged_together(self) -> Iterator[list[_Cell]]:
+        """The losses of each probability function, then each twin of the reference by itself."""
+        losses = [cell for cell in self.cells if not cell.same_function]
+        for probability in dict.fromkeys(cell.names["probability"] for cell in losses):
+            yield [cell for cell in losses if cell.names["probability"] == probability]
+        yield from ([cell] for cell in self.cells if cell.same_function)
+
+    def rows_by_look(self, looks: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """A row a cell, as it stood at the last look that the cell took."""
+        for cells in self._judged_together():
+            rows: list[dict[str, Any]] = [{} for _ in cells]
+            for look in looks:
+                self._look(cells, rows, look)
+            yield from rows
+
+    def _look(self, cells: Sequence[_Cell], rows: list[dict[str, Any]], look: int) -> None:
+        """Judge the first `look` pairs of what is open, and write it into `rows`."""
+        differs = [bool(row) and row["look"] is not None and row["verdict"] != EQUIVALENT for row in rows]
+        levels = {"level": LOOK_LEVEL, "level_equivalence": LOOK_LEVEL_EQUIVALENCE}
+        for i, judgement in enumerate(self.judge(cells, look, **levels, rejected=differs)):
+            complete = judgement.n == look
+            if rows[i] and (rows[i]["look"] is not None or not complete):
+                continue  # decided before, or too few pairs for this look
+            rows[i] = row = self._row(cells[i], judgement, len(cells))
+            if not complete:
+                short = f"the first look is at {look} pairs"
+                row |= {"verdict": UNDECIDED, "limits": "; ".join(filter(None, [row["limits"], short]))}
+            row["look"] = look if complete and row["verdict"] != UNDECIDED else None
+
+    def _row(self, cell: _Cell, judgement: Judgement, comparisons: int) -> dict[str, Any]:
+        diverged = int((cell.runs["status"] != "finished").sum())
+        verdict = SAME_FUNCTION if cell.same_function else UNDECIDED if diverged else judgement.verdict
+        sd = judgement.se * math.sqrt(judgement.n)
+        open_question = verdict == UNDECIDED and not diverged
+        return {
+            **self.setting.fields,
+            **self.names,
+            **cell.names,
+            **vars(judgement),
+            "diverged": diverged,
+            "at_chance": _at_chance(cell.runs),
+            "margin": math.nan if self.margin is None else self.margin,
+            "verdict": verdict,
+            "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
+            "single_run_sd": single_run_spread(cell.partners, self.metric),
+            "limits": "; ".join(self._limits(cell, judgement)),
+        }
+
+    def _limits(self, cell: _Cell, judgement: Judgement) -> Iterator[str]:
+        """What keeps a comparison from saying more."""
+        for name, runs in ((cell.names["label"], cell.runs), (self.reference, cell.partners)):
+            scores = runs.loc[runs["status"] == "finished", self.metric].astype(float)
+            for count, what in (
+                (int((runs["status"] != "finished").sum()), "diverged"),
+                (int((~np.isfinite(scores)).sum()), f"have no finite {self.metric}"),
+                (_at_chance(runs), "stayed at chance"),
+            ):
+                if count:
+                    yield f"{count} of {len(runs)} runs of {name} {what}"
+        if cell.partners.empty:
+            yield f"no run of {self.reference} under {cell.names['probability']}"
+        unpaired = set(cell.runs["seed"].astype(int)) ^ set(cell.partners["seed"].astype(int))
+        if unpaired and judgement.n:
+            yield f"seeds without a partner: {', '.join(map(str, sorted(unpaired)))}"
+        if judgement.n < LEAST_PAIRS:
+            yield f"{judgement.n} pair{'' if judgement.n == 1 else 's'}, a word takes {LEAST_PAIRS}"
+        elif not math.isfinite(judgement.p):
+            yield "all differences are equal, and nothing says how finely the score is counted"
+        for name in self.tuned:
+            own, others = (_values(runs, name) for runs in (cell.runs, cell.partners))
+            if own != others:
+                yield f"{name} {', '.join(own)} against {', '.join(others)}"
+        if _judged_by_class_mean(str(cell.names["loss"])) and self.metric == "test_accuracy":
+            yield "classified by the nearest class mean, cross-entropy by its trained head"
+
+
+def _families(
+    runs: pd.DataFrame, metric: str, reference: str, margin: float | None, tuned: Sequence[str]
+) -> Iterator[_Family]:
+    if metric not in runs:
+        raise ValueError(f"there is no column {metric!r} of scores; there are {', '.join(map(str, runs.columns))}")
+    outcome = OUTCOMES.get(metric, Outcome(metric))
+    margin = outcome.margin if margin is None else margin
+    studies = runs.groupby("study", sort=False) if "study" in runs else [("", runs)]
+    for study, part in studies:
+        for setting in settings(merge_idle(part), tuned):
+            setting.fields["study"] = study
+            yield _Family(setting, metric, outcome, reference, margin, tuned, _cells(setting, metric, reference))
+
+
+def _cells(setting: Setting, metric: str, reference: str) -> list[_Cell]:
+    table = setting.runs.assign(probability=probability_labels(setting.runs))
+    cells = []
+    for key, runs in table[table["loss"] != reference].groupby(["probability", "loss", "label"], sort=False):
+        names = dict(zip(("probability", "loss", "label"), map(str, key), strict=True))
+        partners = table[(table["loss"] == reference) & (table["probability"] == names["probability"])]
+        own, others = (_by_seed(rows, metric) for rows in (runs, partners))
+        pairs = {seed: own[seed] - others[seed] for seed in sorted(own.keys() & others.keys())}
+        cells.append(_Cell(names, runs, partners, pairs, {names["loss"], reference} <= set(TWINS)))
+    return cells
+
+
+def _by_seed(runs: pd.DataFrame, metric: str) -> dict[int, float]:
+    if runs["seed"].duplicated().any():
+        row = runs[runs["seed"].duplicated()].iloc[0]
+        raise ValueError(
+            f"{row['label']!r} with {row['probability']} and seed {row['seed']} is there more than once in one "
+            "setting: leave one of them out, or name the fields in which they differ in a column of their own"
+        )
+    scores = finished(runs, metric)
+    return dict(zip(scores["seed"].astype(int), scores[metric].astype(float), strict=True))
+
+
+def _columns(runs: pd.DataFrame) -> list[str]:
+    """The columns of a comparison: its own, then those that tell its setting."""
+    fields = ["study"] * ("study" in runs) + setting_fields(runs)
+    return [*COLUMNS, *(name for name in fields if name not in COLUMNS)]
+
+
+def _values(runs: pd.DataFrame, name: str) -> list[str]:
+    return sorted({f"{value:g}" if isinstance(value, float) else str(value) for value in runs[name]})
+
+
+def _judged_by_class_mean(loss: str) -> bool:
+    from lossbench.losses.registry import LOSSES
+
+    return loss in LOSSES and "embeddings" in LOSSES[loss].tensors
+
+
+def _at_chance(runs: pd.DataFrame) -> int:
+    """How many finished runs are no better than guessing: within three standard errors of one over the classes."""
+    from lossbench.data import DATASETS
+
+    known = {"dataset", "test_accuracy", "test_images"} <= set(runs) and not runs.empty
+    if not known or runs["dataset"].iloc[0] not in DATASETS:
+        return 0
+    chance = 1 / max(1, len(DATASETS[runs["dataset"].iloc[0]].class_names))
+    images = runs["test_images"].astype(float)
+    limit = chance + 3 * np.sqrt(chance * (1 - chance) / images)
+    return int(((runs["status"] == "finished") & (runs["test_accuracy"].astype(float) <= limit)).sum())
+
+
+def single_run_spread(runs: pd.DataFrame, metric: str = "test_accuracy") -> float:
+    """Standard deviation of the difference of two runs of one configuration under different seeds; nan for one run.
+
+    What a paper that runs each loss once takes for a difference between losses. Pass runs of one configuration.
+    """
+    scores = finished(runs, metric)[metric].astype(float)
+    return math.sqrt(2) * float(scores.std(ddof=1)) if len(scores) > 1 else math.nan
+
+
+def same_seed_differences(runs: pd.DataFrame, metric: str = "test_accuracy") -> list[float]:
+    """KL divergence minus cross-entropy under the same seed: exactly 0 as long as nothing else differs."""
+    pairs = paired_differences(runs[runs["loss"].isin(TWINS)], metric)
+    return [float(value) for value in pairs["difference"]]
+
+
+def pairs_needed(mean: float, sd: float, margin: float | None, comparisons: int = 1, power: float = 0.8) -> float:
+    """Pairs that would decide with probability `power` if the truth were `mean`: a difference, or equivalence.
+
+    Args:
+        sd: standard deviation of one paired difference.
+        comparisons: of the family; the level of the difference is divided by it.
+
+    Returns: a whole number of pairs; nan where neither would be decided with a million.
+    """
+    from lossbench.stats.planning import sample_size, sample_size_equivalence
+
+    needed = []
+    if abs(mean) > 2e-3 * sd:
+        needed.append(sample_size(mean, sd, ALPHA, power, comparisons))
+    if margin is not None and abs(mean) < margin and margin - abs(mean) > 2e-3 * sd:
+        needed.append(sample_size_equivalence(mean, sd, margin, ALPHA, power))
+    return float(max(LEAST_PAIRS, min(needed))) if needed else math.nan

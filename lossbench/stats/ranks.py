@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossbench.stats.paired import BLOCK
 from lossbench.stats.summary import finished, probability_labels
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+BLOCK = ["dataset", "model", "probability", "seed"]
 
 
 @dataclass(frozen=True)

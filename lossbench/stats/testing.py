@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lossbench.stats.noise import TWINS
-from lossbench.stats.paired import BLOCK, paired_differences
+from lossbench.stats.paired import TWINS, paired_differences
+from lossbench.stats.ranks import BLOCK
 from lossbench.stats.summary import finished, probability_labels
 
 if TYPE_CHECKING:
