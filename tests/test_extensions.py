@@ -141,7 +141,7 @@ def test_a_loss_of_a_cell_is_refused_by_engines_with_other_processes(tmp_path: P
 
 def test_a_file_that_fails_leaves_nothing_behind(own_losses: Path) -> None:
     own_losses.write_text(SOURCE + "\nraise RuntimeError('half way')\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"my_losses\.py:24: RuntimeError: half way") as caught:
+    with pytest.raises(ValueError, match=r"my_losses\.py:\d+: RuntimeError: half way") as caught:
         extend(own_losses)
     assert "\n" not in str(caught.value)
     assert "scaled" not in LOSSES
@@ -160,7 +160,7 @@ def test_a_file_that_was_broken_by_a_change_leaves_what_it_was(own_losses: Path)
 def test_a_name_that_is_taken_is_refused(own_losses: Path) -> None:
     own_losses.write_text(SOURCE.replace("def scaled", "def focal"), encoding="utf-8")
     ours = LOSSES["focal"]
-    with pytest.raises(ValueError, match=r"my_losses\.py:7: a loss named 'focal' is registered already"):
+    with pytest.raises(ValueError, match=r"my_losses\.py:\d+: a loss named 'focal' is registered already"):
         extend(own_losses)
     assert LOSSES["focal"] is ours
 
