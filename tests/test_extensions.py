@@ -194,6 +194,16 @@ def test_the_command_line_knows_the_files_that_the_environment_names(
     assert load_runs(tmp_path)["label"].tolist() == ["scaled scale=2"]
 
 
+def test_a_file_that_the_option_and_the_environment_name_is_loaded_once(
+    own_losses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(own_losses))
+    command = [sys.executable, "-m", "lossbench", "list", "losses", "--extend", str(own_losses)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "scaled" in done.stdout
+
+
 def test_a_worker_loads_a_file_once(own_losses: Path) -> None:
     extend_once([str(own_losses)])
     entry = LOSSES["scaled"]
