@@ -123,7 +123,7 @@ def run_one(
         "seed": seed,
     }
     config = RunConfig.from_dict(named | parse_pairs(setting, "--set"))
-    if Record.of(config, output).finished:
+    if Record.of(config, output).has(config, data):
         typer.echo("already finished; this is its record:")
     stopping = threading.Event()
 
@@ -276,7 +276,7 @@ def _show_plan(
     from lossbench.estimate import estimate
     from lossbench.records import Record
 
-    todo = [config for config in configs if not Record.of(config, output).finished]
+    todo = [config for config in configs if not Record.of(config, output).has(config, data)]
     typer.echo("\n".join(config.run_id for config in todo))
     typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
     if todo:

@@ -17,6 +17,7 @@ Data = Annotated[
 ]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
 Extend = Annotated[
-    list[Path] | None, typer.Option("--extend", help="A Python file that registers losses of yours; may be repeated.")
+    list[Path] | None,
+    typer.Option("--extend", help="A Python file that registers losses, networks, ... of yours; may repeat."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... (default: a GPU if there is one)", show_default=False)]

@@ -67,7 +67,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
         if config.run_id != expected:
             raise ValueError(
                 f"here the run is {config.run_id!r}, where the study was started {expected!r}: this process has "
-                "another version of its loss or probability function, or of lossbench"
+                "another version of its loss, of another file or data set of yours, or of lossbench"
             )
         outcome = run(config, **task, threads=1, progress=progress, wait=False).outcome
     except Stop:

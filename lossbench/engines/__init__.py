@@ -105,10 +105,10 @@ def run_configs(
     if shard is not None:
         unique = take_shard(unique, shard)
     folder = require_writable(output_folder(output)).resolve()
-    todo = tuple(config for config in unique if not Record.of(config, folder).finished)
+    place = None if data is None else Path(data).resolve()
+    todo = tuple(config for config in unique if not Record.of(config, folder).has(config, place))
     if not todo:
         return Summary(planned=len(unique), skipped=len(unique))
-    place = None if data is None else Path(data).resolve()
     where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
     if not entry.here:
         for config in todo:

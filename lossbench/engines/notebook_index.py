@@ -18,7 +18,7 @@ from lossbench.config import RunConfig
 from lossbench.files import write_text
 from lossbench.records import Record
 
-_RUN = re.compile(r"(?P<run_id>.+-s\d+-[0-9a-f]{6})(\.failed)?\.ipynb")
+_RUN = re.compile(r"(?P<run_id>.+-s\d+-[0-9a-f]{6}(?:[0-9a-f]{10})?)(\.failed)?\.ipynb")
 _IN_COLUMNS = ("dataset", "model", "loss", "loss_params", "probability", "probability_params", "seed")
 
 

@@ -104,7 +104,7 @@ class _Notebooks(Slot):
                 NOTEBOOK,
                 config.to_dict(),
                 self.job.output,
-                name_as=config.run_id,
+                name_as=record.path.name,
                 leave_out=LEFT_OUT,
                 kernel=self.kernel,
             )
