@@ -62,9 +62,9 @@ def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[s
         "estimate": shown.pooled.mean if shown.pooled else sum(unpooled) / len(unpooled) if unpooled else math.nan,
         "low": low,
         "high": high,
-        "unit": shown.contrast.score.unit,
+        "unit": shown.contrast.unit,
         "n": shown.pairs,
-        "needed": finding.needed(shown, family) if verdict == UNDECIDED else math.nan,
+        "needed": finding.needed(shown, p_holm, family) if verdict == UNDECIDED else math.nan,
         "against": shown.contrast.says,
         "p": finding.p,
         "p_holm": p_holm,
@@ -84,14 +84,19 @@ def _limits(claim: Claim, finding: Finding) -> list[str]:
     absent = [family for family in wanted if not any(belongs(name, family) for name in used)]
     variants = sorted(name for name in used if name not in wanted and any(belongs(name, f) for f in wanted))
     others = sorted(name for name in used if not any(belongs(name, family) for family in paper.datasets))
-    networks = ", ".join(sorted({f"{sample.model}, {sample.runs[0]['epochs']} epochs" for sample in samples}))
+    networks = ", ".join(sorted({sample.model for sample in samples}))
+    epochs = {int(row["epochs"]) for sample in samples for row in sample.runs}
     return [
-        *([f"here: {networks}; the paper: {paper.trained}"] if samples else []),
+        *([f"here: {networks}, {_span(epochs)} epochs; the paper: {paper.trained}"] if samples else []),
         *finding.limits,
         *([f"data sets of the paper without pairs: {', '.join(absent)}"] if absent else []),
         *([f"variants of the paper's data sets: {', '.join(variants)}"] if variants else []),
         *([f"data sets that the paper has not: {', '.join(others)}"] if others else []),
     ]
+
+
+def _span(numbers: set[int]) -> str:
+    return " to ".join(str(number) for number in dict.fromkeys((min(numbers), max(numbers))))
 
 
 def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
@@ -115,7 +120,7 @@ def _rows(comparison: Comparison, points: float) -> list[dict[str, Any]]:
             "model": sample.model,
             "estimate": row.mean,
             "margin": math.nan if margin is None else margin,
-            "unit": score.unit,
+            "unit": comparison.contrast.unit,
             "unfinished": sample.unfinished,
             "runs": len(sample.runs),
             "limits": "; ".join(sample.limits),

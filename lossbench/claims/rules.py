@@ -1,7 +1,7 @@
 """How a claim is decided: one rule for all that are decided by runs.
 
-Every number comes from `stats`: differences paired by seed and judged by `stats.judge` on one data set, pooled over data
-sets with weights by precision (`stats.pooled`). A claim names the values that it allows, above a bound or within a
+Every number comes from `stats`: differences paired by seed and judged by `stats.judge` on one data set, pooled over
+data sets with weights by precision (`stats.pooled`). A claim names the values that it allows, above a bound or within a
 margin, and often makes several contrasts, such as "better than each rival"; then all of them must hold.
 
 - **supported**: every interval lies among the allowed values; "within" must hold on every data set;
@@ -9,17 +9,17 @@ margin, and often makes several contrasts, such as "better than each rival"; the
 - **undecided**: neither, or the runs decide and something else speaks against saying so: see below;
 - **not tested**: no pair of runs that the claim is about.
 
-Both verdicts are held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. What the runs
-say stays undecided where
+Both verdicts are held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. What the
+runs say stays undecided where
 
 - runs diverged, or data sets show opposite effects;
 - the loss is our reconstruction because the paper's formula is lost: it decides nothing about the original;
-- the claim speaks of trained networks, and more than half of the runs that contradict it had their best epoch last: a
-  network that is still improving supports a claim for the budget it had, but refutes none about trained ones;
-- the claim is that some setting exists, and one setting fails.
+- the claim is about trained networks, and more than half of the runs against it had their best epoch last. A network
+  that is still improving supports a claim for the budget that it had, but refutes none about trained ones;
+- the claim is that some setting has a property, and this one has not.
 
-Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side stayed
-at chance. Every verdict by runs is one about the networks and budgets that it names: "here".
+Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side
+stayed at chance. Every verdict by runs is about the networks and budgets that it names: "here".
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "u
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
 MOSTLY = 0.5
 POWER = 0.8
-# Scores of which the end of training takes nothing away.
-OF_THE_START = ("first_epoch_accuracy", "epochs_needed")
+OF_THE_START = "first_epoch_accuracy"  # the end of training takes nothing away from it
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,13 @@ class Finding:
             return "the claim is that some setting exists, and this is one"
         if isinstance(self.rule, Above) and (opposed := next(filter(None, (c.opposed for c in checked)), "")):
             return f"the data sets disagree ({opposed}); more seeds would not settle it"
-        if cut_off and shown.contrast.metric not in OF_THE_START:
+        if cut_off and shown.contrast.metric != OF_THE_START:
             return f"{last} of {len(runs)} runs were still improving when training ended"
         return ""
 
-    def needed(self, shown: Comparison, comparisons: int) -> float:
+    def needed(self, shown: Comparison, p_family: float, comparisons: int) -> float:
         """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
-        if shown.pooled is None or shown.opposed:
+        if shown.pooled is None or shown.opposed or p_family < ALPHA or self.rule.rebuilt:
             return math.nan
         more = self.rule.needed(shown, comparisons)
         return max(more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
@@ -138,6 +137,7 @@ class Above:
     Args:
         contrasts: each the better side minus the worse, in the direction of its score.
         bound: 0 for "better"; below 0 for "not behind by more than".
+        everywhere: whether each data set has to be above it by itself, in place of their pooled mean.
         size: the size that the claim states; an interval wholly below it contradicts the claim.
         readings: whether each contrast is one reading of the claim, so that it falls only if it falls in all.
         exists: whether the claim is that some setting has the property, which a setting that fails does not refute.
@@ -146,6 +146,7 @@ class Above:
 
     contrasts: tuple[Contrast, ...]
     bound: float = 0.0
+    everywhere: bool = False
     size: float | None = None
     readings: bool = False
     exists: bool = False
@@ -157,17 +158,19 @@ class Above:
     def words(self) -> str:
         """The test in words."""
         size = "" if self.size is None else f", and not below {self.size:g} {self.contrasts[0].score.unit}"
-        every = "each " if len(self.contrasts) > 1 else ""
+        every = "on every data set " if self.everywhere else "each " if len(self.contrasts) > 1 else ""
         return f"paired by seed, {every}above {self.bound:g}{size}: {'; '.join(c.says for c in self.contrasts)}"
 
     def judge(self, tables: Tables, margin: float) -> Finding:
         """Compare the runs; `margin` plays no part."""
-        comparisons = tuple(compare(contrast, tables) for contrast in self.contrasts)
+        comparisons = [compare(contrast, tables) for contrast in self.contrasts]
+        limits = _limits(comparisons)
+        comparisons = _by_data_set(comparisons) if self.everywhere else comparisons
         support = [min(1.0, 2 * c.pooled.p_above(self.bound)) if c.pooled else math.nan for c in comparisons]
         contradict = [min(1.0, 2 * c.pooled.p_below(self._least)) if c.pooled else math.nan for c in comparisons]
         if self.size is not None:  # above the bound and clearly below the size is no support
             support = [1.0 if against < ALPHA else p for p, against in zip(support, contradict, strict=True)]
-        return Finding(self, comparisons, tuple(support), tuple(contradict), _limits(comparisons))
+        return Finding(self, tuple(comparisons), tuple(support), tuple(contradict), limits)
 
     @property
     def _least(self) -> float:
@@ -219,11 +222,11 @@ class Within:
         """Compare the runs."""
         rule = replace(self, margin=margin if self.margin is None else self.margin)
         whole = [compare(contrast, tables) for contrast in self.contrasts]
-        parts = tuple(part for comparison in whole for part in comparison.by_data_set() or [comparison])
+        parts = _by_data_set(whole)
         bound = rule.margin or 0.0
         inside = [max(c.pooled.p_above(-bound), c.pooled.p_below(bound)) if c.pooled else math.nan for c in parts]
         beyond = [2 * min(c.pooled.p_above(bound), c.pooled.p_below(-bound)) if c.pooled else math.nan for c in parts]
-        return Finding(rule, parts, tuple(inside), tuple(min(1.0, p) for p in beyond), _limits(whole))
+        return Finding(rule, tuple(parts), tuple(inside), tuple(min(1.0, p) for p in beyond), _limits(whole))
 
     def open(self, shown: Comparison) -> str:
         """Why intervals decide nothing."""
@@ -246,7 +249,12 @@ class Within:
         return pairs_needed(mean - self.margin, sd, None, comparisons, POWER)
 
 
-def _limits(comparisons: tuple[Comparison, ...] | list[Comparison]) -> tuple[str, ...]:
+def _by_data_set(comparisons: list[Comparison]) -> list[Comparison]:
+    """Each comparison on each data set; one without any stays, so that it is missed."""
+    return [part for comparison in comparisons for part in comparison.by_data_set() or [comparison]]
+
+
+def _limits(comparisons: list[Comparison]) -> tuple[str, ...]:
     """Everything that keeps these runs from saying more, each once."""
     limits = [limit for comparison in comparisons for limit in comparison.limits]
     runs = {row["run_id"]: row for c in comparisons for sample in c.samples for row in sample.runs}.values()

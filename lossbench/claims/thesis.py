@@ -117,6 +117,7 @@ def captions() -> Answer:
     )
 
 
+@cache
 def _thesis() -> pd.DataFrame:
     return published.runs("thesis_table_4_1")
 
