@@ -145,11 +145,6 @@ class Sample:
         return judge([self.values], margin=None, resolution=self.resolution)[0]
 
     @property
-    def unfinished(self) -> int:
-        """Runs whose best epoch is their last: they might have become better."""
-        return sum(float(row.get("best_epoch", math.nan)) >= float(row["epochs"]) for row in self.runs)
-
-    @property
     def unusual(self) -> list[str]:
         """The fields of the setting that are not the defaults, other than how much is trained on what."""
         told = ("dataset", "model", "epochs", "train_size")

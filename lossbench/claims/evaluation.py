@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.claims.claim import GROUPS, PAPERS, Claim
 from lossbench.claims.contrasts import Comparison, compare
-from lossbench.claims.rules import UNDECIDED, VERDICTS, Above, Exact, Finding, OwnTest, Within
-from lossbench.claims.tables import Tables, belongs
+from lossbench.claims.rules import UNDECIDED, VERDICTS, Compared, Exact, Finding, OwnTest
+from lossbench.claims.tables import Tables, belongs, is_unfinished
 from lossbench.stats.paired import OUTCOMES, holm, judge
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN
 
     if not margin > 0:
         raise ValueError(f"margin={margin!r} must be greater than 0, in percentage points")
-    findings = {c.key: c.rule.judge(tables, margin) for c in claims if isinstance(c.rule, Above | Within)}
+    findings = {c.key: c.rule.judge(tables, margin) for c in claims if isinstance(c.rule, Compared)}
     p_holm: dict[str, float] = {}
     sizes: dict[str, int] = {}
     for paper in PAPERS:
@@ -103,7 +103,7 @@ def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataF
     """A claim's contrasts by data set and network; see `claims.detail`."""
     import pandas as pd
 
-    contrasts = claim.rule.contrasts if isinstance(claim.rule, Above | Within) else ()
+    contrasts = claim.rule.contrasts if isinstance(claim.rule, Compared) else ()
     rows = [row for contrast in contrasts for row in _rows(compare(contrast, tables), margin)]
     return pd.DataFrame(rows, columns=list(DETAIL))
 
@@ -121,7 +121,7 @@ def _rows(comparison: Comparison, points: float) -> list[dict[str, Any]]:
             "estimate": row.mean,
             "margin": math.nan if margin is None else margin,
             "unit": comparison.contrast.unit,
-            "unfinished": sample.unfinished,
+            "unfinished": sum(map(is_unfinished, sample.runs)),
             "runs": len(sample.runs),
             "limits": "; ".join(sample.limits),
             "setting": sample.setting,

@@ -16,11 +16,11 @@ from lossbench.claims.rules import (
     NOT_TESTED,
     SUPPORTED,
     UNDECIDED,
-    Above,
     Answer,
     Exact,
     OwnTest,
-    Within,
+    above,
+    within,
 )
 from lossbench.claims.tables import Tables, belongs, setting_of, untrained_accuracy
 from lossbench.stats.paired import holm
@@ -94,19 +94,19 @@ CLAIMS = (
     Claim(
         "layers-hierarchical-below-ce", "004", "Results after training",
         "The hierarchical loss scores lower than cross-entropy.",
-        Above(tuple(minus(CE, reading, datasets=CIFAR) for reading in READINGS), readings=True),
+        above(tuple(minus(CE, reading, datasets=CIFAR) for reading in READINGS), readings=True),
         "layers-accuracy", "h-CE < CE, no numbers", ALL_READINGS,
     ),
     Claim(
         "layers-penalty-equals-ce", "004", "Results after training",
         "The penalty on confident predictions scores about as cross-entropy does.",
-        Within((minus(RCE, CE, datasets=CIFAR),)),
+        within((minus(RCE, CE, datasets=CIFAR),)),
         "layers-accuracy", "CE and r-CE about equal, no numbers", PENALTY,
     ),
     Claim(
         "layers-no-improvement", "004", "Conclusions",
         "Neither the penalty nor the hierarchical loss improves on cross-entropy.",
-        Above(tuple(minus(CE, other, datasets=CIFAR) for other in (RCE, *READINGS)), bound=-NO_GAIN, everywhere=True),
+        above(tuple(minus(CE, other, datasets=CIFAR) for other in (RCE, *READINGS)), bound=-NO_GAIN, everywhere=True),
         "layers-accuracy", "no significant improvement",
         f"{ALL_READINGS}; no improvement is read as: at most {NO_GAIN:g} points; {PENALTY}",
     ),
@@ -121,7 +121,7 @@ CLAIMS = (
     Claim(
         "layers-fewer-critical-mistakes", "004", "Introduction",
         "Knowledge of the class tree could make critical mistakes, an animal for a vehicle or the reverse, fewer.",
-        Above(
+        above(
             tuple(c for reading in READINGS for c in lead_over(reading, (CE,), "test_critical_error", CIFAR)),
             readings=True,
         ),
@@ -130,13 +130,13 @@ CLAIMS = (
     Claim(
         "layers-penalty-overfits-less", "004", "A closer look at the losses",
         "The penalty on confident predictions avoids overfitting.",
-        Above(lead_over(RCE, (CE,), "train_gap", CIFAR)),
+        above(lead_over(RCE, (CE,), "train_gap", CIFAR)),
         "layers-accuracy", "", PENALTY,
     ),
     Claim(
         "layers-helps-on-harder-data", "004", "Conclusions",
         "On harder data such as CIFAR-100 the hierarchical loss would help.",
-        Above((minus(FLAT, CE, datasets=("cifar-100",)),)),
+        above((minus(FLAT, CE, datasets=("cifar-100",)),)),
         "layers-accuracy", "", READING,
     ),
     Claim(
