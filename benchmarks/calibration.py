@@ -49,32 +49,44 @@ def draw(
 
 
 def false_words(distribution: str, losses: int, seeds: int, grids: int, seed: int) -> Iterator[dict[str, object]]:
-    """Errors of the rule with a fixed number of pairs: no loss differs, and one that differs by exactly the margin."""
-    rng, false, covered, called = np.random.default_rng(seed), 0, 0, 0
+    """Where no loss differs: how often any is said to, and whether the interval of the first holds 0."""
+    rng, false, covered = np.random.default_rng(seed), 0, 0
     for _ in range(grids):
         samples, resolution = draw(rng, distribution, losses, seeds)
         judged = stats.judge(samples, margin=MARGIN, resolution=resolution)
-        false += any(one.verdict in FAR for one in judged)
+        false += any(judgement.verdict in FAR for judgement in judged)
         covered += judged[0].low <= 0 <= judged[0].high
-        edge, resolution = draw(rng, distribution, 1, seeds, MARGIN)
-        called += stats.judge(edge, margin=MARGIN, resolution=resolution)[0].verdict in INSIDE
     setup = {"rule": "fixed", "distribution": distribution, "losses": losses, "pairs": seeds}
-    for measure, count in (("family-wise error", false), ("coverage", covered), ("error of equivalent", called)):
-        yield {"measure": measure, **setup, **_rate(count, grids)}
+    yield {"measure": "family-wise error", **setup, **_rate(false, grids)}
+    yield {"measure": "coverage", **setup, **_rate(covered, grids)}
 
 
 def false_words_by_look(distribution: str, losses: int, grids: int, seed: int) -> Iterator[dict[str, object]]:
-    """The same for the rule that looks at 5, 10, 20 and 40 pairs until a word is final."""
-    rng, false, called = np.random.default_rng(seed), 0, 0
+    """How often any loss is said to differ where none does, if one looks until every word is final."""
+    rng, false = np.random.default_rng(seed), 0
     for _ in range(grids):
         samples, resolution = draw(rng, distribution, losses, stats.LOOKS[-1])
         judged = stats.judge_by_look(samples, margin=MARGIN, resolution=resolution)
         false += any(judgement.verdict in FAR for _, judgement in judged)
-        edge, resolution = draw(rng, distribution, 1, stats.LOOKS[-1], MARGIN)
-        called += stats.judge_by_look(edge, margin=MARGIN, resolution=resolution)[0][1].verdict in INSIDE
     setup = {"rule": "until decided", "distribution": distribution, "losses": losses, "pairs": stats.LOOKS[-1]}
-    for measure, count in (("family-wise error", false), ("error of equivalent", called)):
-        yield {"measure": measure, **setup, **_rate(count, grids)}
+    yield {"measure": "family-wise error", **setup, **_rate(false, grids)}
+
+
+def false_equivalence(distribution: str, grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """How often a loss that differs by exactly the margin is placed inside it, by number of pairs and by looks."""
+    rng = np.random.default_rng(seed)
+    inside = {**dict.fromkeys(SEEDS, 0), "until decided": 0}
+    for _ in range(grids):
+        samples, resolution = draw(rng, distribution, 1, stats.LOOKS[-1], MARGIN)
+        for seeds in SEEDS:
+            judged = stats.judge([samples[0][:seeds]], margin=MARGIN, resolution=resolution)
+            inside[seeds] += judged[0].verdict in INSIDE
+        ((_, judgement),) = stats.judge_by_look(samples, margin=MARGIN, resolution=resolution)
+        inside["until decided"] += judgement.verdict in INSIDE
+    for key, count in inside.items():
+        rule, pairs = ("fixed", key) if key in SEEDS else (key, stats.LOOKS[-1])
+        setup = {"rule": rule, "distribution": distribution, "losses": 1, "pairs": pairs}
+        yield {"measure": "error of equivalent", **setup, **_rate(count, grids)}
 
 
 def found_words(difference: float, sd: float, grids: int, seed: int) -> Iterator[dict[str, object]]:
@@ -109,6 +121,7 @@ def calibrate(grids: int, seed: int) -> Iterator[dict[str, object]]:
             for seeds in SEEDS:
                 yield from false_words(distribution, losses, seeds, grids, seed)
             yield from false_words_by_look(distribution, losses, grids, seed)
+        yield from false_equivalence(distribution, 2 * grids, seed)
     for difference in (0.0, 0.0025, 0.005, 0.01):
         for sd in (0.003, 0.006):
             yield from found_words(difference, sd, grids, seed)

@@ -571,10 +571,12 @@ def pairs_needed(mean: float, sd: float, margin: float | None, comparisons: int 
         sd: standard deviation of one paired difference.
         comparisons: of the family; the level of the difference is divided by it.
 
-    Returns: a whole number of pairs; nan where neither would be decided with a million.
+    Returns: a whole number of pairs; nan where neither would be decided with a million, or without a spread.
     """
     from lossbench.stats.planning import sample_size, sample_size_equivalence
 
+    if not sd > 0:
+        return math.nan
     needed = []
     if abs(mean) > 2e-3 * sd:
         needed.append(sample_size(mean, sd, ALPHA, power, comparisons))
