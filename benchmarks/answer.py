@@ -195,11 +195,11 @@ def say_clean(evidence: Evidence) -> str:
     by_name = short_titles(rows[rows["label"].isin(core(evidence.accuracy)["label"])]).groupby("title")["verdict"]
     level = [str(name) for name, part in by_name if "equivalent" in set(part) and not set(part) & set(BEHIND)]
     return (
-        f"**Clean, balanced data.** At this budget ({steps} steps, Adam, learning rate tuned for no loss) {start} in test "
-        f"accuracy: of {len(rows)} comparisons on {rows['dataset'].nunique()} data sets (n = {span(rows['n'])} pairs) "
+        f"**Clean, balanced data.** At this budget ({steps} steps, Adam, learning rate tuned for no loss) {start} in "
+        f"test accuracy: of {len(rows)} comparisons on {rows['dataset'].nunique()} data sets (n = {span(rows['n'])} pairs) "
         f"{counts['better']} are better, {counts['slightly better']} slightly better ({slightly}), "
-        f"{counts['equivalent']} equivalent within ±{margin(PRIMARY)} ({listing(level)} on some data set, behind on none), "
-        f"{counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse; "
+        f"{counts['equivalent']} equivalent within ±{margin(PRIMARY)} ({listing(level)} on some data set, behind on "
+        f"none), {counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse; "
         f"{focal(evidence)}."
     )
 
@@ -214,8 +214,8 @@ def focal(evidence: Evidence) -> str:
     where = [f"{row['verdict']} on {row['dataset']} ({interval(row)})" for row in decided.to_dict("records")]
     behind = int((pairs["n"] - pairs["ahead"] - pairs["ties"]).sum())
     return (
-        f"{mine['title'].iloc[0]} is behind in {behind} of {pairs['n'].sum()} pairs of the study with {len(pairs)} data "
-        f"sets, and its {len(mine)} words are {', '.join([*where, tally(open_)])}"
+        f"{mine['title'].iloc[0]} is behind in {behind} of {pairs['n'].sum()} pairs of the study with {len(pairs)} "
+        f"data sets, and its {len(mine)} words are {', '.join([*where, tally(open_)])}"
     )
 
 
@@ -258,8 +258,8 @@ def say_calibration(evidence: Evidence) -> str:
     focal_words = {rows.loc[rows["label"] == FOCAL, "verdict"].iloc[0] for rows in (clean, noisy)}
     return (
         f"**Calibration.** With the same wrong targets the calibration error (ECE) is {levels[REFERENCE]:.1f} % for "
-        f"cross-entropy and lower for {shown} (all better, n = {span(noisy['n'])}); on clean data {len(behind)} of these "
-        f"{len(better)} are worse: {named(behind, CALIBRATION_ERROR)} points; focal γ=2 is "
+        f"cross-entropy and lower for {shown} (all better, n = {span(noisy['n'])}); on clean data {len(behind)} of "
+        f"these {len(better)} are worse: {named(behind, CALIBRATION_ERROR)} points; focal γ=2 is "
         f"{' or '.join(sorted(focal_words))} on both, {focal_[0]} and {focal_[1]}."
     )
 
@@ -269,9 +269,10 @@ def say_steps(evidence: Evidence) -> str:
     worst = single.sort_values("mean").iloc[0]
     parts = [f"{row['verdict']} on {row['dataset']}, {interval(row)}" for row in matched.to_dict("records")]
     return (
-        f"**Step size.** Under SGD with one learning rate for all, {worst['title']} is {worst['verdict']}, by as much as "
-        f"{interval(worst)} points of test accuracy on {worst['dataset']}; with learning rates that make the first steps "
-        f"equally long it is {listing(parts)} ({span(matched['train_images'])} training images, n = {span(matched['n'])})."
+        f"**Step size.** Under SGD with one learning rate for all, {worst['title']} is {worst['verdict']}, by as much "
+        f"as {interval(worst)} points of test accuracy on {worst['dataset']}; with learning rates that make the first "
+        f"steps equally long it is {listing(parts)} ({span(matched['train_images'])} training images, "
+        f"n = {span(matched['n'])})."
     )
 
 
@@ -283,8 +284,8 @@ def say_losses(evidence: Evidence) -> str:
     papers = sorted({TITLES[row] for row in core(evidence.accuracy)["loss"] if row not in IN_USE}, key=str.lower)
     lacking = f" Not in these runs, so nothing is said about them: {listing(missing)}." if missing else ""
     return (
-        f"Behind this are, of the losses that people use, cross-entropy, {listing(behind)}; of the papers, {listing(papers)}."
-        f"{lacking} One small network (0.1 million weights), few epochs, learning rates not tuned."
+        f"Behind this are, of the losses that people use, cross-entropy, {listing(behind)}; of the papers, "
+        f"{listing(papers)}.{lacking} One small network (0.1 million weights), few epochs, learning rates not tuned."
     )
 
 
@@ -420,16 +421,21 @@ def core_all(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_embeddings(evidence: Evidence) -> str:
-    """Losses on embeddings and cross-entropy by one judge, the nearest class mean; who stayed at chance is named."""
+    """Losses on embeddings by one judge on both sides, and against cross-entropy's trained layer; chance is named."""
     rows = evidence.compare(CLASS_MEAN)
-    rows = rows[rows["loss"].map(kind_of_loss) == "embeddings"]
-    lost = rows[rows["at_chance"] > 0]
-    note = "".join(
-        f"\n`{row['label']}` stayed at chance in {row['at_chance']} of {row['n']} runs on {row['dataset']}: it did not learn "
-        "there, and its difference says nothing about the loss.\n"
-        for row in lost.to_dict("records")
+    rows = rows[rows["loss"].map(kind_of_loss) == "embeddings"].sort_values(
+        ["dataset", "mean"], ascending=[True, False]
     )
-    return write_comparisons(rows, CLASS_MEAN) + note
+    key = ["study", "setting", "label"]
+    trained = evidence.accuracy.set_index(key)
+    lines = []
+    for row in rows.to_dict("records"):
+        other = trained.loc[tuple(row[name] for name in key)]
+        images = f"{row['train_images']:,.0f}"
+        judged = [interval(row, CLASS_MEAN), row["verdict"], interval(other), other["verdict"]]
+        lines.append([f"`{row['label']}`", row["dataset"], images, row["n"], *judged, row["at_chance"] or "–"])
+    header = ["loss", "data set", "images", "n", "both by nearest class mean, points", "word"]
+    return markdown([*header, "against the trained layer of cross-entropy", "word", "runs at chance"], lines)
 
 
 def write_single_runs(evidence: Evidence) -> str:
@@ -570,11 +576,11 @@ def write_changed(evidence: Evidence) -> str:
         "now",
     ]
     decided = changed[changed["verdict"].isin(DECIDED)]
+    level, open_ = (int((changed["verdict"] == word).sum()) for word in ("equivalent", "undecided"))
     return (
         f"Of {len(table)} comparisons {len(changed)} have another word than before. {len(decided)} that were said to lie "
-        f"within the noise, or to be unclear, now differ ({tally(decided)}); {(changed['verdict'] == 'equivalent').sum()} "
-        f"are now shown to be equivalent; {(changed['verdict'] == 'undecided').sum()} are said to be undecided.\n\n"
-        f"{grid}\n{markdown(header, lines)}"
+        f"within the noise, or to be unclear, now differ ({tally(decided)}); {level} are now shown to be equivalent; "
+        f"{open_} are said to be undecided.\n\n{grid}\n{markdown(header, lines)}"
     )
 
 

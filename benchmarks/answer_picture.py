@@ -179,16 +179,14 @@ def explain_marks(figure: Figure, layout: Layout) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], linestyle="none", label=word, **style(mark)) for word, mark in MARKS.items()]
-    columns = len(handles) if layout.columns > 1 else 3
     height = figure.get_figheight()
-    say = "Difference to cross-entropy in points, 95 % interval; to the right is better. Band: too small to matter."
-    if layout.columns == 1:
-        say = (
-            "Difference to cross-entropy in points, 95 % interval;\nto the right is better. Band: too small to matter."
-        )
-    figure.text(0.08 / layout.width, 1 - 0.07 / height, say, fontsize=FONT, color=INK, va="top")
-    if columns == 3:  # a column holds a word and its opposite
+    say = "Difference to cross-entropy in points, 95 % interval;", "to the right is better. Band: too small to matter."
+    wide = layout.columns > 1
+    head = (" " if wide else "\n").join(say)
+    figure.text(0.08 / layout.width, 1 - 0.07 / height, head, fontsize=FONT, color=INK, va="top")
+    if not wide:  # a column holds a word and its opposite
         handles = [handles[i] for i in (0, 1, 5, 4, 2, 3)]
-    below = 0.25 if layout.columns > 1 else 0.42
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1 - below / height), ncols=columns, frameon=False,
-                  fontsize=FONT, handletextpad=0.2, columnspacing=1.4, borderaxespad=0, borderpad=0.2, handlelength=1.4)  # fmt: skip
+    look = {"frameon": False, "fontsize": FONT, "handletextpad": 0.2, "columnspacing": 1.4, "handlelength": 1.4}
+    corner = (0.0, 1 - (0.25 if wide else 0.42) / height)
+    columns = len(handles) if wide else 3
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=columns, borderaxespad=0, **look)
