@@ -156,7 +156,7 @@ def name_ends(ax: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[
     if not ends:
         return
     bottom, top = ax.get_ylim()
-    height = ax.get_position().height * ax.figure.get_figheight() * 72  # points, before the layout makes room
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # points, before the layout makes room
     gap = (top - bottom) * 1.35 * FIGURE_FONT / height
     right = max(x for x, _ in ends.values())
     order = sorted(ends, key=lambda name: ends[name][1])

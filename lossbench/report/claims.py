@@ -10,11 +10,10 @@ import pandas as pd
 
 from lossbench import claims
 from lossbench.claims.wording import SIGNS, count, estimate, quantity
-from lossbench.report.blocks import Block, ClaimList, Section, Text
-from lossbench.report.evidence import SPELLING, Study
+from lossbench.report.evidence import Study
 from lossbench.report.tables import Table
+from lossbench.report.text import say
 
-TITLE = "The papers' claims"
 # Where the page shows what a claim is about: the ending of a figure's name; the papers' tables have names of their own.
 FIGURES = {
     "ce-equals-kl": "differences",
@@ -61,32 +60,35 @@ def _place(key: str, paper: str, studies: Sequence[Study], names: Collection[str
     return next((name for name in candidates if name in names), "")
 
 
-def claims_section(table: pd.DataFrame) -> Section:
-    """All claims by paper; those that these runs say nothing about are folded away.
+def page_of(table: pd.DataFrame) -> dict[str, Any]:
+    """The claims in three groups, by what decides them; those of runs that these runs do not test by themselves.
 
     Args:
-        table: what `claims.evaluate` returns, its figures linked.
+        table: what `claims.decide` returns, its figures linked.
     """
-    counts = Counter(table["verdict"])
-    said = ", ".join(f"{counts[word]} {word} {sign}" for word, sign in SIGNS.items() if counts[word])
     rows = [_shown(row) for row in table.to_dict("records")]
-    tested, untested = (
-        _by_paper([row for row in rows if (row["verdict"] != "not tested") == wanted]) for wanted in (True, False)
-    )
-    if not ((table["kind"] == "runs") & table["verdict"].isin(("supported", "contradicted"))).any():
-        text = (
-            f"These runs decide none of the {len(table)} claims of the papers. The committed studies in "
-            "outputs/reference do: lossbench report --output outputs/reference."
-        )
-        return Section("claims", TITLE, [Text(text)], [*tested, *untested], f"All claims: {said}")
-    text = (
-        f"{len(table)} claims of the five papers: {said}. The interval is that of the contrast that the verdict hangs "
-        "on, 95 % over paired seeds; an undecided claim says how many pairs would decide it. Some claims are decided "
-        "by mathematics or by the printed tables alone."
-    )
-    left = counts["not tested"]
-    fold = f"{left} claim{'' if left == 1 else 's'} not tested by these runs"
-    return Section("claims", TITLE, [Text(text), *tested], untested, fold)
+    runs = [row for row in rows if row["kind"] == "runs"]
+    tested = [row for row in runs if row["verdict"] != "not tested"]
+    return {
+        "all": len(rows),
+        "tested": _group(tested),
+        "untested": _group([row for row in runs if row["verdict"] == "not tested"]),
+        "mathematics": _group([row for row in rows if row["kind"] == "mathematics"]),
+        "printed": _group([row for row in rows if row["kind"] not in ("runs", "mathematics")]),
+        "decided": any(row["verdict"] in ("supported", "contradicted") for row in tested),
+    }
+
+
+def _group(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = Counter(row["verdict"] for row in rows)
+    papers = {
+        paper: [row for row in rows if row["paper"] == paper] for paper in dict.fromkeys(r["paper"] for r in rows)
+    }
+    return {
+        "count": len(rows),
+        "verdicts": [(counts[word], word, sign) for word, sign in SIGNS.items() if counts[word]],
+        "papers": [(f"Paper {paper}: {claims.PAPERS[paper].name}", rows) for paper, rows in papers.items()],
+    }
 
 
 def claims_table(table: pd.DataFrame) -> Table:
@@ -101,41 +103,29 @@ def claims_table(table: pd.DataFrame) -> Table:
             "n": [count(n) for n in table["n"]],
         }
     )
-    return Table("claims", "Claims of the papers and what the runs say about them", table, shown)
-
-
-def _by_paper(rows: list[dict[str, Any]]) -> list[Block]:
-    papers = dict.fromkeys(row["paper"] for row in rows)
-    return [
-        ClaimList(f"Paper {paper}: {claims.PAPERS[paper].name}", [row for row in rows if row["paper"] == paper])
-        for paper in papers
-    ]
+    return Table("claims", say("table_claims"), table, shown)
 
 
 def _shown(row: dict[Any, Any]) -> dict[str, Any]:
-    facts = [
-        (_words(str(row["against"])) or "estimate", estimate(row)),
-        ("n", count(row["n"])),
-        ("smallest difference found 4 times in 5", quantity(row["detectable"], row["unit"])),
-        ("pairs that would decide", count(row["needed"])),
-    ]
-    remarks = [_words(str(row[name])) for name in ("why", "limits", "reconstruction") if row[name]]
+    facts = {
+        "against": str(row["against"]).replace("_", " "),
+        "estimate": estimate(row),
+        "n": count(row["n"]),
+        "detectable": quantity(row.get("detectable"), row["unit"]),
+        "needed": count(row["needed"]),
+    }
+    remarks = [str(row[name]).replace("_", " ") for name in ("why", "limits", "reconstruction") if row[name]]
     return {
         "id": f"claim-{row['claim']}",
         "paper": str(row["paper"]),
         "place": f"Paper {row['paper']}, {row['place']}",
         "says": str(row["says"]),
-        "test": _words(str(row["test"])),
+        "test": str(row["test"]).replace("_", " "),
         "verdict": row["verdict"],
         "sign": SIGNS[row["verdict"]],
-        "facts": [(name, value) for name, value in facts if value not in ("–", "0")],
+        "kind": row["kind"],
+        "facts": {name: value for name, value in facts.items() if value not in ("–", "0", "")},
         "remarks": remarks,
         "figure": row["figure"],
         "notebook": str(row["notebook"] or ""),
     }
-
-
-def _words(text: str) -> str:
-    for name, spelled in SPELLING.items():
-        text = text.replace(name, spelled)
-    return text.replace("_", " ")
