@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lossbench.claims.figures import FIGURES
 from lossbench.claims.rules import Rule
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 
 from lossbench import claims
 from lossbench.claims.wording import SIGNS, count, estimate, quantity
+from lossbench.losses import LOSSES as ENTRIES
 from lossbench.report.evidence import Study
 from lossbench.report.tables import Table
 from lossbench.report.text import say
@@ -108,19 +110,19 @@ def claims_table(table: pd.DataFrame) -> Table:
 
 def _shown(row: dict[Any, Any]) -> dict[str, Any]:
     facts = {
-        "against": str(row["against"]).replace("_", " "),
+        "against": _titled(row["against"]),
         "estimate": estimate(row),
         "n": count(row["n"]),
         "detectable": quantity(row.get("detectable"), row["unit"]),
         "needed": count(row["needed"]),
     }
-    remarks = [str(row[name]).replace("_", " ") for name in ("why", "limits", "reconstruction") if row[name]]
+    remarks = [_titled(row[name]) for name in ("why", "limits", "reconstruction") if row[name]]
     return {
         "id": f"claim-{row['claim']}",
         "paper": str(row["paper"]),
         "place": f"Paper {row['paper']}, {row['place']}",
         "says": str(row["says"]),
-        "test": str(row["test"]).replace("_", " "),
+        "test": _titled(row["test"]),
         "verdict": row["verdict"],
         "sign": SIGNS[row["verdict"]],
         "kind": row["kind"],
@@ -129,3 +131,10 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
         "figure": row["figure"],
         "notebook": str(row["notebook"] or ""),
     }
+
+
+def _titled(text: Any) -> str:
+    """A sentence of the claims with the titles of losses in place of their names."""
+    return re.sub(r"\w+", lambda word: ENTRIES[word[0]].title if word[0] in ENTRIES else word[0], str(text)).replace(
+        "_", " "
+    )
