@@ -131,7 +131,7 @@ def differences(
         _dots(ax, place, values, styles[row["label"]].colour, marker_of(str(runs["probability"].iloc[0])))
         names.append(title_of(row["loss"], row["label"]) + (f", {row['probability']}" if several else ""))
     name_rows(ax, names, [_verdict(row) for row in rows.to_dict("records")])
-    return settle(ax, f"{title}\n" if title else "", difference_label(metric))
+    return settle(ax, title, difference_label(metric), pad=14)
 
 
 def _verdict(row: dict[Any, Any]) -> str:

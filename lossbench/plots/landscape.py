@@ -100,14 +100,9 @@ def loss_simplex(name: str, params: Mapping[str, Any] | None = None, ax: Any = N
         ax.text(*corner, text, fontsize=FIGURE_FONT, color=INK, ha="center", va=place)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    label = LOSSES[name].label({k: v for k, v in params.items() if k != "tree"})
-    ax.set_title(
-        title_of(name, label) if title is None else title,
-        fontsize=FIGURE_FONT + 0.5,
-        color=INK,
-        fontweight="bold",
-        pad=12,
-    )
+    if title is None:
+        title = title_of(name, LOSSES[name].label({key: value for key, value in params.items() if key != "tree"}))
+    ax.set_title(title, fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=12)
     return ax
 
 

@@ -118,9 +118,9 @@ def titles_of(table: Any) -> dict[str, str]:
     return {label: title_of(str(loss), str(label)) for loss, label in pairs}
 
 
-def settle(ax: Any, title: str = "", x: str = "", y: str = "") -> Any:
-    """Set the title at the left, the axis labels, thin spines and a faint grid; return `ax`."""
-    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
+def settle(ax: Any, title: str = "", x: str = "", y: str = "", pad: float = 6) -> Any:
+    """Set the title at the left, `pad` points above, the axis labels, thin spines and a faint grid; return `ax`."""
+    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=pad)
     ax.set_xlabel(x, fontsize=FIGURE_FONT, color=INK)
     ax.set_ylabel(y, fontsize=FIGURE_FONT, color=INK)
     ax.tick_params(labelsize=FIGURE_FONT - 0.5, color=GREY, labelcolor=INK, length=3, width=0.6)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lossbench import claims
-from lossbench.claims.wording import SIGNS, count, estimate, quantity
+from lossbench.claims.wording import SIGNS, count, estimate
 from lossbench.losses import LOSSES as ENTRIES
 from lossbench.report.evidence import Study
 from lossbench.report.tables import Table
@@ -69,14 +69,13 @@ def page_of(table: pd.DataFrame) -> dict[str, Any]:
         table: what `claims.decide` returns, its figures linked.
     """
     rows = [_shown(row) for row in table.to_dict("records")]
-    runs = [row for row in rows if row["kind"] == "runs"]
-    tested = [row for row in runs if row["verdict"] != "not tested"]
+    groups = {group: [row for row in rows if row["group"] == group] for group in claims.GROUPS}
+    tested = [row for row in groups["runs"] if row["verdict"] != "not tested"]
+    untested = [row for row in groups["runs"] if row["verdict"] == "not tested"]
     return {
-        "all": len(rows),
         "tested": _group(tested),
-        "untested": _group([row for row in runs if row["verdict"] == "not tested"]),
-        "mathematics": _group([row for row in rows if row["kind"] == "mathematics"]),
-        "printed": _group([row for row in rows if row["kind"] not in ("runs", "mathematics")]),
+        "untested": _group(untested),
+        "others": {group: _group(rows) for group, rows in groups.items() if group != "runs" and rows},
         "decided": any(row["verdict"] in ("supported", "contradicted") for row in tested),
     }
 
@@ -113,10 +112,9 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
         "against": _titled(row["against"]),
         "estimate": estimate(row),
         "n": count(row["n"]),
-        "detectable": quantity(row.get("detectable"), row["unit"]),
         "needed": count(row["needed"]),
     }
-    remarks = [_titled(row[name]) for name in ("why", "limits", "reconstruction") if row[name]]
+    remarks = [_titled(row[name]) for name in ("why", "limits", "reconstruction", "here") if row[name]]
     return {
         "id": f"claim-{row['claim']}",
         "paper": str(row["paper"]),
@@ -125,7 +123,7 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
         "test": _titled(row["test"]),
         "verdict": row["verdict"],
         "sign": SIGNS[row["verdict"]],
-        "kind": row["kind"],
+        "group": row["group"],
         "facts": {name: value for name, value in facts.items() if value not in ("–", "0", "")},
         "remarks": remarks,
         "figure": row["figure"],

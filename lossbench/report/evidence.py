@@ -53,7 +53,9 @@ class Evidence:
     @cached_property
     def comparison(self) -> pd.DataFrame:
         """Each configuration against cross-entropy, as `stats.compare` gives it."""
-        return stats.compare(self.runs).assign(study=self.study, setting=self.setting.name)
+        table = stats.compare(self.runs).assign(study=self.study, setting=self.setting.name)
+        functions = [name for name, _ in self.by_probability()]
+        return table.sort_values("probability", key=lambda names: names.map(functions.index), kind="stable")
 
     @property
     def judged_on(self) -> str:
