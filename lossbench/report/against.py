@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
@@ -66,15 +66,20 @@ def compare(studies: Sequence[Study]) -> Iterator[tuple[Figure, Table]]:
             yield _figure(source, cells), _table(source, cells)
 
 
+@cache
+def _printed(source: Source) -> pd.DataFrame:
+    """The rows of a published table that print its metric."""
+    table = published.runs(source.table)
+    return table.assign(function=stats.probability_labels(table))[table[source.metric].notna()]
+
+
 def shared_cells(study: Study, source: Source) -> pd.DataFrame:
     """A row a published configuration and setting of ours that meet, with both values and both differences.
 
     A cell is a data set family, a loss and a probability function; the differences are to cross-entropy in the same
     table and model, or in the same setting and under the same seeds.
     """
-    theirs = published.runs(source.table)
-    theirs = theirs.assign(function=stats.probability_labels(theirs))
-    theirs = theirs[theirs[source.metric].notna()]
+    theirs = _printed(source)
     rows = []
     clean = [one for one in study.settings if _clean(one)]
     most = {name: max(_images(one) for one in clean if one.setting.fields["dataset"] == name) for name in _data(clean)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,32 +41,32 @@ def draw(figure: Figure, folder: Path) -> list[str]:
     """Write the figure's files, and return one inline SVG a panel in the page's own text and grid colours."""
     canvas = _canvas(figure)
     save(canvas, figure.name, folder)
-    whole = _svg(canvas)
-    return [_inline(_cut(whole, figure, i), f"{figure.name}-{i}", panel.alt) for i, panel in enumerate(figure.panels)]
+    svg = (folder / f"{figure.name}.svg").read_text(encoding="utf-8")
+    return [_inline(_cut(svg, figure, i), f"{figure.name}-{i}", panel.alt) for i, panel in enumerate(figure.panels)]
 
 
 def save(canvas: Any, name: str, folder: Path) -> list[Path]:
-    """Write `<name>.png`, `.svg` and `.pdf`, black on white."""
+    """Write `<name>.png`, `.svg` (its text as text) and `.pdf`, black on white."""
     paths = [folder / f"{name}.{kind}" for kind in METADATA]
     for path in paths:
         kind = path.suffix[1:]
-        with replacing(path) as temporary, _fonts("path"):
+        with replacing(path) as temporary, _fonts():
             canvas.savefig(temporary, format=kind, metadata=METADATA[kind], facecolor="white", dpi=160)
     return paths
 
 
-def _fonts(kind: str) -> Any:
+def _fonts() -> Any:
     import matplotlib as mpl
 
     look: Any = {"font.size": FIGURE_FONT, "legend.fontsize": FIGURE_FONT - 1, "text.color": INK}
-    return mpl.rc_context({"svg.fonttype": kind, "svg.hashsalt": "lossbench", "pdf.fonttype": 42, **look})
+    return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lossbench", "pdf.fonttype": 42, **look})
 
 
 def _canvas(figure: Figure) -> Any:
     # A Figure of its own, not pyplot's: a report changes nothing in the caller's session.
     from matplotlib.figure import Figure as Canvas
 
-    with _fonts("none"):
+    with _fonts():
         count = len(figure.panels)
         canvas = Canvas(figsize=(figure.width * count, figure.height), layout="constrained")
         # Each panel is laid out in a column of its own, so that the page can cut there.
@@ -80,13 +79,6 @@ def _canvas(figure: Figure) -> Any:
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")
     return canvas
-
-
-def _svg(canvas: Any) -> str:
-    buffer = io.StringIO()
-    with _fonts("none"):
-        canvas.savefig(buffer, format="svg", metadata=METADATA["svg"], transparent=True)
-    return buffer.getvalue()
 
 
 def _cut(svg: str, figure: Figure, i: int) -> str:
@@ -118,6 +110,7 @@ def _inline(svg: str, name: str, alt: str) -> str:
 
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the white of the file
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r"(url\(#|href=\"#)", rf"\1{name}-", svg)

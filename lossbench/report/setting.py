@@ -35,7 +35,7 @@ def page_of(evidence: Evidence, *, brief: bool) -> dict[str, Any]:
     }
     if brief:
         return shown
-    learned = bool(evidence.history["curve"].notna().any())
+    learned = evidence.history["curve"].notna().any() and evidence.history["epoch"].nunique() > 1
     return shown | {
         "unsaid": unsaid(evidence),
         "twins": twins(evidence),

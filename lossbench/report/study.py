@@ -113,8 +113,8 @@ def differences(study: Study) -> Figure | None:
 
 
 def ranking(study: Study) -> Figure | None:
-    """The critical-difference diagram over data sets and seeds."""
-    runs = comparable(study)
+    """The critical-difference diagram over settings and seeds; None for one setting, whose pairs say more."""
+    runs = comparable(study) if len(study.settings) > 1 else None
     if runs is None:
         return None
     ranks, titles = stats.rank_losses(runs), titles_of(runs)
