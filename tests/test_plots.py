@@ -34,7 +34,7 @@ def names(ax):
 def test_accuracy_draws_every_run_in_percent_with_its_loss_and_probability(runs, ax):
     assert plots.accuracy(runs, ax, title="t") is ax
     assert names(ax) == ["cross_entropy", "kl_divergence", "js_divergence", "focal γ=0.5", "focal γ=2"]
-    dots = xs(ax, plots.PROBABILITY_MARKERS["taylor_softmax"])
+    dots = xs(ax, plots.style.marker_of("taylor_softmax"))
     for label, drawn in zip(names(ax), dots, strict=True):
         np.testing.assert_allclose(drawn, 100 * runs[runs["label"] == label]["test_accuracy"].astype(float))
     assert {text.get_text() for text in ax.texts} == {"n=3"}
@@ -92,8 +92,8 @@ def test_reliability_bars_are_the_accuracies_of_the_bins(ax):
 
 
 def test_every_loss_and_probability_function_has_a_look():
-    assert set(plots.style.LOSS_COLOURS) >= set(TAUGHT)
-    assert set(plots.PROBABILITY_MARKERS) >= set(PROBABILITIES)
+    assert list(plots.style.loss_colours()) == TAUGHT
+    assert len({plots.style.marker_of(name) for name in PROBABILITIES}) == len(PROBABILITIES)
 
 
 def test_styles_differ_without_colour_and_do_not_depend_on_the_order():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.plots.style import BLUE, GREY, INK, PROBABILITY_MARKERS, VERMILLION, axes, fold, settle, styles_of
+from lossbench.plots.style import BLUE, GREY, INK, VERMILLION, axes, fold, marker_of, settle, styles_of
 from lossbench.stats.paired import compare, paired_differences
 from lossbench.stats.summary import finished, summarise
 
@@ -63,7 +63,7 @@ def _rows(
 ) -> Any:
     ax = axes(ax)
     styles = styles_of(runs)
-    marker = PROBABILITY_MARKERS.get(str(runs["probability"].iloc[0]), "o")
+    marker = marker_of(str(runs["probability"].iloc[0]))
     done = finished(runs, metric)
     for place, row in enumerate(rows.to_dict("records")):
         values = scale * done[done["label"] == row["label"]][metric].to_numpy(dtype=float)
@@ -119,7 +119,7 @@ def differences(
     rows = compare(runs, metric, floor=floor) if comparison is None else comparison
     pairs = paired_differences(runs, metric)
     styles = styles_of(runs)
-    marker = PROBABILITY_MARKERS.get(str(runs["probability"].iloc[0]), "o")
+    marker = marker_of(str(runs["probability"].iloc[0]))
     for place, row in enumerate(rows.to_dict("records")):
         for half, alpha in ((row["family_floor"], 0.16), (row["floor"], 0.24)):
             if np.isfinite(half):

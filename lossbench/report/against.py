@@ -127,7 +127,7 @@ def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
     if len(exact) or row["loss"] not in ("adma", "false_positive"):
         return list(exact.to_dict("records"))
     # Their hyperparameters are tuned or not stated: our version without extras stands for them.
-    plain = mine[mine["label"].isin(("Adma a=0.2622", "false positive α=none", "false positive α=dataset"))]
+    plain = mine[mine["label"].isin(("Adma a=0.2622", "False Positive Loss α=none", "False Positive Loss α=dataset"))]
     return list(plain.to_dict("records"))
 
 

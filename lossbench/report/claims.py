@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,8 +11,9 @@ import pandas as pd
 
 from lossbench import claims
 from lossbench.claims.wording import SIGNS, count, estimate, quantity
+from lossbench.losses import LOSSES as ENTRIES
 from lossbench.report.blocks import Block, ClaimList, Section, Text
-from lossbench.report.evidence import SPELLING, Study
+from lossbench.report.evidence import Study
 from lossbench.report.tables import Table
 
 TITLE = "The papers' claims"
@@ -136,6 +138,6 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _words(text: str) -> str:
-    for name, spelled in SPELLING.items():
-        text = text.replace(name, spelled)
+    for name, entry in ENTRIES.items():
+        text = re.sub(rf"\b{name}\b", entry.title, text)
     return text.replace("_", " ")

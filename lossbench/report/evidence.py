@@ -11,18 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from lossbench import archive, metrics, stats
+from lossbench.losses import LOSSES
 from lossbench.packed import packed_folders
 from lossbench.plots import in_order
 from lossbench.record import Record
 
 FRACTION = 0.95
-SPELLING = {
-    "cross_entropy": "cross-entropy",
-    "kl_divergence": "KL divergence",
-    "js_divergence": "JS divergence",
-    "mse": "MSE",
-    "adma": "Adma",
-}
 
 
 @dataclass(frozen=True)
@@ -192,4 +186,5 @@ def _versions_on_disk(output: Path, runs: pd.DataFrame) -> dict[str, list[str]]:
 def spell(label: str) -> str:
     """The label of a loss as prose writes it."""
     name, *rest = label.split(" ")
-    return " ".join([SPELLING.get(name, name.replace("_", " ")), *rest])
+    title = LOSSES[name].title if name in LOSSES else name.replace("_", " ")
+    return " ".join([title, *rest])
