@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Sequence
 from enum import StrEnum
@@ -29,6 +30,8 @@ from lossbench.options import (
     Losses,
     Margin,
     Output,
+    Plan,
+    Price,
     Report,
     ScaleName,
     Seeds,
@@ -36,6 +39,7 @@ from lossbench.options import (
     Shard,
     StudyName,
     Tensorboard,
+    Timeout,
     UntilDecided,
     Workers,
 )
@@ -82,6 +86,23 @@ def main() -> None:
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
+    except SystemExit as end:
+        if (where := _foreign_exit(end)) is None:
+            raise
+        typer.secho(
+            f"error: {where} calls sys.exit({end.code!r}), which ends the program; take it out", fg="red", err=True
+        )
+        sys.exit(2)
+
+
+def _foreign_exit(end: SystemExit) -> str | None:
+    """The file and line that ended the program where that was neither lossbench nor its command line."""
+    frame, line = list(traceback.walk_tb(end.__traceback__))[-1]
+    while frame.f_globals.get("__name__") == "_sitebuiltins" and frame.f_back:  # exit() and quit()
+        frame, line = frame.f_back, frame.f_back.f_lineno
+    if str(frame.f_globals.get("__name__")).partition(".")[0] in ("lossbench", "typer", "click"):
+        return None
+    return f"{frame.f_code.co_filename}, line {line},"
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -184,9 +205,12 @@ def run_study(
     shard: Shard = None,
     address: Address = None,
     gpus: Gpus = None,
+    timeout: Timeout = None,
     tensorboard: Tensorboard = False,
     report: Report = False,
     dry_run: DryRun = False,
+    plan: Plan = False,
+    price: Price = None,
     device: Device = None,
     data: Data = None,
     extensions: Extend = None,
@@ -211,8 +235,15 @@ def run_study(
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
     looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
-    configs = _plan(name, loss, dataset or (), max(looks, default=seeds), shared, scale)
+    most = max(LOOKS) if plan and seeds is None else max(looks, default=seeds)
+    configs = _plan(name, loss, dataset or (), most, shared, scale)
     matters = read_margin(margin)
+    if plan:
+        from lossbench.estimate import estimate_pilot
+
+        here: dict[str, Any] = {"workers": workers, "device": device, "data": data}
+        typer.echo(estimate_pilot(configs, output_folder(output), matters, price=price, **here))
+        return
     if until:
         require_judgeable(configs, LOOKS, matters, shard)
     part = configs if shard is None else take_shard(configs, shard)
@@ -220,6 +251,7 @@ def run_study(
         _show_plan(part, output, workers, device, data, looks)
         return
     options |= {"engine": engine, "workers": workers, "device": device, "data": data, "tensorboard": tensorboard}
+    options |= {"timeout": timeout}
     if until:
         decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **options)
         typer.echo(decisions)

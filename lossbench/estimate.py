@@ -93,6 +93,62 @@ def estimate(
     return "\n".join(lines)
 
 
+def estimate_pilot(
+    configs: Sequence[RunConfig],
+    output: Path,
+    difference: float,
+    *,
+    price: float | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    data: Path | None = None,
+) -> str:
+    """What a difference of `difference` costs, by the runs of these configs that have finished in `output`.
+
+    Raises: ValueError when no loss has three pairs.
+    """
+    from lossbench import stats
+    from lossbench.records import load_runs
+
+    runs = load_runs(output, damaged="skip")
+    pilot = runs[runs["run_id"].isin({config.run_id for config in configs})]
+    plan = stats.plan(pilot, difference, price=price)
+    if plan["pairs"].isna().all():
+        raise ValueError(
+            f"{str(output)!r} holds no pilot of this study: its spread needs three pairs of a loss and cross-entropy; "
+            "run it with --seeds 5 first"
+        )
+    count = workers or usable_cores()
+    first = configs[0]
+    here = 3600 * measure([first], find_device(device), data).hours
+    there = pilot.loc[(pilot["dataset"] == first.dataset) & (pilot["loss"] == first.loss), "seconds"].mean()
+    cost = [] if price is None else ["cost"]
+    rows = [
+        (
+            *(str(row[name]) for name in ("setting", "probability", "label", "n")),
+            f"{100 * row['sd']:.2f}",
+            *(_number(row[name]) for name in ("pairs_difference", "pairs_equivalence", "pairs_high")),
+            f"{row['hours'] / count:.2g}",
+            *(f"{row[name]:.2g}" for name in cost),
+        )
+        for row in plan.to_dict("records")
+    ]
+    headers = ("setting", "probability", "loss", "pilot pairs", "sd", "to find it", "to exclude it", "at most", "hours")
+    return "\n".join(
+        [
+            table((*headers, *cost), rows),
+            f"pairs that find a difference of {100 * difference:g} points in 80 of 100 studies, and that exclude it as "
+            "often if there is none; at most: both, if the spread is at its upper 80 % limit",
+            f"hours for both, with {count} worker{'s' * (count > 1)} and the pilot's times ({there:.2g} s for a run of "
+            f"{first.label}; measured on this machine now: {here:.2g} s)",
+        ]
+    )
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.0f}"
+
+
 def _looks_lines(
     configs: Sequence[RunConfig], measured: Mapping[Kind, Cost], workers: int, looks: Sequence[int]
 ) -> Iterator[str]:

@@ -63,5 +63,16 @@ Shard = Annotated[
 ]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster to join. (engine ray)")]
 Gpus = Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. (engine ray)")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds that a run may take; one that hangs is then ended and named. (default: no limit)"),
+]
 Report = Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the runs and what they will cost, and stop.")]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan", help="Take the runs in OUTPUT for a pilot, show what a difference of --margin costs, and stop."
+    ),
+]
+Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of one core, for --plan.")]

@@ -121,6 +121,7 @@ class Job:
         tensorboard: whether to write TensorBoard events beside the records.
         options: what only this engine takes.
         board: where to report.
+        timeout: seconds that a run may take until it is ended and has failed; None for no limit.
     """
 
     todo: tuple[RunConfig, ...]
@@ -131,6 +132,12 @@ class Job:
     tensorboard: bool
     options: Mapping[str, Any]
     board: Board
+    timeout: float | None = None
+
+    @property
+    def out_of_time(self) -> str:
+        """Why a run failed that was ended."""
+        return f"did not end within the timeout of {self.timeout:g} s; its last checkpoint stands"
 
     @property
     def at_once(self) -> int:
