@@ -17,6 +17,7 @@ import torch
 
 from lossbench.augmentation import AUGMENTATIONS
 from lossbench.checkpoint import (
+    RESUMES,
     describe_origin,
     find_resumable,
     remove_checkpoint,
@@ -26,12 +27,14 @@ from lossbench.checkpoint import (
 )
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
+from lossbench.data.search import search_roots
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.lease import Held, Lease, hold
 from lossbench.losses import Criterion
 from lossbench.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.models import MODELS, ModelEntry
 from lossbench.records import Record, output_folder
+from lossbench.registry import unknown
 from lossbench.scores import SCORES, score
 from lossbench.tensorboard import event_writer
 from lossbench.train import Diverged, Normalise, Training, class_means, predict, train
@@ -87,12 +90,15 @@ def run(
         Held: another process works on this run, and `wait` is False or that process is this one.
         DiskFull: no room for a file; every file from before stands.
     """
+    record, where = Record.of(config, output), find_device(device)
     place = None if data is None else Path(data)
-    record = Record.of(config, output)
+    if resume not in RESUMES:
+        raise ValueError(unknown("choice of resume", resume, RESUMES))
+    if place is not None:
+        search_roots(place)
     if _is_done(record, config, place):
         return record
     require_writable(output_folder(output))
-    where = find_device(device)
     warn_of_slow_precision(config.precision, where)
     callbacks = [progress] if progress is not None else []
     for turn in itertools.count():
