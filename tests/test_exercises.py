@@ -11,6 +11,7 @@ import pytest
 import torch
 from IPython.lib.pretty import pretty
 
+from lossbench import stats
 from lossbench.exercises import NOT_ANSWERED, RIGHT, check
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
@@ -75,7 +76,7 @@ def test_a_notebook_shows_a_sentence_without_quotes():
 
 # Exercise: three right answers written differently, and three wrong ones.
 ANSWERS = {
-    ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.10536, 0.0010536], requires_grad=True)],
+    ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
                              [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
     ("02", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
@@ -126,14 +127,15 @@ ANSWERS = {
                        lambda log_probs, target, *, epsilon: -log_probs[:, 0] - epsilon * torch.expm1(log_probs[:, 0]),
                        lambda log_probs, target, epsilon=1.0: [1.69315, 0.30536]],
                       [lambda log_probs, target, epsilon: -log_probs[:, 0],
-                       lambda log_probs, target, epsilon: -log_probs[:, 0].sum() - epsilon * log_probs[:, 0].expm1().sum(),
+                       lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * log_probs[:, 0].expm1(),
                        lambda log_probs, target: log_probs]),
-    ("14", "pairs_for_one_point"): ([62, 62.0, np.int64(62)], [61, 8, 4]),
+    ("14", "pairs_for_one_point"): ([34, 34.0, stats.sample_size(0.01, 0.02)], [9, 17, 64]),
 }  # fmt: skip
 
 # What the check cells take from their notebooks, beside the answer.
 STATE = {
-    "math": math, "torch": torch, "q": 0.7, "batch_size": 32, "plan": range(6), "rms": {"best_epoch": 11.4},
+    "math": math, "torch": torch, "stats": stats, "sd": 0.02, "q": 0.7,
+    "batch_size": 32, "plan": range(6), "rms": {"best_epoch": 11.4},
     "record": SimpleNamespace(result={"train_images": 1350}),
 }  # fmt: skip
 
