@@ -1,6 +1,6 @@
 """Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
 
-from lossbench.plots.by_setting import differences_by_setting
+from lossbench.plots.by_setting import differences_by_setting, verdicts
 from lossbench.plots.contrasts import contrasts
 from lossbench.plots.curves import history, learning_curves
 from lossbench.plots.embedding import embedding
@@ -43,4 +43,5 @@ __all__ = [
     "strips",
     "styles_of",
     "use_style",
+    "verdicts",
 ]
