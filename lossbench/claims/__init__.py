@@ -2,9 +2,10 @@
 
 >>> from lossbench import claims, load_history, load_runs
 >>> table = claims.evaluate(load_runs("outputs/reference"), history=load_history("outputs/reference"))  # doctest: +SKIP
->>> table[["claim", "verdict", "estimate", "low", "high", "unit", "n"]]  # doctest: +SKIP
+>>> claims.count_verdicts(table)  # doctest: +SKIP
 
-The rule for verdicts stands in `lossbench.claims.rules`. A claim is one entry in the module of its paper.
+The rule for verdicts stands in `lossbench.claims.rules`. A claim is one entry in the module of its paper. Claims are
+decided by runs, by mathematics or by the paper's own tables; these groups are never added to each other.
 """
 
 from __future__ import annotations
@@ -13,15 +14,12 @@ import os
 from typing import TYPE_CHECKING
 
 from lossbench.claims.adma import CLAIMS as ADMA
-from lossbench.claims.claim import PAPERS, Claim, Paper
-from lossbench.claims.conclusions import against_cross_entropy, conclusions
-from lossbench.claims.evaluation import COLUMNS, break_down, judge
+from lossbench.claims.claim import FIGURES, GROUPS, NOTEBOOKS, PAPERS, Claim, Paper
+from lossbench.claims.evaluation import COLUMNS, MARGIN, break_down, count_verdicts, judge_claims
 from lossbench.claims.false_positive import CLAIMS as FALSE_POSITIVE
-from lossbench.claims.figures import FIGURES, NOTEBOOKS
 from lossbench.claims.layers import CLAIMS as LAYERS
 from lossbench.claims.rules import VERDICTS
 from lossbench.claims.sampling_free import CLAIMS as SAMPLING_FREE
-from lossbench.claims.scales import MARGIN
 from lossbench.claims.tables import prepare
 from lossbench.claims.thesis import CLAIMS as THESIS
 from lossbench.claims.wording import as_markdown
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 
     from lossbench.archive import AllTables
 
-__all__ = ["CLAIMS", "COLUMNS", "FIGURES", "MARGIN", "NOTEBOOKS", "PAPERS", "VERDICTS", "Claim", "Paper"]
-__all__ += ["against_cross_entropy", "as_markdown", "conclusions", "decide", "detail", "evaluate", "find_claim"]
+__all__ = ["CLAIMS", "COLUMNS", "FIGURES", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "VERDICTS", "Claim", "Paper"]
+__all__ += ["as_markdown", "count_verdicts", "decide", "detail", "evaluate", "find_claim"]
 
 CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS)
 
@@ -62,17 +60,17 @@ def evaluate(
             that needs a table which is not given is not tested.
         margin: the smallest difference that matters, in percentage points; also the margin of "no difference".
 
-    Returns: a row a claim, columns `COLUMNS`: `verdict` is one of `VERDICTS`; `estimate` with `low` and `high` (95 %)
+    Returns: a row a claim, columns `COLUMNS`: `kind` is `runs`, `mathematics` or `printed table`, `group` one of
+        `GROUPS`, which sets slips in print apart; `verdict` is one of `VERDICTS`; `estimate` with `low` and `high` (95 %)
         in `unit` belongs to the contrast named in `against`, the one that the verdict hangs on; `n` counts pairs
-        (seeds, summed over data sets), or what was checked where `kind` is not `runs`; `floor` is half the width of
-        the noise band; `detectable` the difference that n pairs find with probability 0.8; `needed` the pairs that
-        would decide an undecided claim if the truth were as seen, or as printed if that is less; `limits` names what
-        is missing.
+        (seeds, summed over data sets), or what was checked where `kind` is not `runs`; `needed` is the number of pairs
+        that would decide an undecided claim if the truth were as seen; `here` says in which setting it was decided
+        and `limits` what that leaves open.
 
     Raises:
         ValueError: `runs` lacks columns, or `margin` is not above 0.
     """
-    return judge(CLAIMS, prepare(runs, confusion, folds, history), margin)
+    return judge_claims(CLAIMS, prepare(runs, confusion, folds, history), margin)
 
 
 def decide(
@@ -93,7 +91,7 @@ def decide(
     prepared = prepare(tables.runs, tables.confusion, tables.folds, tables.history)
     # A verdict is held to 0.05 for a paper as a whole, so the other claims of the paper have to be looked at too.
     papers = {claim.paper for claim in CLAIMS if notebook in (None, claim.notebook)}
-    table = judge([claim for claim in CLAIMS if claim.paper in papers], prepared, margin)
+    table = judge_claims([claim for claim in CLAIMS if claim.paper in papers], prepared, margin)
     return table if notebook is None else table[table["notebook"] == notebook].reset_index(drop=True)
 
 
@@ -107,7 +105,8 @@ def detail(
 ) -> pd.DataFrame:
     """Break a claim down: a row for each of its contrasts and each data set and model; arguments as in `evaluate`.
 
-    Returns: columns `against dataset model n estimate low high floor place limits unit protocol`; `place` is `above`,
-        `below`, `unclear` or `inside the noise floor`. Empty for a claim that no comparison of runs decides.
+    Returns: columns `against dataset model n ahead estimate low high margin verdict unit unfinished runs limits
+        setting`; `verdict` is the engine's word (`stats.VERDICTS`) on this data set alone, `unfinished` how many of the
+        `runs` had their best epoch last. Empty for a claim that no comparison of runs decides.
     """
     return break_down(find_claim(claim), prepare(runs, confusion, folds, history))

@@ -1,20 +1,25 @@
 """How a claim is decided: one rule for all that are decided by runs.
 
-A contrast gives an estimate over data sets with a 95 % interval (`estimates.combine`). A claim names the values that
-it allows: above 0 for "better", within the margin for "no difference". Often it makes several contrasts, such as
-"better than each rival"; then all of them must hold.
+Every number comes from `stats`: differences paired by seed and judged by `stats.judge` on one data set, pooled over data
+sets with weights by precision (`stats.pooled`). A claim names the values that it allows, above a bound or within a
+margin, and often makes several contrasts, such as "better than each rival"; then all of them must hold.
 
-- **supported**: every interval lies among the allowed values. For "better" the interval is that of the mean over data
-  sets, and every estimate also lies outside the noise floor: two runs of one function under different seeds would not
-  differ as much. "No difference" must hold on every data set, or differences that cancel would pass for none;
-- **contradicted**: some interval lies wholly outside, and outside the noise floor where it is about 0;
-- **undecided**: neither. A lack of runs is never evidence for "no difference";
-- **not tested**: no pair of runs.
+- **supported**: every interval lies among the allowed values; "within" must hold on every data set;
+- **contradicted**: some interval lies wholly outside, in a setting that the claim is about;
+- **undecided**: neither, or the runs decide and something else speaks against saying so: see below;
+- **not tested**: no pair of runs that the claim is about.
 
-Both verdicts are also held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. A claim
-that states a size is contradicted as soon as the interval lies below it. A side that lost runs to divergence is
-flattered by those that remain, so a verdict in its favour is withheld. So is any verdict on the best epoch where most
-runs were still getting better when training ended, and on "better" where data sets show opposite effects.
+Both verdicts are held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. What the runs
+say stays undecided where
+
+- runs diverged, or data sets show opposite effects;
+- the loss is our reconstruction because the paper's formula is lost: it decides nothing about the original;
+- the claim speaks of trained networks, and more than half of the runs that contradict it had their best epoch last: a
+  network that is still improving supports a claim for the budget it had, but refutes none about trained ones;
+- the claim is that some setting exists, and one setting fails.
+
+Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side stayed
+at chance. Every verdict by runs is one about the networks and budgets that it names: "here".
 """
 
 from __future__ import annotations
@@ -25,13 +30,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossbench.claims.compare import Comparison, compare
-from lossbench.claims.contrast import Contrast
-from lossbench.claims.estimates import ALPHA
+from lossbench.claims.claim import RUNS
+from lossbench.claims.contrasts import Comparison, Contrast, compare
 from lossbench.claims.tables import Tables
+from lossbench.stats.paired import ALPHA, pairs_needed
+from lossbench.stats.planning import sample_size_equivalence
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
+MOSTLY = 0.5
+POWER = 0.8
+# Scores of which the end of training takes nothing away.
+OF_THE_START = ("first_epoch_accuracy", "epochs_needed")
 
 
 @dataclass(frozen=True)
@@ -39,17 +49,16 @@ class Finding:
     """What the runs say about a claim before the paper's other claims are allowed for.
 
     Args:
-        comparisons: one a contrast, also those without a pair.
-        support, contradict: one-sided p value of each comparison for either verdict, nan where it has no interval.
-        margin: half width of the allowed region of "no difference"; None for "better".
-        size: the size that the claim states, or None.
+        rule: what the claim allows.
+        comparisons: what must hold: one a contrast, or a contrast and data set.
+        support, contradict: p value of each comparison for either verdict, nan where it has no interval.
     """
 
+    rule: Above | Within
     comparisons: tuple[Comparison, ...]
     support: tuple[float, ...]
     contradict: tuple[float, ...]
-    margin: float | None = None
-    size: float | None = None
+    limits: tuple[str, ...]
 
     @property
     def tested(self) -> bool:
@@ -57,17 +66,22 @@ class Finding:
         return any(comparison.pairs for comparison in self.comparisons)
 
     @property
-    def p(self) -> float:
-        """Two-sided p value of the claim as a whole; nan without an interval."""
-        for_it, against = self._p()
-        return min(1.0, 2 * min(for_it, against)) if np.isfinite([for_it, against]).all() else math.nan
+    def p_support(self) -> float:
+        """All contrasts must hold."""
+        return max(self.support) if np.isfinite(self.support).all() else 1.0
 
-    def _p(self) -> tuple[float, float]:
-        known = np.array([p for p in self.contradict if math.isfinite(p)])
-        if not len(known):
-            return math.nan, math.nan
-        # All contrasts must hold to support a claim, one is enough against it.
-        return max(p for p in self.support if math.isfinite(p)), min(1.0, len(known) * known.min())
+    @property
+    def p_contradict(self) -> float:
+        """One contrast is enough against the claim, or all are needed if each is one reading of it."""
+        if self.rule.readings:
+            return max(self.contradict) if np.isfinite(self.contradict).all() else 1.0
+        known = [p for p in self.contradict if math.isfinite(p)]
+        return min(1.0, len(known) * min(known)) if known else 1.0
+
+    @property
+    def p(self) -> float:
+        """p value of the claim as a whole; nan without an interval."""
+        return min(self.p_support, self.p_contradict) if np.isfinite(self.contradict).any() else math.nan
 
     def decide(self, p_family: float) -> tuple[str, Comparison, str]:
         """The verdict, the comparison that it hangs on, and the reason in words.
@@ -75,134 +89,172 @@ class Finding:
         Args:
             p_family: `p` after the correction for the paper's other claims.
         """
-        for_it, against = self._p()
         if not self.tested:
-            return NOT_TESTED, self.comparisons[0], "there is no pair of runs to compare"
+            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about"
         if math.isnan(p_family):
             return UNDECIDED, next(c for c in self.comparisons if c.pairs), "no spread over seeds, so no interval"
-        closest = self.comparisons[int(np.nanargmax(self.support))]
+        weakest = self.comparisons[int(np.nanargmax(self.support))]
         opposed = self.comparisons[int(np.nanargmin(self.contradict))]
-        said_no = against < for_it
-        if 2 * min(for_it, against) >= ALPHA:
-            return UNDECIDED, closest, self._open(closest)
+        against = self.p_contradict < self.p_support
         if p_family >= ALPHA:
-            return UNDECIDED, opposed if said_no else closest, "the interval alone would decide, but not after Holm"
-        if said_no:
-            why = self._doubt(opposed, better=False)
-            return (UNDECIDED, opposed, why) if why else (CONTRADICTED, opposed, self._against(opposed))
-        why = self._doubt(closest, better=True) or self._missing()
-        return (UNDECIDED, closest, why) if why else (SUPPORTED, closest, "every interval lies where the claim puts it")
+            if self.p >= ALPHA:
+                return UNDECIDED, weakest, self.rule.open(weakest)
+            return UNDECIDED, opposed if against else weakest, "the interval alone would decide, but not after Holm"
+        shown, verdict = (opposed, CONTRADICTED) if against else (weakest, SUPPORTED)
+        said = self.rule.outside(shown) if against else "every interval lies where the claim puts it"
+        doubt = self._doubt(shown, against)
+        return (UNDECIDED, shown, f"{said}, but {doubt}") if doubt else (verdict, shown, said)
 
-    def _doubt(self, shown: Comparison, better: bool) -> str:
-        """Why a verdict is withheld although the interval would give it; empty if it is not."""
-        if any(sample.is_cut_off for sample in shown.samples):
-            return "training ended before the curves reached their peak"
-        if self.margin is None and shown.opposed:
-            return f"the data sets disagree: {shown.opposed}; more seeds would not settle it"
-        about_size = self.size is not None and not better
-        checked = self.comparisons if better else (shown,)
-        if self.margin is None and not about_size and any(abs(c.mean) <= c.floor for c in checked):
-            return "the difference lies inside the noise floor"
-        if self.margin is not None and better:
-            return "runs diverged" if any(c.lost(True) + c.lost(False) for c in checked) else ""
-        flattered = any(c.lost(better) for c in checked)
-        return "the side it favours lost runs to divergence" if flattered else ""
+    def _doubt(self, shown: Comparison, against: bool) -> str:
+        """Why a verdict is withheld although the intervals would give it; empty if it is not."""
+        checked = (shown,) if against else self.comparisons
+        runs = [row for comparison in checked for sample in comparison.samples for row in sample.runs]
+        last = sum(sample.unfinished for comparison in checked for sample in comparison.samples)
+        cut_off = last > MOSTLY * len(runs) and (against or shown.contrast.metric == "best_epoch")
+        if not all(row["ended"] for row in runs):
+            return "runs diverged"
+        if self.rule.rebuilt:
+            return "the loss is our reconstruction, which decides nothing about the paper's own"
+        if against and self.rule.exists:
+            return "the claim is that some setting exists, and this is one"
+        if isinstance(self.rule, Above) and (opposed := next(filter(None, (c.opposed for c in checked)), "")):
+            return f"the data sets disagree ({opposed}); more seeds would not settle it"
+        if cut_off and shown.contrast.metric not in OF_THE_START:
+            return f"{last} of {len(runs)} runs were still improving when training ended"
+        return ""
 
-    def _missing(self) -> str:
-        lacking = [c.contrast.says for c in self.comparisons if c.estimate is None]
-        return f"no interval for {'; '.join(lacking)}" if lacking else ""
-
-    def _open(self, shown: Comparison) -> str:
-        assert shown.estimate is not None
-        low, high = shown.estimate.interval()
-        if self.margin is not None:
-            return f"the interval is not within ±{self.margin:g}" + (
-                ", nor does it hold 0" if low > 0 or high < 0 else ""
-            )
-        return "the interval holds 0"
-
-    def _against(self, shown: Comparison) -> str:
-        assert shown.estimate is not None
-        low, high = shown.estimate.interval()
-        if self.margin is not None:
-            return f"the difference is larger than ±{self.margin:g}"
-        if self.size is not None and high > 0:
-            return f"the interval lies {'above 0 but ' if low > 0 else ''}below the claimed {self.size:g}"
-        return "the interval lies on the other side of 0"
+    def needed(self, shown: Comparison, comparisons: int) -> float:
+        """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
+        if shown.pooled is None or shown.opposed:
+            return math.nan
+        more = self.rule.needed(shown, comparisons)
+        return max(more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
 
 
 @dataclass(frozen=True)
-class Superiority:
-    """Every contrast is above 0.
+class Above:
+    """Every contrast is above a bound.
 
     Args:
-        contrasts: each the better side minus the worse, in the direction of its scale.
-        size: the size that the claim states, in the scale's unit; None if only the direction is claimed.
-        printed: the difference that the paper prints, in the scale's unit; shown, and used for planning.
+        contrasts: each the better side minus the worse, in the direction of its score.
+        bound: 0 for "better"; below 0 for "not behind by more than".
+        size: the size that the claim states; an interval wholly below it contradicts the claim.
+        readings: whether each contrast is one reading of the claim, so that it falls only if it falls in all.
+        exists: whether the claim is that some setting has the property, which a setting that fails does not refute.
+        rebuilt: whether the loss is our reconstruction because the paper's formula is lost.
     """
 
     contrasts: tuple[Contrast, ...]
+    bound: float = 0.0
     size: float | None = None
-    printed: float | None = None
+    readings: bool = False
+    exists: bool = False
+    rebuilt: bool = False
 
-    kind = "runs"
+    kind = RUNS
 
     @property
     def words(self) -> str:
         """The test in words."""
-        listed = "; ".join(contrast.says for contrast in self.contrasts)
-        size = "" if self.size is None else f", and not below {self.size:g} {self.contrasts[0].scale.unit}"
+        size = "" if self.size is None else f", and not below {self.size:g} {self.contrasts[0].score.unit}"
         every = "each " if len(self.contrasts) > 1 else ""
-        return f"{self.contrasts[0].scale.words}, paired by seed: {every}above 0{size}: {listed}"
+        return f"paired by seed, {every}above {self.bound:g}{size}: {'; '.join(c.says for c in self.contrasts)}"
 
     def judge(self, tables: Tables, margin: float) -> Finding:
         """Compare the runs; `margin` plays no part."""
-        found = tuple(compare(contrast, tables) for contrast in self.contrasts)
-        bound = self.size or 0.0
-        support, contradict = [], []
-        for one in found:
-            estimate = one.estimate
-            below = estimate.p_below(bound) if estimate else math.nan
-            above = estimate.p_above(0.0) if estimate else math.nan
-            short = estimate is not None and estimate.interval()[1] < bound
-            support.append(1.0 if short else above)
-            contradict.append(below)
-        return Finding(found, tuple(support), tuple(contradict), size=self.size)
+        comparisons = tuple(compare(contrast, tables) for contrast in self.contrasts)
+        support = [min(1.0, 2 * c.pooled.p_above(self.bound)) if c.pooled else math.nan for c in comparisons]
+        contradict = [min(1.0, 2 * c.pooled.p_below(self._least)) if c.pooled else math.nan for c in comparisons]
+        if self.size is not None:  # above the bound and clearly below the size is no support
+            support = [1.0 if against < ALPHA else p for p, against in zip(support, contradict, strict=True)]
+        return Finding(self, comparisons, tuple(support), tuple(contradict), _limits(comparisons))
+
+    @property
+    def _least(self) -> float:
+        return self.bound if self.size is None else self.size
+
+    def open(self, shown: Comparison) -> str:
+        """Why intervals decide nothing."""
+        return f"the interval holds {self.bound:g}"
+
+    def outside(self, shown: Comparison) -> str:
+        """How an interval speaks against the claim."""
+        assert shown.pooled is not None
+        if self.size is not None and shown.pooled.interval()[1] > self.bound:
+            return f"the interval lies below the claimed {self.size:g}"
+        return f"the interval lies below {self.bound:g}"
+
+    def needed(self, shown: Comparison, comparisons: int) -> float:
+        """Pairs that would show the difference that was seen."""
+        assert shown.pooled is not None
+        sd = shown.pooled.se * math.sqrt(shown.pooled.n)
+        return pairs_needed(shown.pooled.mean - self.bound, sd, None, comparisons, POWER)
 
 
 @dataclass(frozen=True)
-class Equivalence:
-    """Every contrast lies within the margin of 0 on every data set: two one-sided tests, both at 0.025.
+class Within:
+    """Every contrast lies within a margin of 0 on every data set: two one-sided tests.
 
-    Differences that cancel over data sets are differences. A mean over data sets beyond the margin speaks against it.
+    Differences that cancel over data sets are differences, so nothing is pooled.
+
+    Args:
+        margin: in the unit of the score; None takes that of `evaluate`.
     """
 
     contrasts: tuple[Contrast, ...]
-    printed: float | None = None
+    margin: float | None = None
+    readings: bool = False
+    exists: bool = False
+    rebuilt: bool = False
 
-    kind = "runs"
+    kind = RUNS
 
     @property
     def words(self) -> str:
         """The test in words."""
-        listed = "; ".join(contrast.says for contrast in self.contrasts)
-        return f"{self.contrasts[0].scale.words}, paired by seed: within the margin on every data set (TOST): {listed}"
+        margin = "the margin" if self.margin is None else f"±{self.margin:g} {self.contrasts[0].score.unit}"
+        return f"paired by seed, within {margin} on every data set: {'; '.join(c.says for c in self.contrasts)}"
 
     def judge(self, tables: Tables, margin: float) -> Finding:
-        """Compare the runs with ±`margin` percentage points, or what matters in the scale's own unit."""
-        bound = self.contrasts[0].scale.margin(margin)
+        """Compare the runs."""
+        rule = replace(self, margin=margin if self.margin is None else self.margin)
         whole = [compare(contrast, tables) for contrast in self.contrasts]
-        parts = [part for one in whole for part in one.by_data_set()]
-        estimates = [one.estimate for one in (*whole, *parts)]
-        inside = [max(e.p_above(-bound), e.p_below(bound)) if e else math.nan for e in estimates]
-        beyond = [min(e.p_above(bound), e.p_below(-bound)) if e else math.nan for e in estimates]
-        cut, unknown = len(whole), [math.nan]
-        return Finding(
-            comparisons=(*whole, *parts),
-            support=(*unknown * cut, *inside[cut:]),
-            contradict=(*beyond[:cut], *unknown * len(parts)),
-            margin=bound,
-        )
+        parts = tuple(part for comparison in whole for part in comparison.by_data_set() or [comparison])
+        bound = rule.margin or 0.0
+        inside = [max(c.pooled.p_above(-bound), c.pooled.p_below(bound)) if c.pooled else math.nan for c in parts]
+        beyond = [2 * min(c.pooled.p_above(bound), c.pooled.p_below(-bound)) if c.pooled else math.nan for c in parts]
+        return Finding(rule, parts, tuple(inside), tuple(min(1.0, p) for p in beyond), _limits(whole))
+
+    def open(self, shown: Comparison) -> str:
+        """Why intervals decide nothing."""
+        assert shown.pooled is not None
+        low, high = shown.pooled.interval()
+        differs = "" if low <= 0 <= high else ", nor does it hold 0"
+        return f"the interval is not within ±{self.margin:g}{differs}"
+
+    def outside(self, shown: Comparison) -> str:
+        """How an interval speaks against the claim."""
+        return f"the difference is larger than ±{self.margin:g}"
+
+    def needed(self, shown: Comparison, comparisons: int) -> float:
+        """Pairs that would show the difference that was seen to be within the margin, or beyond it."""
+        assert shown.pooled is not None
+        assert self.margin is not None
+        mean, sd = abs(shown.pooled.mean), shown.pooled.se * math.sqrt(shown.pooled.n)
+        if self.margin - mean > 2e-3 * sd:
+            return float(sample_size_equivalence(mean, sd, self.margin, ALPHA, POWER))
+        return pairs_needed(mean - self.margin, sd, None, comparisons, POWER)
+
+
+def _limits(comparisons: tuple[Comparison, ...] | list[Comparison]) -> tuple[str, ...]:
+    """Everything that keeps these runs from saying more, each once."""
+    limits = [limit for comparison in comparisons for limit in comparison.limits]
+    runs = {row["run_id"]: row for c in comparisons for sample in c.samples for row in sample.runs}.values()
+    last = sum(float(row.get("best_epoch", math.nan)) >= float(row["epochs"]) for row in runs)
+    limits += [f"the best epoch is the last one in {last} of {len(runs)} runs"] if last else []
+    if any(comparison.pairs for comparison in comparisons):
+        limits += [f"missing cells: no pairs for {c.contrast.says}" for c in comparisons if not c.pairs]
+    return tuple(dict.fromkeys(limits))
 
 
 @dataclass(frozen=True)
@@ -226,7 +278,7 @@ class Answer:
     low: float = math.nan
     high: float = math.nan
     limits: tuple[str, ...] = ()
-    protocol: str = ""
+    here: str = ""
 
     def limited(self, *limits: str) -> Answer:
         """The same with further limits."""
@@ -235,13 +287,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Exact:
-    """Decided without a run, by exact mathematics or by the paper's own numbers.
-
-    Args:
-        kind: `mathematics` or `printed table`.
-        words: the test in words.
-        find: gives the answer.
-    """
+    """Decided without a run: `kind` tells by mathematics or by the paper's own numbers, `find` gives the answer."""
 
     kind: str
     words: str
@@ -250,20 +296,15 @@ class Exact:
 
 @dataclass(frozen=True)
 class OwnTest:
-    """Decided by a test of its own kind on the tables of runs.
-
-    Args:
-        words: the test in words.
-        find: gives the answer from the tables.
-    """
+    """Decided by a test of its own kind on the tables of runs."""
 
     words: str
     find: Callable[[Tables], Answer]
 
-    kind = "runs"
+    kind = RUNS
 
 
-Rule = Superiority | Equivalence | Exact | OwnTest
+Rule = Above | Within | Exact | OwnTest
 
 
 def settle(true: bool) -> str:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lossbench.claims.claim import GROUPS, MATHEMATICS, PRINTED, RUNS, SLIPS
 from lossbench.claims.rules import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_TESTED: "–"}  # so that colour is not needed
+TITLES = {RUNS: "Decided by runs", MATHEMATICS: "Decided by mathematics", PRINTED: "Decided by the paper's own tables",
+          SLIPS: "Slips in print: copying and arithmetic"}  # fmt: skip
 NONE = "–"
 
 
 def as_markdown(table: pd.DataFrame, *, links: bool = True) -> str:
-    """A table in Markdown of what `evaluate` or `decide` gave; with `links` to the anchors of the claims' figures."""
+    """Tables in Markdown of what `evaluate` or `decide` gave, one a group; with `links` to the claims' figures."""
+    groups = [(group, table[table["group"] == group].to_dict("records")) for group in GROUPS]
+    return "\n\n".join(f"**{TITLES[group]}**\n\n{_rows(rows, links)}" for group, rows in groups if rows)
+
+
+def _rows(rows: list[dict[Any, Any]], links: bool) -> str:
     lines = [
-        "| | what the paper says | verdict | estimate | n | pairs that would decide |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| what the paper says | verdict | estimate | n | pairs that would decide |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    for place, row in enumerate(table.to_dict("records"), start=1):
-        said = f"[{row['says']}](#{row['figure']})" if links else row["says"]
-        says = f"{said} <br> *{row['place']}*"
-        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}"
-        cells = [str(place), says, verdict, estimate(row), count(row["n"] or None), count(row["needed"])]
+    for row in rows:
+        statement = f"[{row['says']}](#{row['figure']})" if links else row["says"]
+        says = f"{statement} <br> *{row['place']}*"
+        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}{' here' if row['here'] else ''}"
+        cells = [says, verdict, estimate(row), count(row["n"] or None), count(row["needed"])]
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)
 
@@ -42,8 +50,14 @@ def estimate(row: dict[Any, Any]) -> str:
 
 
 def quantity(value: Any, unit: Any) -> str:
-    """A number with its unit, in about three significant digits."""
-    return f"{number(float(value), _digits(abs(float(value))))} {unit or ''}".strip() if _known(value) else NONE
+    """A number with its unit: a count as a count, anything else in about three significant digits."""
+    if not _known(value):
+        return NONE
+    size = abs(float(value))
+    whole = abs(size - round(size)) < 1e-9
+    digits = 0 if whole else _digits(size)
+    text = number(float(value), digits)
+    return f"{text.rstrip('0').rstrip('.') if digits else text} {unit or ''}".strip()
 
 
 def count(value: Any) -> str:
