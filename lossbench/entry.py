@@ -9,7 +9,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
-from lossbench.card import Card
+from lossbench.card import Card, read_card
 from lossbench.registry import Anything, Boolean, Check, Number, OneOf, Whole, check_all
 
 
@@ -258,6 +258,27 @@ def _control_like(check: Check, default: Any) -> Control | None:
     return None
 
 
-def describe(defaults: Mapping[str, Any]) -> str:
-    """The defaults as a reader would type them."""
-    return ", ".join(f"{name}={value!r}" for name, value in defaults.items())
+def describe_function(
+    function: Callable[..., Any],
+    parameters: dict[str, Parameter],
+    *,
+    title: str,
+    shown: tuple[str, ...],
+    together: Callable[[Mapping[str, Any]], None] | None = None,
+    reconstruction: bool = False,
+) -> dict[str, Any]:
+    """The fields of `Entry` that every registered function has."""
+    name = function.__name__
+    if strangers := set(shown) - set(parameters):
+        raise TypeError(f"{name}: shown parameters {sorted(strangers)} are not its hyperparameters")
+    typed = ", ".join(f"{key}={parameter.default!r}" for key, parameter in parameters.items())
+    return {
+        "name": name,
+        "title": title or name.replace("_", " "),
+        "function": function,
+        "parameters": parameters,
+        "shown": shown,
+        "reconstruction": reconstruction,
+        "card": read_card(name, function.__doc__, parameters=typed, reconstruction=reconstruction),
+        "together": together,
+    }

@@ -14,8 +14,7 @@ from typing import Annotated, Any, TypeVar, overload
 import torch.nn.functional as F
 from torch import Tensor
 
-from lossbench.card import read_card
-from lossbench.entry import Entry, choices, describe, read_signature, search, slider, symbol
+from lossbench.entry import Entry, choices, describe_function, read_signature, search, slider, symbol
 from lossbench.registry import Registry, at_least, whole
 
 ProbabilityFunction = TypeVar("ProbabilityFunction", bound=Callable[..., Any])
@@ -65,18 +64,8 @@ def register_probability(
             raise TypeError(f"{name} must take (logits, target=None, *, ...), got {tensors}")
         if name in PROBABILITIES:
             raise ValueError(f"a probability function named {name!r} is registered already")
-        defaults = {key: parameter.default for key, parameter in parameters.items()}
-        PROBABILITIES[name] = ProbabilityEntry(
-            name=name,
-            title=title or name.replace("_", " "),
-            function=function,
-            parameters=parameters,
-            shown=shown,
-            reconstruction=False,
-            card=read_card(name, function.__doc__, parameters=describe(defaults), reconstruction=False),
-            together=None,
-            marker=marker,
-        )
+        common = describe_function(function, parameters, title=title, shown=shown)
+        PROBABILITIES[name] = ProbabilityEntry(**common, marker=marker)
         return function
 
     return add if function is None else add(function)

@@ -41,8 +41,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from torch import Tensor
 
-from lossbench.card import read_card
-from lossbench.entry import Entry, describe, read_signature
+from lossbench.entry import Entry, describe_function, read_signature
 from lossbench.losses.state import Context, LossState
 from lossbench.registry import Registry
 
@@ -132,18 +131,10 @@ def register(
             raise ValueError(f"a loss named {name!r} is registered already")
         tensors, parameters = read_signature(function, TENSORS)
         _check_tensors(name, tensors, state)
-        if strangers := set(shown) - set(parameters):
-            raise TypeError(f"{name}: shown parameters {sorted(strangers)} are not its hyperparameters")
-        defaults = {key: parameter.default for key, parameter in parameters.items()}
         LOSSES[name] = LossEntry(
-            name=name,
-            title=title or name.replace("_", " "),
-            function=function,
-            parameters=parameters,
-            shown=shown,
-            reconstruction=reconstruction,
-            card=read_card(name, function.__doc__, parameters=describe(defaults), reconstruction=reconstruction),
-            together=together,
+            **describe_function(
+                function, parameters, title=title, shown=shown, together=together, reconstruction=reconstruction
+            ),
             takes="embeddings" if "embeddings" in tensors else "logits",
             tensors=tensors,
             state=state,
