@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -262,51 +262,44 @@ def matches(values: Row, where: Where) -> bool:
 def _sample(contrast: Contrast, sides: list[list[Row]]) -> Sample | str:
     """Pair the runs of one setting: seeds that every side has with every kind of run that every side has.
 
-    Returns: in place of a sample the reason why there is none, empty if sides have no run in common.
+    Returns: in place of a sample the reason why there is none, empty if a side has no run.
     """
     runs = [row for rows in sides for row in rows]
+    if not all(sides):
+        return ""
     if reason := _nothing_learned(sides):
         return reason
     scores = [_scores(rows, contrast) for rows in sides]
-    kinds = [{kind for by_kind in side.values() for kind in by_kind} for side in scores]
-    common = sorted(set.intersection(*kinds))
-    if not common:
-        return "; ".join(_lost(contrast, sides))
-    means = [
-        {seed: float(np.mean([by[kind] for kind in common])) for seed, by in side.items() if by.keys() >= set(common)}
-        for side in scores
-    ]
-    seeds = sorted(set.intersection(*(set(side) for side in means)))
+    common = sorted(set.intersection(*map(set, scores)))
+    seeds = set.intersection(*(set(side[kind]) for side in scores for kind in common)) if common else set()
+    lost = [f"diverged runs: {n} of {term.name}" for term, rows in zip(contrast.terms, sides, strict=True)
+            if (n := sum(not row["ended"] for row in rows))]  # fmt: skip
     if not seeds:
-        return "; ".join(_lost(contrast, sides))
-    weights = [term.weight for term in contrast.terms]
+        return "; ".join(lost)
+    means = np.array([[np.mean([side[kind][seed] for kind in common]) for seed in sorted(seeds)] for side in scores])
     images = min(float(row.get("test_images", math.nan)) for row in runs)
     counted = contrast.score.counts_images and images > 0
-    every = {int(row["seed"]) for row in runs}
-    limits = list(_lost(contrast, sides))
-    if lacking := len(set.union(*kinds)) - len(common):
-        limits.append(f"missing cells: {lacking} of {len(common) + lacking} kinds of run lack a side")
-    if len(every) > len(seeds):
-        limits.append(f"unequal seeds: {len(every) - len(seeds)} of {len(every)} lack a side")
+    every, kinds = {int(row["seed"]) for row in runs}, len(set.union(*map(set, scores)))
+    missing = [f"missing cells: {kinds - len(common)} of {kinds} kinds of run lack a side"] * (kinds > len(common))
+    missing += [f"unequal seeds: {len(every) - len(seeds)} of {len(every)} lack a side"] * (len(every) > len(seeds))
     return Sample(
         dataset=str(runs[0]["dataset"]),
         model=str(runs[0]["model"]),
-        values=np.array([np.dot(weights, [side[seed] for side in means]) - contrast.null for seed in seeds]),
+        values=np.array([term.weight for term in contrast.terms]) @ means - contrast.null,
         resolution=contrast.score.scale / (images * len(common)) if counted else 0.0,
         runs=runs,
         kinds=len(common),
-        limits=tuple(limits),
+        limits=(*lost, *missing),
     )
 
 
 def _nothing_learned(sides: list[list[Row]]) -> str:
     """Why nothing can follow from these runs: none of the networks, or those of one side, have learned the task."""
-    means = [float(np.mean(values)) if (values := _accuracies(rows)) else math.nan for rows in sides]
-    bar = max((untrained_accuracy(row) for rows in sides for row in rows), default=0.0)
-    if not np.isnan(means).all() and np.nanmax(means) < bar:
-        return (
-            f"no network learned: accuracy {100 * np.nanmax(means):.0f} %, class means of raw pixels {100 * bar:.0f} %"
-        )
+    accuracies = [[float(row.get("test_accuracy", math.nan)) for row in rows if row["ended"]] for rows in sides]
+    best = max((float(np.mean(values)) for values in accuracies if values), default=math.nan)
+    bar = untrained_accuracy(sides[0][0])
+    if best < bar:
+        return f"no network learned: accuracy {100 * best:.0f} %, class means of raw pixels {100 * bar:.0f} %"
     for rows in sides:
         stuck = sum(row["at_chance"] for row in rows)
         if 2 * stuck > len(rows):
@@ -314,24 +307,13 @@ def _nothing_learned(sides: list[list[Row]]) -> str:
     return ""
 
 
-def _accuracies(rows: list[Row]) -> list[float]:
-    values = [float(row.get("test_accuracy", math.nan)) for row in rows if row["ended"]]
-    return [value for value in values if math.isfinite(value)]
-
-
-def _lost(contrast: Contrast, sides: list[list[Row]]) -> Iterator[str]:
-    for term, rows in zip(contrast.terms, sides, strict=True):
-        if lost := sum(not row["ended"] for row in rows):
-            yield f"diverged runs: {lost} of {term.name}"
-
-
-def _scores(rows: list[Row], contrast: Contrast) -> dict[int, dict[tuple[str, ...], float]]:
-    """Scores of one side as shown: seed -> kind of run -> mean of its finished runs."""
+def _scores(rows: list[Row], contrast: Contrast) -> dict[tuple[str, ...], dict[int, float]]:
+    """Scores of one side as shown, of its finished runs: kind of run -> seed -> score."""
     named = ("loss", "loss_params", "probability", "probability_params")
     kind_of = [name for name in named if name not in contrast.opened]
-    found: dict[int, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
+    scores: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
     for row in rows:
         score = float(row.get(contrast.metric, math.nan))
         if row["ended"] and math.isfinite(score):
-            found[int(row["seed"])][tuple(text(row, name) for name in kind_of)].append(contrast.score.scale * score)
-    return {seed: {kind: float(np.mean(x)) for kind, x in by.items()} for seed, by in found.items()}
+            scores[tuple(text(row, name) for name in kind_of)][int(row["seed"])] = contrast.score.scale * score
+    return scores
