@@ -459,7 +459,7 @@ def write_verdicts(decided: pd.DataFrame) -> str:
     for group in claims.GROUPS:
         part = counted[counted["group"] == group]
         lines = [[f"{row['name']} ({row['paper']})", *(row[word] for word in claims.VERDICTS)] for row in records(part)]
-        parts.append(f"Decided by **{group}**:\n\n{markdown(['paper', *claims.VERDICTS], lines)}" if lines else "")
+        parts.append(f"**{group.capitalize()}**\n\n{markdown(['paper', *claims.VERDICTS], lines)}" if lines else "")
     return "\n".join(filter(None, parts))
 
 
