@@ -7,6 +7,7 @@ empty on a full disk. Here parameters are checked before a kernel starts, and th
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from lossbench.registry import unknown
 START_SECONDS = 300  # until a kernel must have answered; a busy machine takes long to start one
 
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
+_LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")  # relative, without its anchor
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -85,11 +87,11 @@ def execute(
             skip_cells_with_tag=leave_out,
             progress_bar=kernel is None and sys.stderr.isatty(),
         )
-        _move(part, finished)
+        _move(part, finished, source.parent)
         failed.unlink(missing_ok=True)
         return finished
     except _Stopped as stop:
-        kept = _try_move(part, failed)
+        kept = _try_move(part, failed, source.parent)
         where = f"; the notebook up to there is {kept}" if kept else "; the disk had no room to keep the notebook"
         raise NotebookFailed(f"notebook {source.stem!r} stopped {stop}{where}", kept, stop.error) from stop.__cause__
     except OSError as error:
@@ -194,16 +196,30 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _move(part: Path, kept: Path) -> Path:
+def _move(part: Path, kept: Path, source: Path) -> Path:
     """Write the notebook whole under its final name, flushed to disk."""
-    return write_text(kept, part.read_text(encoding="utf-8"))
+    return write_text(kept, _relinked(part.read_text(encoding="utf-8"), source, kept.parent))
 
 
-def _try_move(part: Path, kept: Path) -> Path | None:
+def _try_move(part: Path, kept: Path, source: Path) -> Path | None:
     try:
-        return _move(part, kept) if part.stat().st_size else None
+        return _move(part, kept, source) if part.stat().st_size else None
     except OSError:
         return None
+
+
+def _relinked(text: str, source: Path, folder: Path) -> str:
+    """A notebook's text, its prose's links to files made to lead from `folder` where they led from `source`."""
+
+    def lead(link: re.Match[str]) -> str:
+        target = (source / link[0]).resolve()
+        return Path(os.path.relpath(target, folder)).as_posix() if target.exists() else link[0]
+
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = _LINK.sub(lead, "".join(cell["source"])).splitlines(keepends=True)
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def _explain(error: OSError, part: Path) -> str:

@@ -208,6 +208,23 @@ def test_a_notebook_runs_in_this_python_with_its_parameters_and_this_output(real
     assert source.read_bytes() == before
 
 
+def test_links_in_an_executed_copy_lead_where_those_of_the_source_lead(real):
+    Path("docs").mkdir()
+    Path("docs/words.md").write_text("# Words\n")
+    source = write_notebook(Path("notebooks/mine.ipynb"))
+    links = "[a](../docs/words.md#loss), [b](mine.ipynb), [c](https://example.org/x), [d](#here), [e](nowhere.md)"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[0].source = links
+    nbformat.write(notebook, source)
+    path = execute("mine", {}, real)
+    text = nbformat.read(path, as_version=4).cells[0].source
+    a, b, *others = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert a.endswith("#loss")
+    assert (path.parent / a.removesuffix("#loss")).resolve() == Path("docs/words.md").resolve()
+    assert (path.parent / b).resolve() == source.resolve()
+    assert others == ["https://example.org/x", "#here", "nowhere.md"]
+
+
 def test_a_crash_keeps_the_notebook_so_far_and_the_copy_from_before(real):
     write_notebook(Path("mine.ipynb"), "print('begun')", "assert epochs == 1, 'too many'")
     kept = execute("mine.ipynb", {}, real)

@@ -135,13 +135,22 @@ def test_only_the_colab_cell_installs_anything(notebook):
         assert bool(installs) == ("colab" in cell.metadata.get("tags", [])), cell.source
 
 
-def test_it_has_exercises_with_checks_and_folded_solutions(notebook):
-    solutions = tagged(notebook, "solution")
-    assert solutions
-    assert any("check(" in cell.source for cell in solutions)
-    assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in solutions)
-    # Only the cell's source is folded: what it prints must not give the answer away.
-    assert all(cell.source.splitlines()[-1].startswith("check(") for cell in solutions if cell.cell_type == "code")
+def test_it_has_exercises_whose_checks_stand_apart_from_their_solutions(notebook):
+    checks, solutions = tagged(notebook, "check"), tagged(notebook, "solution")
+    assert checks
+    assert [cell.source for cell in checks if "check(" not in cell.source] == []
+    assert [cell.source for cell in solutions if "check(" in cell.source] == []
+    assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in [*checks, *solutions])
+    # Only the source is folded: what a solution prints must not give the answer away.
+    ends = [cell.source.splitlines()[-1] for cell in solutions if cell.cell_type == "code"]
+    assert [line for line in ends if not re.match(r"\s|assert |torch\.testing|[\w, ()]+ = ", line)] == []
+
+
+def test_checks_come_before_their_solutions(notebook):
+    tags = [
+        tag for cell in code_cells(notebook) for tag in cell.metadata.get("tags", []) if tag in ("check", "solution")
+    ]
+    assert tags == ["check", "solution"] * (len(tags) // 2)
 
 
 def test_it_prints_versions_and_seed(notebook):
@@ -196,13 +205,28 @@ def invented(tmp_path_factory):
     return folder
 
 
+def with_every_solution_checked(notebook):
+    """The notebook with each check once more after its solution, where it must say that the solution is right."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if "check" in cell.metadata.get("tags", []):
+            check = cell.source.replace("check(", "assert 'Right.' == check(", 1)
+        elif "solution" in cell.metadata.get("tags", []) and cell.cell_type == "code":
+            cells.append(nbformat.v4.new_code_cell(check))
+    return nbformat.from_dict({**notebook, "cells": cells})
+
+
 @pytest.mark.slow
 def test_it_runs_with_every_parameter_changed(path, tmp_path, request):
     values = {
         name: str(request.getfixturevalue("invented")) if value == STUDY else value
         for name, value in OTHER_VALUES[path.stem].items()
     }
-    executed = execute(path.stem, values, tmp_path)
+    copy = tmp_path / "source" / path.name
+    copy.parent.mkdir()
+    nbformat.write(with_every_solution_checked(nbformat.read(path, as_version=4)), copy)
+    executed = execute(str(copy), values, tmp_path)
     assert executed == tmp_path / "notebooks" / path.name
     given = {k: v for k, v in OTHER_VALUES[path.stem].items() if k in {field.name for field in fields(RunConfig)}}
     stored = [asdict(Record(folder).config) for folder in (tmp_path / "runs").glob("*")]

@@ -1,6 +1,6 @@
 """Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
 
-from lossbench.plots.by_setting import differences_by_setting
+from lossbench.plots.by_setting import differences_by_setting, verdicts
 from lossbench.plots.contrasts import contrasts
 from lossbench.plots.curves import history, learning_curves
 from lossbench.plots.embedding import embedding
@@ -11,7 +11,7 @@ from lossbench.plots.predictions import by_class, confusion_matrix, reliability,
 from lossbench.plots.ranks import critical_difference
 from lossbench.plots.robustness import robustness, robustness_table
 from lossbench.plots.strips import strips
-from lossbench.plots.style import Style, in_order, loss_styles, styles_of, use_style
+from lossbench.plots.style import Style, in_order, loss_styles, styles_of, titles_of, use_style
 from lossbench.plots.trees import class_tree
 
 __all__ = [
@@ -41,5 +41,7 @@ __all__ = [
     "score",
     "strips",
     "styles_of",
+    "titles_of",
     "use_style",
+    "verdicts",
 ]

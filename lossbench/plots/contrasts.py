@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossbench.plots.by_setting import draw_marks
+from lossbench.plots.intervals import draw_margin
 from lossbench.plots.style import (
     BLUE,
     GREEN,
@@ -16,6 +18,7 @@ from lossbench.plots.style import (
     PURPLE,
     SKY,
     VERMILLION,
+    Style,
     axes,
     fold,
     legend,
@@ -31,30 +34,28 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 def contrasts(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     """Draw a group of rows a comparison, a mark a data set: the mean over seeds and its 95 % t interval.
 
-    The grey band of a mark holds it if the loss does not matter. Colour and marker tell the data set.
+    Colour and marker tell the data set. Where the table has them, the band of ±`margin` is what is too small to matter,
+    and an open mark is one whose `verdict` names no difference.
 
     Args:
-        table: what `claims.detail` gives for one claim.
+        table: columns `against dataset n estimate low high unit`, such as `claims.detail` gives for one claim.
 
     Raises: ValueError when the table has no row.
     """
     if not len(table):
         raise ValueError("there is no comparison to draw; the claim is not decided by runs, or there are none for it")
     ax = axes(ax)
-    groups, places = (list(dict.fromkeys(table[name])) for name in ("against", "dataset"))
-    for number, place in enumerate(places):
-        rows = table[table["dataset"] == place]
-        at = np.array([groups.index(one) for one in rows["against"]]) + 0.7 * ((number + 0.5) / len(places) - 0.5)
-        ax.barh(at, 2 * rows["floor"], left=-rows["floor"], height=0.6 / len(places), color=GREY, alpha=0.22)
-        colour = COLOURS[number % len(COLOURS)]
-        ax.hlines(at, rows["low"], rows["high"], color=colour, linewidth=1.6)
-        marker = MARKERS[number % len(MARKERS)]
-        ax.plot(rows["estimate"], at, marker, color=colour, markersize=4.5, label=place)
+    groups, datasets = (list(dict.fromkeys(table[name])) for name in ("against", "dataset"))
+    draw_margin(ax, float(table["margin"].max()) if "margin" in table else np.nan)
+    for i, dataset in enumerate(datasets):
+        rows = table[table["dataset"] == dataset].rename(columns={"estimate": "mean"})
+        at = np.array([groups.index(name) for name in rows["against"]]) + 0.7 * ((i + 0.5) / len(datasets) - 0.5)
+        style = Style(COLOURS[i % len(COLOURS)], "-", MARKERS[i % len(MARKERS)])
+        draw_marks(ax, rows, at, style, dataset, 1.0)
         for y, n in zip(at, rows["n"], strict=True):
             ax.annotate(f"n={n}", (1.01, y), xycoords=ax.get_yaxis_transform(), fontsize=7, color=INK, va="center")
-    ax.axvline(0, color=INK, linewidth=0.8)
-    ax.set_yticks(range(len(groups)), [fold(one.replace("gamma=", "γ=")) for one in groups])
+    ax.set_yticks(range(len(groups)), [fold(group.replace("gamma=", "γ=")) for group in groups])
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-    legend(ax, len(places), "below")
-    return settle(ax, title, "difference, " + table["unit"].iloc[0].replace("points", "percentage points"))
+    legend(ax, len(datasets), "below")
+    return settle(ax, title, "difference, " + table["unit"].iloc[0], pad=14)

@@ -12,7 +12,7 @@ from lossbench.plots.style import BLUE, FIGURE_FONT, GREY, VERMILLION, axes, fol
 if TYPE_CHECKING:
     import pandas as pd
 
-PALE, DARK = "#f6f5f2", "#141414"  # cells are opaque, so their text does not follow the page's colours
+PALE = "#f6f5f2"
 
 
 def heat_map(
@@ -36,19 +36,28 @@ def heat_map(
         marks: a text to set behind the number of each cell, of the same shape.
         letters: of a row's name in one line.
     """
+    import seaborn
+
     ax = axes(ax)
     values = table.to_numpy(dtype=float)
-    shades = _shade(values, centre, reach)
-    ax.pcolormesh(np.ma.masked_invalid(shades), cmap=_colours(centre), vmin=0, vmax=1, ec="white", lw=1)
-    for (row, column), value in np.ndenumerate(values):
-        mark = "" if marks is None else str(marks.iat[row, column])
-        _write(ax, row, column, value, float(shades[row, column]), centre, digits, mark)
-    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns])
-    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, letters) for name in table.index])
+    texts = np.array([[_text(value, centre, digits) for value in row] for row in values], dtype=object)
+    texts = texts if marks is None else texts + marks.to_numpy(dtype=str).astype(object)
+    # Transparent where nothing is: the dash is written in grey.
+    seaborn.heatmap(
+        _shade(values, centre, reach), vmin=0, vmax=1, cmap=_colours(centre), mask=~np.isfinite(values), ax=ax,
+        annot=texts, fmt="", annot_kws={"fontsize": FIGURE_FONT - 1}, cbar=False, linewidths=1, linecolor="white",
+    )  # fmt: skip
+    for row, column in np.argwhere(~np.isfinite(values)):
+        place = (column + 0.5, row + 0.5)
+        ax.annotate("–", place, ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
+    if marks is not None:
+        marked = marks.to_numpy(dtype=str)[np.isfinite(values)] != ""
+        for text, bold in zip(ax.texts, marked, strict=False):
+            text.set_fontweight("bold" if bold else "normal")
+    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns], rotation=0)
+    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, letters) for name in table.index], rotation=0)
     if values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24:
         ax.tick_params(axis="x", labelrotation=90)
-    ax.set_xlim(0, values.shape[1])
-    ax.set_ylim(values.shape[0], 0)
     settle(ax, title)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
@@ -56,20 +65,10 @@ def heat_map(
     return ax
 
 
-def _write(
-    ax: Any, row: int, column: int, value: float, shade: float, centre: float | None, digits: int, mark: str
-) -> None:
-    if not np.isfinite(value):
-        ax.annotate("–", (column + 0.5, row + 0.5), ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
-        return
+def _text(value: float, centre: float | None, digits: int) -> str:
     rounded = round(float(value), digits) + 0.0  # no minus zero
     text = f"{rounded:+.{digits}f}" if centre is not None and rounded != centre else f"{rounded:.{digits}f}"
-    strong = shade > 0.72 if centre is None else abs(shade - 0.5) > 0.36
-    colour = "#ffffff" if strong else DARK
-    weight = "bold" if mark else "normal"
-    place = (column + 0.5, row + 0.5)
-    text = text.replace("-", "−") + mark
-    ax.annotate(text, place, ha="center", va="center", fontsize=FIGURE_FONT - 1, color=colour, weight=weight)
+    return text.replace("-", "−")
 
 
 def _shade(values: np.ndarray, centre: float | None, reach: float | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.plots.style import FIGURE_FONT, GREY, INK, axes, loss_styles, settle
+from lossbench.plots.style import FIGURE_FONT, GREY, INK, axes, loss_styles, settle, title_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +56,16 @@ def loss_curves(
         drawn = curves(one, axis=axis, num_classes=num_classes)  # type: ignore[arg-type]  # checked there
         style = styles[one.label]
         at = drawn.p if axis == "p" else drawn.z
-        ax.plot(at, drawn.quantity(what), color=style.colour, linestyle=style.line, linewidth=1.6, label=one.label)
+        ax.plot(
+            at,
+            drawn.quantity(what),
+            color=style.colour,
+            linestyle=style.line,
+            linewidth=1.6,
+            label=title_of(one.loss, one.label),
+        )
     ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
-    ax.legend(frameon=False, fontsize="small", handlelength=3.2)
+    ax.legend(frameon=False, fontsize="small", handlelength=4.5)  # the longest dash pattern twice
     return settle(ax, title, NAMES[axis], NAMES[what])
 
 
@@ -66,8 +73,9 @@ def loss_simplex(name: str, params: Mapping[str, Any] | None = None, ax: Any = N
     """Draw a loss over all probabilities of three classes: the target is the upper corner.
 
     Colours go from the lowest value (dark) to high ones (bright) and are cut off above the value at the middle of
-    the lower edge. An arrow points where a small gradient step on the logits moves the probabilities; a dot stands
-    where that gradient is below a twentieth of cross-entropy's. A tree has the leaves `target`, `B` and `C`.
+    the lower edge; three lines carry their value, a star marks the lowest. An arrow points where a small gradient step
+    on the logits moves the probabilities and is as long as the square root of that gradient, cross-entropy's at the
+    same place being 1; a dot stands where it is below a twentieth. A tree has the leaves `target`, `B` and `C`.
 
     Raises:
         ValueError: a name that is not known, or a loss on embeddings.
@@ -83,13 +91,18 @@ def loss_simplex(name: str, params: Mapping[str, Any] | None = None, ax: Any = N
     top = max(middle[0], value.min() + 1e-9)
     x, y = (grid @ corners).T
     ax.tricontourf(x, y, value, levels=np.linspace(value.min(), top, LEVELS + 1), cmap="cividis", extend="max")
+    lines = ax.tricontour(x, y, value, levels=np.linspace(value.min(), top, 5)[1:-1], colors="white", linewidths=0.5)
+    ax.clabel(lines, fontsize=FIGURE_FONT - 2, fmt="%.2g")
+    lowest = int(value.argmin())
+    ax.plot(x[lowest], y[lowest], "*", color="white", markeredgecolor=INK, markeredgewidth=0.6, markersize=10, zorder=4)
     _draw_steps(ax, name, params, corners)
     for corner, text, place in zip(corners, CORNERS, ("bottom", "top", "top"), strict=True):
         ax.text(*corner, text, fontsize=FIGURE_FONT, color=INK, ha="center", va=place)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    text = LOSSES[name].label({k: v for k, v in params.items() if k != "tree"}) if title is None else title
-    ax.set_title(text, fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=12)
+    if title is None:
+        title = title_of(name, LOSSES[name].label({key: value for key, value in params.items() if key != "tree"}))
+    ax.set_title(title, fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=12)
     return ax
 
 
@@ -98,10 +111,11 @@ def _draw_steps(ax: Any, name: str, params: Mapping[str, Any], corners: np.ndarr
     points = points[(points > 0.03).all(1)]
     _, slope = _evaluate(name, params, points)
     reference = points - np.array([1.0, 0.0, 0.0])
-    faint = np.linalg.norm(slope, axis=1) < FAINT * np.linalg.norm(reference, axis=1)
+    strength = np.linalg.norm(slope, axis=1) / np.linalg.norm(reference, axis=1)
+    faint = strength < FAINT
     moved = -points * (slope - (points * slope).sum(1, keepdims=True))  # softmax turns a step -slope into this
     arrows = moved @ corners
-    arrows /= np.linalg.norm(arrows, axis=1, keepdims=True) + 1e-30
+    arrows *= (np.sqrt(np.clip(strength, 0, 2.5)) / (np.linalg.norm(arrows, axis=1) + 1e-30))[:, None]
     x, y = (points @ corners).T
     ax.plot(x[faint], y[faint], ".", color="white", markersize=2.5)
     keep = ~faint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lossbench.plots.style import BLUE, GREY, INK, axes, legend, settle, styles_of
+from lossbench.plots.style import BLUE, FIGURE_FONT, GREY, INK, axes, legend, settle, styles_of, titles_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,29 +50,25 @@ def confusion_matrix(
 def reliability(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     """Draw accuracy against confidence, a bar a bin of `metrics.reliability_table`.
 
-    The dashed diagonal is perfect calibration; the dotted line is each bin's share of the images.
+    The dashed diagonal is perfect calibration. A dot stands at the mean confidence of its bin and is as large as the
+    bin's share of the images, so that one of few images, whose accuracy is mostly chance, is small.
     """
     ax = axes(ax)
     filled = table[table["count"] > 0]
     width = (filled["upper"] - filled["lower"]).to_numpy()
-    share = filled["count"] / filled["count"].sum()
-    ax.bar(
-        filled["lower"],
-        filled["accuracy"],
-        width,
-        align="edge",
-        color=BLUE,
-        alpha=0.35,
-        edgecolor=INK,
-        lw=0.6,
-    )
-    ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=0.9, label="calibrated")
-    ax.plot(filled["confidence"], filled["accuracy"], "o", color=INK, markersize=3.5, label="measured")
-    ax.plot(filled["confidence"], share, color=INK, linestyle=":", linewidth=1.2, label="share of images")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    share = (filled["count"] / filled["count"].sum()).to_numpy(dtype=float)
+    look = {"align": "edge", "color": BLUE, "alpha": 0.3, "edgecolor": INK, "lw": 0.6}
+    ax.bar(filled["lower"], filled["accuracy"], width, **look)
+    ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=0.9)
+    ax.annotate("calibrated", (0.16, 0.19), rotation=45, rotation_mode="anchor", fontsize=FIGURE_FONT - 1, color=INK)
+    ax.scatter(filled["confidence"], filled["accuracy"], s=3 + 220 * share, color=INK, zorder=3)
+    for x, y, part in zip(filled["confidence"], filled["accuracy"], share, strict=True):
+        if part >= 0.05:
+            text = {"xytext": (-4 - 6 * part, 6 + 5 * part), "textcoords": "offset points", "ha": "right"}
+            ax.annotate(f"{100 * part:.0f} %", (x, y), **text, fontsize=FIGURE_FONT - 1.5, color=INK)
     ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
-    return settle(ax, title, "confidence", "accuracy")
+    ax.set_ylim(0, 1.02)
+    return settle(ax, title, "confidence (dots: share of the images)", "accuracy")
 
 
 def reliability_curves(table: pd.DataFrame, ax: Any = None, title: str = "", least: int = 20) -> Any:
@@ -83,12 +79,12 @@ def reliability_curves(table: pd.DataFrame, ax: Any = None, title: str = "", lea
         least: bins with fewer images are left out; their accuracy is mostly chance.
     """
     ax = axes(ax)
-    styles = styles_of(table)
+    styles, titles = styles_of(table), titles_of(table)
     ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=0.9)
     for label, style in styles.items():
         rows = table[(table["label"] == label) & (table["count"] >= least)]
         look = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
-        ax.plot(rows["confidence"], rows["accuracy"], **look, markersize=3.2, linewidth=1.2, label=label)
+        ax.plot(rows["confidence"], rows["accuracy"], **look, markersize=3.2, linewidth=1.2, label=titles[label])
     legend(ax, len(styles), "upper left")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
@@ -103,14 +99,14 @@ def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "
         table: rows with `loss label class mean low high`, classes in the order of the rows to draw.
     """
     ax = axes(ax)
-    styles = styles_of(table)
+    styles, titles = styles_of(table), titles_of(table)
     classes = list(dict.fromkeys(table["class"]))
     for place, (label, style) in enumerate(styles.items()):
         rows = table[table["label"] == label].set_index("class").reindex(classes)
         at = np.arange(len(classes)) + 0.7 * ((place + 0.5) / len(styles) - 0.5)
         ax.hlines(at, rows["low"], rows["high"], color=style.colour, linewidth=1.1, alpha=0.75)
         look = {"color": style.colour, "markersize": 3.8, "markeredgecolor": INK, "markeredgewidth": 0.4}
-        ax.plot(rows["mean"], at, style.marker, **look, label=label)
+        ax.plot(rows["mean"], at, style.marker, **look, label=titles[label])
     for edge in np.arange(len(classes) - 1) + 0.5:
         ax.axhline(edge, color=GREY, linewidth=0.4, alpha=0.5)
     ax.set_yticks(range(len(classes)), classes)

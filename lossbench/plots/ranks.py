@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lossbench.plots.style import GREY, INK, axes, fold
+from lossbench.plots.style import GREY, INK, axes, fold, titles_of
 from lossbench.stats.ranks import rank_losses
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_
 
     ax = axes(ax)
     found = rank_losses(runs, metric)
-    short = {label: fold(label, 30) for label in found.ranks.index}
+    titles = titles_of(runs)
+    short = {label: fold(titles[label], 30) for label in found.ranks.index}
     scikit_posthocs.critical_difference_diagram(
         found.ranks.rename(short),
         found.pairwise.rename(index=short, columns=short),

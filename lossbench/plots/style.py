@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 INK = "#1b1c1e"
@@ -103,9 +103,24 @@ def in_order(table: Any) -> Any:
     return places.drop(columns=["_loss", "_probability"]).reset_index(drop=True)
 
 
-def settle(ax: Any, title: str = "", x: str = "", y: str = "") -> Any:
-    """Set the title at the left, the axis labels, thin spines and a faint grid; return `ax`."""
-    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
+def title_of(loss: str, label: str) -> str:
+    """A label as readers see it: the loss's title in place of its name, no underscores."""
+    from lossbench.losses import LOSSES
+
+    title = LOSSES[loss].title if loss in LOSSES else loss
+    name, *params = label.split(" ")
+    return " ".join([title if name == loss else name, *params]).replace("_", " ")
+
+
+def titles_of(table: Any) -> dict[str, str]:
+    """The title of each label in a table with columns `loss` and `label`."""
+    pairs = table[["loss", "label"]].drop_duplicates().itertuples(index=False)
+    return {label: title_of(str(loss), str(label)) for loss, label in pairs}
+
+
+def settle(ax: Any, title: str = "", x: str = "", y: str = "", pad: float = 6) -> Any:
+    """Set the title at the left, `pad` points above, the axis labels, thin spines and a faint grid; return `ax`."""
+    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=pad)
     ax.set_xlabel(x, fontsize=FIGURE_FONT, color=INK)
     ax.set_ylabel(y, fontsize=FIGURE_FONT, color=INK)
     ax.tick_params(labelsize=FIGURE_FONT - 0.5, color=GREY, labelcolor=INK, length=3, width=0.6)
@@ -137,6 +152,35 @@ def legend(ax: Any, entries: int, place: str = "best") -> Any:
 
     under = ax.transAxes + ScaledTranslation(0, -0.45, ax.figure.dpi_scale_trans)  # inches: one gap at any height
     return ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, ncols=2, **look)
+
+
+def name_ends(ax: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[str, Style]) -> None:
+    """Write each line's name in its colour beside its last point, moved up or down so that names do not overlap.
+
+    Args:
+        ends: name -> last point, in data coordinates; the limits of the vertical axis must be final.
+        styles: name -> style.
+    """
+    if not ends:
+        return
+    bottom, top = ax.get_ylim()
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # points, before the layout makes room
+    gap = (top - bottom) * 1.35 * FIGURE_FONT / height
+    right = max(x for x, _ in ends.values())
+    order = sorted(ends, key=lambda name: ends[name][1])
+    places: list[float] = []
+    for name in order:
+        places.append(max(ends[name][1], places[-1] + gap) if places else ends[name][1])
+    above = max(0.0, places[-1] - max(top, ends[order[-1]][1]) + gap / 4)
+    for i in reversed(range(len(places))):  # what was pushed above the frame comes down again
+        limit = places[i + 1] - gap if i + 1 < len(places) else places[-1] - above
+        places[i] = min(places[i], limit)
+    for name, y in zip(order, places, strict=True):
+        look = {"color": INK, "linewidth": 0.4, "arrowstyle": "-", "shrinkA": 1, "shrinkB": 1}
+        ax.annotate(
+            name, (right, ends[name][1]), (1.03, y), textcoords=ax.get_yaxis_transform(), va="center",
+            fontsize=FIGURE_FONT - 1, color=styles[name].colour, arrowprops=look, annotation_clip=False,
+        )  # fmt: skip
 
 
 def axes(ax: Any = None) -> Any:

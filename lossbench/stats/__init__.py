@@ -18,7 +18,7 @@ from lossbench.stats.paired import (
     sequential,
     single_run_spread,
 )
-from lossbench.stats.planning import minimum_detectable_effect, power, sample_size, sample_size_equivalence
+from lossbench.stats.planning import minimum_detectable_effect, plan, power, sample_size, sample_size_equivalence
 from lossbench.stats.ranks import Ranking, critical_difference, rank_losses
 from lossbench.stats.summary import finished, probability_labels, summarise, t_interval
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
@@ -44,6 +44,7 @@ __all__ = [
     "paired_t_tests",
     "pairs_needed",
     "placement_points",
+    "plan",
     "population_p_values",
     "power",
     "probability_labels",
