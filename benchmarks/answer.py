@@ -39,12 +39,6 @@ CLEAN = {"label_noise": 0.0, "imbalance": 1.0}
 WRONG, RARE = {"label_noise": 0.4}, {"imbalance": 100.0}
 AHEAD, BEHIND = ("better", "slightly better"), ("slightly worse", "worse")
 DECIDED = (*AHEAD, *BEHIND)
-TITLES = {
-    "js_divergence": "Jensen-Shannon", "kl_divergence": "KL divergence", "focal": "focal", "adma": "Adma", "mse": "MSE",
-    "squared_hinge": "squared hinge", "false_positive": "False Positive Loss", "confidence_penalty":
-    "confidence penalty", "sampling_free": "sampling-free", "hierarchical_cross_entropy": "hierarchical",
-    "contrastive": "contrastive", "triplet": "triplet", "margin": "margin", "n_pair": "N-pair", "proxy_nca": "ProxyNCA",
-}  # fmt: skip
 IN_USE = {  # losses that people use; those without a run are named as missing
     "focal": "focal", "mse": "MSE", "squared_hinge": "squared hinge", "confidence_penalty": "confidence penalty",
     "label_smoothing": "label smoothing", "binary_cross_entropy": "binary cross-entropy",
@@ -95,7 +89,7 @@ class Evidence:
         place = ["study", "dataset", "model", "train_size", "imbalance"]
         images = self.runs.groupby(place, dropna=False)["train_images"].max().reset_index()
         rows = rows.merge(images, on=place, how="left", validate="many_to_one")
-        return rows.assign(title=[title(row) for row in rows.to_dict("records")])
+        return rows.assign(title=[title(row) for row in records(rows)])
 
 
 def pick(rows: pd.DataFrame, **fields: Any) -> pd.DataFrame:
@@ -106,6 +100,10 @@ def pick(rows: pd.DataFrame, **fields: Any) -> pd.DataFrame:
     return rows[chosen]
 
 
+def records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    return rows.to_dict("records")
+
+
 def core(rows: pd.DataFrame, **fields: Any) -> pd.DataFrame:
     """The rows of the study in which every loss meets every condition, without those that equal the reference."""
     return short_titles(pick(rows[rows["verdict"] != SAME_FUNCTION], study=CORE, **{**CLEAN, **fields}))
@@ -114,7 +112,7 @@ def core(rows: pd.DataFrame, **fields: Any) -> pd.DataFrame:
 def short_titles(rows: pd.DataFrame) -> pd.DataFrame:
     """Leave the parameters out of the title of a loss that is there with one set of them only."""
     variants = rows.groupby("loss")["label"].transform("nunique")
-    return rows.assign(title=rows["title"].where(variants > 1, rows["loss"].map(TITLES)))
+    return rows.assign(title=rows["title"].where(variants > 1, [LOSSES[name].title for name in rows["loss"]]))
 
 
 def kind_of_loss(name: str) -> str:
@@ -127,7 +125,7 @@ def kind_of_loss(name: str) -> str:
 def title(row: Mapping[Any, Any]) -> str:
     """A loss and its parameters as prose writes them."""
     parameters = str(row["label"]).removeprefix(str(row["loss"])).removesuffix(" (reconstruction)")
-    return TITLES.get(str(row["loss"]), str(row["loss"])) + parameters
+    return LOSSES[str(row["loss"])].title + parameters
 
 
 def number(value: float, outcome: stats.Outcome) -> str:
@@ -147,7 +145,7 @@ def interval(row: Mapping[Any, Any], metric: str = PRIMARY) -> str:
 def named(rows: pd.DataFrame, metric: str = PRIMARY, key: str = "title") -> str:
     """Each row's loss (or another field) with its difference, the largest first."""
     order = rows.reindex(rows["mean"].abs().sort_values(ascending=False).index)
-    return listing([f"{row[key]} {interval(row, metric)}" for row in order.to_dict("records")])
+    return listing([f"{row[key]} {interval(row, metric)}" for row in records(order)])
 
 
 def listing(items: Sequence[str]) -> str:
@@ -189,62 +187,62 @@ def say_clean(evidence: Evidence) -> str:
     rows = clean_rows(evidence)
     counts = {word: int((rows["verdict"] == word).sum()) for word in stats.VERDICTS}
     steps = span(steps_of(evidence.runs[evidence.runs["study"].isin(rows["study"])]))
-    better, slight = (rows[rows["verdict"] == word] for word in ("better", "slightly better"))
+    better, slight = (rows[rows["verdict"] == word] for word in AHEAD)
     start = f"better is {named(better)}" if len(better) else "no loss was shown to be better than cross-entropy"
-    slightly = listing([f"{row['title']} on {row['dataset']}, {interval(row)}" for row in slight.to_dict("records")])
+    slightly = listing([f"{row['title']} on {row['dataset']}, {interval(row)}" for row in records(slight)])
     by_name = short_titles(rows[rows["label"].isin(core(evidence.accuracy)["label"])]).groupby("title")["verdict"]
     level = [str(name) for name, part in by_name if "equivalent" in set(part) and not set(part) & set(BEHIND)]
     return (
-        f"**Clean, balanced data.** At this budget ({steps} steps, Adam, learning rate tuned for no loss) {start} in "
-        f"test accuracy: of {len(rows)} comparisons on {rows['dataset'].nunique()} data sets (n = {span(rows['n'])} pairs) "
-        f"{counts['better']} are better, {counts['slightly better']} slightly better ({slightly}), "
-        f"{counts['equivalent']} equivalent within ±{margin(PRIMARY)} ({listing(level)} on some data set, behind on "
-        f"none), {counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse; "
+        f"**Clean, balanced data:** at this budget ({steps} steps, untuned learning rate) {start}: of {len(rows)} "
+        f"comparisons of test accuracy on {rows['dataset'].nunique()} data sets (Adam, n = {span(rows['n'])}) "
+        f"{counts['better']} are better, {counts['slightly better']} slightly better ({slightly} points), "
+        f"{counts['equivalent']} equivalent within ±{margin(PRIMARY)} ({listing(level)} on some data set), "
+        f"{counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse; "
         f"{focal(evidence)}."
     )
 
 
 def focal(evidence: Evidence) -> str:
-    """How often the usual focal loss is behind in the study with most data sets, and its words everywhere."""
+    """How often the usual focal loss is behind in the study with most data sets, and where it is decided."""
     mine = evidence.accuracy[evidence.accuracy["label"] == FOCAL]
     mine = pick(mine, optimizer="adam", probability="softmax", **CLEAN)
     pairs = pick(mine, study=MOST_DATA)
-    decided = mine[mine["verdict"].isin(DECIDED)].sort_values("mean")
-    open_ = mine[~mine["verdict"].isin(DECIDED)]
-    where = [f"{row['verdict']} on {row['dataset']} ({interval(row)})" for row in decided.to_dict("records")]
     behind = int((pairs["n"] - pairs["ahead"] - pairs["ties"]).sum())
+    decided, rest = mine[mine["verdict"].isin(DECIDED)].sort_values("mean"), mine[~mine["verdict"].isin(DECIDED)]
+    where = [f"{row['verdict']} on {row['dataset']} ({interval(row)})" for row in records(decided)]
     return (
         f"{mine['title'].iloc[0]} is behind in {behind} of {pairs['n'].sum()} pairs of the study with {len(pairs)} "
-        f"data sets, and its {len(mine)} words are {', '.join([*where, tally(open_)])}"
+        f"data sets; in its {len(mine)} settings it is {', '.join(where)}, elsewhere {tally(rest)}"
     )
 
 
 def say_wrong(evidence: Evidence) -> str:
     rows = core(evidence.accuracy, **WRONG)
     share = f"{rows['label_noise'].iloc[0]:.0%}".replace("%", " %")
-    return f"**Wrong targets.** With {share} of the training targets wrong, {words(rows, PRIMARY)} ({protocol(rows)})."
+    return f"**Wrong targets:** with {share} of the training targets wrong, {words(rows, PRIMARY)} ({place(rows)})."
 
 
 def say_rare(evidence: Evidence) -> str:
     rows = core(evidence.secondary[BALANCED_SCORE], **RARE)
     usual = rows[rows["loss"] == "focal"].sort_values("mean").iloc[-1]
     return (
-        f"**Rare classes.** With a tail of {rows['imbalance'].iloc[0]:.0f}:1, {words(rows, BALANCED_SCORE)}; "
+        f"**Rare classes:** with a tail of {rows['imbalance'].iloc[0]:.0f}:1, {words(rows, BALANCED_SCORE)}; "
         f"{usual['title']}, made for rare classes, is {usual['verdict']}, {interval(usual, BALANCED_SCORE)} "
-        f"({protocol(rows)})."
+        f"({place(rows)})."
     )
 
 
 def words(rows: pd.DataFrame, metric: str) -> str:
     """Who is better, who is worse, and who is undecided although its own interval leaves out 0."""
+    outcome = stats.OUTCOMES[metric]
     near = rows[(rows["verdict"] == "undecided") & (rows["low"] * rows["high"] > 0)]
     parts = []
     for word in (*DECIDED, "undecided"):
         part = near if word == "undecided" else rows[rows["verdict"] == word]
         what = f" after the correction for {len(rows)} losses" if word == "undecided" else ""
-        what += f" in points of {stats.OUTCOMES[metric].title}" if not parts else ""
-        parts += [f"{word}{what} {'is' if len(part) == 1 else 'are'} {named(part, metric)}"] if len(part) else []
-    return "; ".join(parts) or f"no difference in {stats.OUTCOMES[metric].title} is shown"
+        what += f" in {outcome.title} ({outcome.unit})" if not parts else ""
+        parts += [f"{named(part, metric)} {'is' if len(part) == 1 else 'are'} {word}{what}"] if len(part) else []
+    return "; ".join(parts) or f"no difference in {outcome.title} is shown"
 
 
 def say_calibration(evidence: Evidence) -> str:
@@ -252,24 +250,24 @@ def say_calibration(evidence: Evidence) -> str:
     noisy, clean = core(table, **WRONG), core(table)
     levels = pick(evidence.runs, study=CORE, **{**CLEAN, **WRONG}).groupby("label")[CALIBRATION_ERROR].mean() * 100
     better = noisy[noisy["verdict"] == "better"].sort_values("mean")
-    shown = listing([f"{row['title']} {levels[row['label']]:.1f} %" for row in better.to_dict("records")])
+    shown = listing([f"{row['title']} {levels[row['label']]:.1f} %" for row in records(better)])
     behind = clean[clean["label"].isin(better["label"]) & (clean["verdict"] == "worse")].sort_values("mean")
     focal_ = [interval(rows[rows["label"] == FOCAL].iloc[0], CALIBRATION_ERROR) for rows in (clean, noisy)]
     focal_words = {rows.loc[rows["label"] == FOCAL, "verdict"].iloc[0] for rows in (clean, noisy)}
     return (
-        f"**Calibration.** With the same wrong targets the calibration error (ECE) is {levels[REFERENCE]:.1f} % for "
-        f"cross-entropy and lower for {shown} (all better, n = {span(noisy['n'])}); on clean data {len(behind)} of "
+        f"**Calibration:** with the same wrong targets the calibration error (ECE) is {levels[REFERENCE]:.1f} % for "
+        f"cross-entropy and lower for {shown} (all better); on clean data {len(behind)} of "
         f"these {len(better)} are worse: {named(behind, CALIBRATION_ERROR)} points; focal γ=2 is "
-        f"{' or '.join(sorted(focal_words))} on both, {focal_[0]} and {focal_[1]}."
+        f"{' or '.join(sorted(focal_words))} on both, {focal_[0]} and {focal_[1]} ({place(noisy)})."
     )
 
 
 def say_steps(evidence: Evidence) -> str:
     single, matched = (pick(rows, loss="mse") for rows in (evidence.single_rate, evidence.matched))
     worst = single.sort_values("mean").iloc[0]
-    parts = [f"{row['verdict']} on {row['dataset']}, {interval(row)}" for row in matched.to_dict("records")]
+    parts = [f"{row['verdict']} on {row['dataset']}, {interval(row)}" for row in records(matched)]
     return (
-        f"**Step size.** Under SGD with one learning rate for all, {worst['title']} is {worst['verdict']}, by as much "
+        f"**Step size:** under SGD with one learning rate for all, {worst['title']} is {worst['verdict']}, by as much "
         f"as {interval(worst)} points of test accuracy on {worst['dataset']}; with learning rates that make the first "
         f"steps equally long it is {listing(parts)} ({span(matched['train_images'])} training images, "
         f"n = {span(matched['n'])})."
@@ -277,23 +275,27 @@ def say_steps(evidence: Evidence) -> str:
 
 
 def say_losses(evidence: Evidence) -> str:
-    """Which losses the answer rests on, and which that people use it lacks."""
+    """Which losses the answer rests on, which that people use it lacks, and how the runs were made."""
     ran = set(evidence.runs["loss"])
-    behind = [call for name, call in IN_USE.items() if name in ran]
+    used = set(core(evidence.accuracy)["loss"])
+    common = [LOSSES[name].title for name in IN_USE if name in ran]
+    papers = sorted((LOSSES[name].title for name in used if name not in IN_USE), key=str.lower)
     missing = [call for name, call in IN_USE.items() if name not in ran]
-    papers = sorted({TITLES[row] for row in core(evidence.accuracy)["loss"] if row not in IN_USE}, key=str.lower)
     lacking = f" Not in these runs, so nothing is said about them: {listing(missing)}." if missing else ""
+    row = core(evidence.accuracy).iloc[0]
     return (
-        f"Behind this are, of the losses that people use, cross-entropy, {listing(behind)}; of the papers, "
-        f"{listing(papers)}.{lacking} One small network (0.1 million weights), few epochs, learning rates not tuned."
+        f"Numbers are differences to cross-entropy with 95 % intervals over n paired seeds. Sentences 2 to 4: "
+        f"{row['dataset']}, {row['train_images']:,.0f} training images, {row['epochs']} epochs, "
+        f"{str(row['optimizer']).title()}. One small network (`{row['model']}`, 0.1 million weights), few epochs, no "
+        "learning rate tuned. "
+        f"Behind this are, of the losses that people use, cross-entropy, {listing(common)}; of the papers, "
+        f"{listing(papers)}.{lacking}"
     )
 
 
-def protocol(rows: pd.DataFrame) -> str:
-    """Data set, images, network, epochs and pairs of some rows of one setting."""
-    row = rows.iloc[0]
-    images = f"{row['train_images']:,.0f} training images"
-    return f"{row['dataset']}, {images}, {row['epochs']} epochs, {str(row['optimizer']).title()}, n = {span(rows['n'])}"
+def place(rows: pd.DataFrame) -> str:
+    """Data set and number of pairs."""
+    return f"{listing(sorted(rows['dataset'].unique()))}, n = {span(rows['n'])}"
 
 
 def margin(metric: str) -> str:
@@ -357,7 +359,7 @@ def rule(row: Mapping[Any, Any]) -> str:
 def write_comparisons(rows: pd.DataFrame, metric: str = PRIMARY) -> str:
     """Every comparison, a folded table a condition, data sets together, the best loss first."""
     rows = rows[(rows["verdict"] != SAME_FUNCTION) & (rows["n"] > 0)]
-    rows = rows.assign(regime=[regime(row) for row in rows.to_dict("records")])
+    rows = rows.assign(regime=[regime(row) for row in records(rows)])
     rows = rows.sort_values(["optimizer", "label_noise", "imbalance", "dataset", "study", "train_images", "mean"],
                             ascending=[True, True, True, True, True, True, False])  # fmt: skip
     header = [
@@ -375,7 +377,7 @@ def write_comparisons(rows: pd.DataFrame, metric: str = PRIMARY) -> str:
         lines = [
             [f"`{row['label']}`".replace(" (reconstruction)", ""), row["study"], row["dataset"],
              f"{row['train_images']:,.0f}", rule(row), row["n"], interval(row, metric), row["verdict"]]
-            for row in part.to_dict("records")
+            for row in records(part)
         ]  # fmt: skip
         parts.append(fold(f"{name}: {tally(part)}", markdown(header, lines)))
     return "\n".join(parts)
@@ -398,16 +400,15 @@ def write_secondary(evidence: Evidence) -> str:
     key = ["label", "label_noise", "imbalance"]
     cells = {
         metric: {
-            tuple(row[name] for name in key): f"{interval(row, metric)} {row['verdict']}"
-            for row in table.to_dict("records")
+            tuple(row[name] for name in key): f"{interval(row, metric)} {row['verdict']}" for row in records(table)
         }
         for metric, table in tables.items()
     }
     parts = []
-    for name, part in first.groupby([condition(row) for row in first.to_dict("records")], sort=False):
+    for name, part in first.groupby([condition(row) for row in records(first)], sort=False):
         lines = [
             [f"`{row['label']}`", *(cells[metric][tuple(row[name] for name in key)] for metric in tables)]
-            for row in part.sort_values("mean", ascending=False).to_dict("records")
+            for row in records(part.sort_values("mean", ascending=False))
         ]
         header = ["loss", *(f"{stats.OUTCOMES[m].title} ({stats.OUTCOMES[m].unit})".replace(" ()", "") for m in tables)]
         parts.append(fold(str(name), markdown(header, lines)))
@@ -429,7 +430,7 @@ def write_embeddings(evidence: Evidence) -> str:
     key = ["study", "setting", "label"]
     trained = evidence.accuracy.set_index(key)
     lines = []
-    for row in rows.to_dict("records"):
+    for row in records(rows):
         other = trained.loc[tuple(row[name] for name in key)]
         images = f"{row['train_images']:,.0f}"
         judged = [interval(row, CLASS_MEAN), row["verdict"], interval(other), other["verdict"]]
@@ -451,54 +452,20 @@ def write_single_runs(evidence: Evidence) -> str:
     return markdown([*header, "half width of a paired 95 % interval (median), points"], lines)
 
 
-GROUPS = ("runs", "mathematics", "printed table")  # the three ways in which a claim is decided
-
-
 def write_verdicts(decided: pd.DataFrame) -> str:
-    """Counts of the verdicts by paper, in three groups that are never summed."""
-    order = list(dict.fromkeys([*(kind for kind in GROUPS if kind in set(decided["kind"])), *decided["kind"]]))
-    found = claims.VERDICTS
+    """Counts of the verdicts by paper, in groups that are never summed."""
+    counted = claims.count_verdicts(decided)
     parts = []
-    for kind in order:
-        part = decided[decided["kind"] == kind]
-        lines = []
-        for number_, paper in claims.PAPERS.items():
-            counts = part[part["paper"] == number_]["verdict"].value_counts()
-            if len(counts):
-                lines.append([f"{paper.name} ({number_})", *(counts.get(word, 0) for word in found)])
-        parts.append(f"Decided by **{kind}**:\n\n{markdown(['paper', *found], lines)}")
-    return "\n".join(parts)
+    for group in claims.GROUPS:
+        part = counted[counted["group"] == group]
+        lines = [[f"{row['name']} ({row['paper']})", *(row[word] for word in claims.VERDICTS)] for row in records(part)]
+        parts.append(f"**{group.capitalize()}**\n\n{markdown(['paper', *claims.VERDICTS], lines)}" if lines else "")
+    return "\n".join(filter(None, parts))
 
 
-def write_refuted(decided: pd.DataFrame) -> str:
-    """The claims that do not survive, by how they were decided, with what keeps the verdict from saying more."""
-    parts = []
-    for kind, part in decided[decided["verdict"] == "contradicted"].groupby("kind", sort=False):
-        lines = [
-            [row["paper"], row["says"], row["place"], estimate(row), f"{row['n']:,}", row["limits"] or "–"]
-            for row in part.to_dict("records")
-        ]
-        header = ["paper", "what it says, in our words", "where", "estimate", "n", "limits"]
-        parts.append(f"Decided by **{kind}**:\n\n{markdown(header, lines)}")
-    return "\n".join(parts)
-
-
-def estimate(row: Mapping[Any, Any]) -> str:
-    """A claim's estimate: counts as counts, what is 0 but for rounding as 0, others with their interval."""
-    if pd.isna(row["estimate"]):
-        return "–"
-    bounds = "" if pd.isna(row["low"]) else f" [{brief(row['low'])},\u00a0{brief(row['high'])}]"
-    return f"{brief(row['estimate'])} {row['unit']}{bounds}"
-
-
-def brief(value: float) -> str:
-    """Three digits, or a whole number.
-
-    >>> brief(-0.2), brief(4e-16), brief(180.0)
-    ('−0.2', '0', '180')
-    """
-    value = 0.0 if abs(value) < 1e-9 else float(value)
-    return (f"{value:,.0f}" if value.is_integer() else f"{value:.3g}").replace("-", "−")
+def write_claims(decided: pd.DataFrame, verdict: str) -> str:
+    """The claims with this verdict, by what decides them."""
+    return claims.as_markdown(decided[decided["verdict"] == verdict], links=False) + "\n"
 
 
 def write_calibration() -> str:
@@ -561,7 +528,7 @@ def write_changed(evidence: Evidence) -> str:
     lines = [
         [f"`{row['label']}`", row["study"], row["dataset"], f"{row['train_images']:,.0f}", regime(row), rule(row),
          interval(row), row["compare"], row["page"] or "–", row["verdict"]]
-        for row in changed.sort_values("order", kind="stable").to_dict("records")
+        for row in records(changed.sort_values("order", kind="stable"))
     ]  # fmt: skip
     header = [
         "loss",
@@ -576,11 +543,11 @@ def write_changed(evidence: Evidence) -> str:
         "now",
     ]
     decided = changed[changed["verdict"].isin(DECIDED)]
-    level, open_ = (int((changed["verdict"] == word).sum()) for word in ("equivalent", "undecided"))
+    level, undecided = (int((changed["verdict"] == word).sum()) for word in ("equivalent", "undecided"))
     return (
-        f"Of {len(table)} comparisons {len(changed)} have another word than before. {len(decided)} that were said to lie "
-        f"within the noise, or to be unclear, now differ ({tally(decided)}); {level} are now shown to be equivalent; "
-        f"{open_} are said to be undecided.\n\n{grid}\n{markdown(header, lines)}"
+        f"Of {len(table)} comparisons {len(changed)} have another word than before. {len(decided)} that were said to "
+        f"lie within the noise, or to be unclear, now differ ({tally(decided)}); {level} are now shown to be "
+        f"equivalent; {undecided} are said to be undecided.\n\n{grid}\n{markdown(header, lines)}"
     )
 
 
@@ -630,7 +597,7 @@ def by_loss(rows: pd.DataFrame) -> pd.DataFrame:
 def by_place(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows named by their loss and data set."""
     rows = by_loss(rows)
-    return rows.assign(name=[f"{row['name']}, {DATA_SETS[row['dataset']]}" for row in rows.to_dict("records")])
+    return rows.assign(name=[f"{row['name']}, {DATA_SETS[row['dataset']]}" for row in records(rows)])
 
 
 def gather() -> Evidence:
@@ -652,7 +619,8 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         "embeddings": write_embeddings(evidence),
         "single_runs": write_single_runs(evidence),
         "verdicts": write_verdicts(decided),
-        "refuted": write_refuted(decided),
+        "contradicted": write_claims(decided, "contradicted"),
+        "supported": write_claims(decided, "supported"),
         "calibration": write_calibration(),
         "changed": write_changed(evidence),
     }
