@@ -48,7 +48,7 @@ def runs_over(field, levels, accuracies):
 def test_heat_map_writes_each_number_and_leaves_a_missing_cell_empty(ax):
     table = pd.DataFrame([[1.0, np.nan], [2.5, 3.0]], index=["a", "b"], columns=["x", "y"])
     plots.heat_map(table, ax, digits=1)
-    assert texts(ax) == ["1.0", "–", "2.5", "3.0"]
+    assert sorted(texts(ax)) == ["1.0", "2.5", "3.0", "–"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row is on top
 

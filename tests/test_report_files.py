@@ -11,12 +11,11 @@ from lossbench import archive, report
 from lossbench.cli import app
 from lossbench.report import figures
 from lossbench.report.figures import Figure, Panel
-from lossbench.report.latex import SPECIAL, escape, latex
-from lossbench.report.tables import Table, save
+from lossbench.report.tables import Table, latex, save
 
 
 def test_figures_are_written_as_png_svg_and_pdf_without_a_date(tmp_path):
-    figure = Figure("line", "A line", "caption", [Panel(lambda ax: ax.plot([0, 1]), "a line")])
+    figure = Figure("line", "caption", [Panel(lambda ax: ax.plot([0, 1]), "a line")])
     first, again = (figures.draw(figure, tmp_path / name) for name in ("a", "b"))
     assert first == again
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["line.pdf", "line.png", "line.svg"]
