@@ -89,17 +89,19 @@ def main() -> None:
     except SystemExit as end:
         if (where := _foreign_exit(end)) is None:
             raise
-        typer.secho(
-            f"error: {where} calls sys.exit({end.code!r}), which ends the program; take it out", fg="red", err=True
-        )
+        message = f"error: {where} calls sys.exit({end.code!r}), which ends the program; take it out"
+        typer.secho(message, fg="red", err=True)
         sys.exit(2)
 
 
 def _foreign_exit(end: SystemExit) -> str | None:
     """The file and line that ended the program where that was neither lossbench nor its command line."""
-    frame, line = list(traceback.walk_tb(end.__traceback__))[-1]
-    while frame.f_globals.get("__name__") == "_sitebuiltins" and frame.f_back:  # exit() and quit()
-        frame, line = frame.f_back, frame.f_back.f_lineno
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(end.__traceback__)
+        if frame.f_globals.get("__name__") != "_sitebuiltins"  # where exit() and quit() are
+    ]
+    frame, line = frames[-1]
     if str(frame.f_globals.get("__name__")).partition(".")[0] in ("lossbench", "typer", "click"):
         return None
     return f"{frame.f_code.co_filename}, line {line},"

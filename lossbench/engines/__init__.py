@@ -104,9 +104,7 @@ def run_configs(
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be greater than 0 seconds, got {timeout!r}")
     if timeout is not None and entry.here:
-        raise ValueError(
-            f"engine {engine!r} trains in this process and cannot end a run; leave out timeout={timeout:g}"
-        )
+        raise ValueError(f"engine {engine!r} trains in this process and cannot end a run; leave the timeout out")
     if tensorboard:
         require_tensorboard()
     unique = list(dict.fromkeys(configs))
