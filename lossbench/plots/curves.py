@@ -26,13 +26,9 @@ def history(table: pd.DataFrame, ax: Any = None, what: str = "accuracy") -> Any:
     """
     ax = axes(ax)
     scale, dot = 100 if what == "accuracy" else 1, "o" if len(table) == 1 else None
-    ax.plot(
-        table["epoch"], scale * table[f"train_{what}"], marker=dot, color=SKY, linestyle="--", label="training images"
-    )
+    ax.plot(table["epoch"], scale * table[f"train_{what}"], marker=dot, color=SKY, linestyle="--", label="training images")
     scored, name = ("val", "validation") if f"val_{what}" in table else ("test", "test")
-    ax.plot(
-        table["epoch"], scale * table[f"{scored}_{what}"], marker=dot, color=INK, linestyle="-", label=f"{name} images"
-    )
+    ax.plot(table["epoch"], scale * table[f"{scored}_{what}"], marker=dot, color=INK, label=f"{name} images")
     ax.legend(frameon=False, fontsize="small")
     _whole_epochs(ax, table["epoch"])
     return settle(ax, "", "epoch", "accuracy, %" if what == "accuracy" else "loss")
