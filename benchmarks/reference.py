@@ -16,7 +16,7 @@ from lossbench.archive import pack
 from lossbench.config import RunConfig
 from lossbench.engines import run_configs
 from lossbench.estimate import estimate
-from lossbench.names import unknown
+from lossbench.registry import unknown
 from lossbench.study import plan_study
 
 HERE = Path(__file__).resolve().parents[1] / "outputs"

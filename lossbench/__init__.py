@@ -18,7 +18,7 @@ _HOME = {
     "DATASETS": "lossbench.data",
     "STUDIES": "lossbench.study",
     "RunConfig": "lossbench.config",
-    "extend": "lossbench.extensions",
+    "extend": "lossbench.registry",
     "load_history": "lossbench.records",
     "load_runs": "lossbench.records",
     "run": "lossbench.runner",
@@ -35,6 +35,7 @@ _MODULES = (
     "probabilities",
     "published",
     "records",
+    "registry",
     "report",
     "stats",
     "study",
@@ -71,12 +72,12 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from lossbench.config import RunConfig as RunConfig
     from lossbench.data import DATASETS as DATASETS
-    from lossbench.extensions import extend as extend
     from lossbench.losses import LOSSES as LOSSES
     from lossbench.losses import Criterion as Criterion
     from lossbench.models import MODELS as MODELS
     from lossbench.probabilities import PROBABILITIES as PROBABILITIES
     from lossbench.records import load_history as load_history
     from lossbench.records import load_runs as load_runs
+    from lossbench.registry import extend as extend
     from lossbench.runner import run as run
     from lossbench.study import STUDIES as STUDIES

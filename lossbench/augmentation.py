@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.jitter import jitter_colour
+from lossbench.registry import Registry
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -99,9 +100,10 @@ def adma_cifar100(images: Tensor, generator: torch.Generator) -> Tensor:
     return warp(images, draw(ADMA_CIFAR100, len(images), generator), ADMA_CIFAR100)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
-    function.__name__: function for function in (none, thesis, adma_mnist, adma_cifar10, adma_cifar100)
-}
+AUGMENTATIONS: Registry[Augmentation] = Registry(
+    "augmentation",
+    {function.__name__: function for function in (none, thesis, adma_mnist, adma_cifar10, adma_cifar100)},
+)
 
 
 def draw(geometry: Geometry, count: int, generator: torch.Generator) -> Drawn:

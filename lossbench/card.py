@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 SECTIONS = {
@@ -53,7 +52,7 @@ class Card:
 
     def text(self, width: int = 100) -> str:
         """Plain text for a terminal, formulas in ordinary characters."""
-        title = f"{self.name}: {self.summary}"
+        title = f"{self.name}: {self.summary}" if self.summary else self.name
         lines = textwrap.wrap(title + self._mark(), width)
         for heading, content in self._rows():
             body = _INLINE_MATH.sub(lambda found: plain_math(found[1]), content)
@@ -63,7 +62,9 @@ class Card:
         return "\n".join(lines)
 
     def _repr_markdown_(self) -> str:
-        lines = [f"**{self.name}**: {self.summary}{self._mark()}", "", f"$$ {self.formula} $$", ""]
+        summary = f": {self.summary}" if self.summary else ""
+        formula = ["", f"$$ {self.formula} $$"] if self.formula else []
+        lines = [f"**{self.name}**{summary}{self._mark()}", *formula, ""]
         for heading, content in self._rows():
             if heading != "Formula":
                 lines.append(f"- *{heading}*: " + _INLINE_MATH.sub(r"$\1$", content))
@@ -79,27 +80,17 @@ class Card:
         return [(heading, content) for heading, content in rows if content]
 
 
-def read_card(
-    name: str, docstring: str | None, *, parameters: str, reconstruction: bool, required: Iterable[str]
-) -> Card:
-    """Read a card from a docstring.
-
-    Raises:
-        TypeError: the docstring lacks its formula or one of the `required` sections.
-    """
+def read_card(name: str, docstring: str | None, *, parameters: str, reconstruction: bool) -> Card:
+    """Read a card from a docstring; what it does not say stays empty."""
     text = inspect.cleandoc(docstring or "")
-    facts = _read_sections(text)
     formula = re.search(r"^\.\. math::\s*(.*?)(?:\n\s*\n|\Z)", text, re.DOTALL | re.MULTILINE)
-    missing = [heading for heading, field in SECTIONS.items() if field in required and field not in facts]
-    if formula is None or missing:
-        raise TypeError(f"the docstring of {name} lacks {', '.join(missing) or 'its .. math:: block'}")
     return Card(
         name=name,
-        summary=text.splitlines()[0].rstrip("."),
-        formula=" ".join(formula[1].split()),
+        summary=text.partition("\n")[0].rstrip("."),
+        formula=" ".join(formula[1].split()) if formula else "",
         parameters=parameters,
         reconstruction=reconstruction,
-        **facts,
+        **_read_sections(text),
     )
 
 

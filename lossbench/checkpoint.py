@@ -17,7 +17,7 @@ import torch
 from lossbench.config import RunConfig
 from lossbench.files import replacing
 from lossbench.machine import describe_machine
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 RESUMES = ("same", "anyway", "never")
 

@@ -12,12 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from lossbench.data.commands import app as data_app
-from lossbench.extensions import extend
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.interrupt import Stop, gentle_interrupt
 from lossbench.lease import Held
 from lossbench.options import Data, Device, Extend, Output, Tensorboard
-from lossbench.pairs import parse_losses, parse_pairs
+from lossbench.registry import extend, parse_loss, parse_pairs
 
 app = typer.Typer(
     add_completion=False,
@@ -81,7 +80,9 @@ def list_entries(
 def run_one(
     dataset: Annotated[str, typer.Option(help="See `lossbench list datasets`.")] = "fashion-mini",
     model: Annotated[str, typer.Option(help="See `lossbench list models`.")] = "small_cnn",
-    loss: Annotated[str, typer.Option(help="See `lossbench list losses`.")] = "cross_entropy",
+    loss: Annotated[
+        str, typer.Option(help="See `lossbench list losses`; parameters as in focal:gamma=2.")
+    ] = "cross_entropy",
     loss_param: Annotated[list[str] | None, typer.Option(help="A parameter of the loss, such as gamma=2.")] = None,
     probability: Annotated[str, typer.Option(help="See `lossbench list probabilities`.")] = "softmax",
     probability_param: Annotated[list[str] | None, typer.Option(help="Such as margin=0.3.")] = None,
@@ -110,11 +111,12 @@ def run_one(
     from lossbench.records import Record
     from lossbench.runner import run
 
+    name, params = parse_loss(loss, "--loss")
     named = {
         "dataset": dataset,
         "model": model,
-        "loss": loss,
-        "loss_params": parse_pairs(loss_param, "--loss-param"),
+        "loss": name,
+        "loss_params": params | parse_pairs(loss_param, "--loss-param"),
         "probability": probability,
         "probability_params": parse_pairs(probability_param, "--probability-param"),
         "epochs": epochs,
@@ -181,13 +183,13 @@ def run_study(
     output: Output = None,
 ) -> None:
     """Run a named study, or compare losses with cross-entropy. Finished runs are skipped, so a second call goes on."""
-    from lossbench.engines import find_engine, run_configs
+    from lossbench.engines import ENGINES, run_configs
     from lossbench.engines.shard import parse_shard, take_shard
     from lossbench.records import output_folder
 
     asked = {"address": address, "gpus": gpus}
     options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    find_engine(engine, options)
+    ENGINES[engine].accept(options)
     if shard is not None:
         parse_shard(shard)
     if not dry_run:
@@ -203,7 +205,7 @@ def run_study(
     elif scale is not None:
         raise ValueError(f"--scale {scale} belongs to a named study; use --epochs, --dataset and --set with --loss")
     else:
-        configs = plan_losses(parse_losses(loss, "--loss"), dataset or (), seeds, shared)
+        configs = plan_losses([parse_loss(text, "--loss") for text in loss or []], dataset or (), seeds, shared)
     if shard is not None:
         configs = take_shard(configs, shard)
     if dry_run:

@@ -6,23 +6,28 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from lossbench.extensions import digest
-from lossbench.names import unknown
-from lossbench.parameters import Check, above, at_least, boolean, whole
+from lossbench.registry import Check, Registry, above, at_least, boolean, unknown, whole
 
-OPTIMIZERS = ("adam", "sgd", "adadelta")
 SCHEDULERS = ("cosine", "constant", "step")
 SELECTIONS = ("validation", "best_test")
 PRECISIONS = ("float32", "bfloat16")
 DECAYS = ("all", "convolutions")
 NOISES = ("symmetric", "asymmetric")
 TRAINABLE = ("all", "head", "last5")
+REGISTRIES = {  # field -> where its names are
+    "dataset": ("lossbench.data", "DATASETS"),
+    "model": ("lossbench.models", "MODELS"),
+    "loss": ("lossbench.losses", "LOSSES"),
+    "probability": ("lossbench.probabilities", "PROBABILITIES"),
+    "optimizer": ("lossbench.optimizers", "OPTIMIZERS"),
+    "augmentation": ("lossbench.augmentation", "AUGMENTATIONS"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class RunConfig:
         model: a name in `MODELS`.
         loss: a name in `LOSSES`; `loss_params` are its keyword arguments.
         probability: a name in `PROBABILITIES`; `probability_params` are its keyword arguments.
-        optimizer: one of `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9.
+        optimizer: a name in `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9.
         lr: learning rate, > 0.
         weight_decay: L2 penalty of the optimizer, >= 0.
         weight_decay_on: `all` parameters, or the weights of the `convolutions` only, as in paper 001.
@@ -92,7 +97,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        if self.pretrained and not _registry("lossbench.models", "MODELS")()[self.model].pretrained:
+        if self.pretrained and not _registry("model")[self.model].pretrained:
             raise ValueError(f"model {self.model!r} has no published weights; set pretrained=False")
         if self.trainable == "head" and self._loss.takes == "embeddings":
             raise ValueError(
@@ -112,36 +117,53 @@ class RunConfig:
 
     @property
     def _loss(self) -> Any:
-        from lossbench.losses import LOSSES
-
-        return LOSSES[self.loss]
+        return _registry("loss")[self.loss]
 
     @property
     def _probability(self) -> Any:
-        from lossbench.probabilities import PROBABILITIES
+        return _registry("probability")[self.probability]
 
-        return PROBABILITIES[self.probability]
+    def require_in_files(self) -> None:
+        """Refuse a loss, network and so on that other processes could not find; see `Registry.require_in_file`."""
+        for field_name in REGISTRIES:
+            if (name := getattr(self, field_name)) in (registry := _registry(field_name)):
+                registry.require_in_file(name)
 
-    @property
-    def functions(self) -> dict[str, Callable[..., Any]]:
-        """The `loss` and the `probability` function."""
-        return {"loss": self._loss.function, "probability": self._probability.function}
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """What tells versions of the user's own apart: of functions in files, and of a data set that was imported."""
+        versions = {}
+        for field_name in REGISTRIES:
+            registry, name = _registry(field_name), getattr(self, field_name)
+            if name in registry:
+                versions[f"{field_name}_source"] = registry.version(name)
+            else:
+                from lossbench.data.loading import find_spec
+
+                versions["dataset_fingerprint"] = find_spec(name).fingerprint
+        return {name: version for name, version in versions.items() if version}
 
     @cached_property
     def run_id(self) -> str:
         """`dataset-model-loss-probability-s<seed>-<hash>`; the hash covers what differs from the defaults.
 
-        It also covers the source of a loss or probability function that is not lossbench's own.
+        It also covers the user's own files and data, then with 16 digits instead of 6: see `versions`.
         """
+        return self._name(16 if self.versions else 6)
+
+    @property
+    def long_run_id(self) -> str:
+        """The id with 16 digits of hash, for where the shorter one is taken by another config."""
+        return self._name(16)
+
+    def _name(self, digits: int) -> str:
         parts = [self.dataset, self.model, self.loss, *_shown(self._loss, self.loss_params)]
         parts += [self.probability, *_shown(self._probability, self.probability_params), f"s{self.seed}"]
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:92].lstrip("._-")
         changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)}
-        for kind, function in self.functions.items():
-            if source := digest(function):
-                changed[f"{kind}_source"] = source
+        changed |= self.versions
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
-        return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:digits]}"
 
     @property
     def label(self) -> str:
@@ -199,31 +221,38 @@ def _shown(entry: Any, params: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}{value:g}" if isinstance(value, float) else f"{key}{value}"
 
 
-def _name_in(kind: str, table: Callable[[], Collection[str]]) -> Check:
+def _registry(name: str) -> Registry[Any]:
+    """The registry of a field, imported only when a config is made: `--help` must not wait for torch."""
+    return getattr(import_module(REGISTRIES[name][0]), REGISTRIES[name][1])  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _NameIn:
+    """A name of the registry of this field."""
+
+    field: str
+
+    def __call__(self, name: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a name, got {value!r}")
+        registry = _registry(self.field)
+        if self.field == "dataset" and value not in registry:  # perhaps one that was imported: search the folders
+            from lossbench.data.loading import find_spec
+
+            return find_spec(value).name
+        registry[value]  # says what there is
+        return value
+
+
+def _one_of(kind: str, allowed: tuple[str, ...]) -> Check:
     def check(name: str, value: object) -> str:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a name, got {value!r}")
-        if value not in (allowed := table()):
+        if value not in allowed:
             raise ValueError(unknown(kind, value, allowed))
         return value
 
     return check
-
-
-def _registry(module: str, table: str) -> Callable[[], Mapping[str, Any]]:
-    """The names in a registry, imported only when a config is checked: `--help` must not wait for torch."""
-    return lambda: getattr(import_module(module), table)
-
-
-def _dataset(name: str, value: object) -> str:
-    """A data set of the registry, or else one that the user has imported: only then are folders searched."""
-    from lossbench.data import DATASETS
-    from lossbench.data.loading import imported_names
-
-    if isinstance(value, str) and value in DATASETS:
-        return value
-    checked: str = _name_in("dataset", lambda: [*DATASETS, *imported_names()])(name, value)
-    return checked
 
 
 def _optional(check: Check) -> Check:
@@ -237,27 +266,27 @@ def _fraction(name: str, value: object) -> float:
 
 
 _CHECKS: dict[str, Check] = {
-    "dataset": _dataset,
-    "model": _name_in("model", _registry("lossbench.models", "MODELS")),
-    "loss": _name_in("loss", _registry("lossbench.losses", "LOSSES")),
-    "probability": _name_in("probability function", _registry("lossbench.probabilities", "PROBABILITIES")),
-    "optimizer": _name_in("optimizer", lambda: OPTIMIZERS),
+    "dataset": _NameIn("dataset"),
+    "model": _NameIn("model"),
+    "loss": _NameIn("loss"),
+    "probability": _NameIn("probability"),
+    "optimizer": _NameIn("optimizer"),
     "lr": above(0),
     "weight_decay": at_least(0),
-    "weight_decay_on": _name_in("choice of decayed weights", lambda: DECAYS),
+    "weight_decay_on": _one_of("choice of decayed weights", DECAYS),
     "clip_norm": _optional(above(0)),
-    "scheduler": _name_in("scheduler", lambda: SCHEDULERS),
+    "scheduler": _one_of("scheduler", SCHEDULERS),
     "batch_size": whole(2),
     "epochs": whole(1),
     "patience": _optional(whole(1)),
-    "seed": whole(0),
+    "seed": whole(0, up_to=2**63 - 2),  # the augmentation takes the next one
     "train_size": _optional(whole(1)),
     "label_noise": _fraction,
-    "noise_kind": _name_in("kind of label noise", lambda: NOISES),
+    "noise_kind": _one_of("kind of label noise", NOISES),
     "imbalance": at_least(1),
-    "augmentation": _name_in("augmentation", _registry("lossbench.augmentation", "AUGMENTATIONS")),
+    "augmentation": _NameIn("augmentation"),
     "pretrained": boolean(),
-    "trainable": _name_in("choice of trainable weights", lambda: TRAINABLE),
-    "selection": _name_in("selection", lambda: SELECTIONS),
-    "precision": _name_in("precision", lambda: PRECISIONS),
+    "trainable": _one_of("choice of trainable weights", TRAINABLE),
+    "selection": _one_of("selection", SELECTIONS),
+    "precision": _one_of("precision", PRECISIONS),
 }

@@ -1,16 +1,111 @@
-"""What losses and probability functions have in common: a pure function with checked hyperparameters."""
+"""What losses and probability functions have in common: a pure function whose signature declares its parameters."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 from lossbench.card import Card
-from lossbench.parameters import Check, check_all
+from lossbench.registry import Anything, Boolean, Check, Number, OneOf, Whole, check_all
 
-SYMBOLS = {"gamma": "γ", "beta": "β", "alpha": "α", "lam": "λ", "kappa": "κ", "nu": "ν", "margin": "m"}
+
+@dataclass(frozen=True)
+class Slider:
+    """A numeric control from `low` to `high` in steps of `step`; whole numbers when all three are ints."""
+
+    low: float
+    high: float
+    step: float
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A control that offers these values; it starts at the first where the default is none of them."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """No control: the explorer holds the parameter at this value."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a tuner looks for the best value: from `low` to `high`, evenly or (`log`) evenly in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """How figures and tables write the parameter."""
+
+    text: str
+
+
+Control = Slider | Choices | Fixed
+
+
+def slider(low: float, high: float, step: float) -> Slider:
+    """The explorer's slider for a number."""
+    return Slider(low, high, step)
+
+
+def choices(*values: Any) -> Choices:
+    """The values that the explorer offers, where they are not those that the check allows."""
+    return Choices(values)
+
+
+def fixed(value: Any) -> Fixed:
+    """The value that the explorer does not let change."""
+    return Fixed(value)
+
+
+def search(low: float, high: float, *, log: bool = False) -> Search:
+    """The range that a tuner searches."""
+    return Search(low, high, log)
+
+
+def symbol(text: str) -> Symbol:
+    """The letter in labels, such as γ."""
+    return Symbol(text)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A hyperparameter as the signature declares it: `gamma: Annotated[float, at_least(0.0), symbol("γ")] = 2.0`.
+
+    Attributes:
+        check: of a value, see `lossbench.registry`.
+        control: what moves it in the explorer; None where nothing can.
+        search: where a tuner looks; None where it need not.
+        symbol: its letter in labels, else its name.
+    """
+
+    name: str
+    default: Any
+    check: Check
+    control: Control | None
+    search: Search | None
+    symbol: str
+
+    @property
+    def start(self) -> Any:
+        """The explorer's first value."""
+        if isinstance(self.control, Fixed):
+            return self.control.value
+        if isinstance(self.control, Choices) and self.default not in self.control.values:
+            return self.control.values[0]
+        return self.default
 
 
 @dataclass(frozen=True)
@@ -19,9 +114,9 @@ class Entry:
 
     Attributes:
         name: the function's own name, used in configurations, tables and figures.
-        function: tensors first, hyperparameters keyword-only.
-        defaults: its hyperparameters with their defaults.
-        checks: a check for each hyperparameter, see `lossbench.parameters`.
+        title: how prose writes the name.
+        function: tensors first, then hyperparameters.
+        parameters: its hyperparameters.
         shown: hyperparameters that labels and run ids always show.
         reconstruction: the source does not state this formula; it is our reading.
         card: its facts, read from the docstring.
@@ -29,13 +124,18 @@ class Entry:
     """
 
     name: str
+    title: str
     function: Callable[..., Any]
-    defaults: dict[str, Any]
-    checks: dict[str, Check]
+    parameters: dict[str, Parameter]
     shown: tuple[str, ...]
     reconstruction: bool
     card: Card
     together: Callable[[Mapping[str, Any]], None] | None
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The value of each hyperparameter that is not given."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
 
     def check(self, params: Mapping[str, object]) -> dict[str, Any]:
         """Validate and coerce the given hyperparameters; return only those given.
@@ -44,7 +144,7 @@ class Entry:
             TypeError: an unknown hyperparameter, or one of the wrong type.
             ValueError: a value out of range, or values that do not go together.
         """
-        given = check_all(self.name, self.checks, params)
+        given = check_all(self.name, {name: parameter.check for name, parameter in self.parameters.items()}, params)
         if self.together is not None:
             self.together({**self.defaults, **given})
         return given
@@ -57,7 +157,7 @@ class Entry:
         """Name for figures and tables, for example "focal γ=2"."""
         values = self.complete(params or {})
         parts = [
-            f"{SYMBOLS.get(name, name)}={_brief(value)}"
+            f"{self.parameters[name].symbol}={_brief(value)}"
             for name, value in values.items()
             if name in self.shown or not _same(value, self.defaults[name])
         ]
@@ -76,33 +176,86 @@ def _same(value: object, default: object) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The tensors (before `*`) and the hyperparameters with defaults (after it) of a function.
+def read_signature(
+    function: Callable[..., Any], tensors: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, Parameter]]:
+    """The tensors and the hyperparameters of a function, with what its annotations declare of them.
+
+    A hyperparameter stands after `*`, or is no known name of `tensors` and has a default.
 
     Raises:
-        TypeError: a hyperparameter without a default, or `*args` or `**kwargs`.
+        TypeError: a hyperparameter without a default, `*args`, `**kwargs`, an annotation that cannot be read, or a
+            default that fails its own check.
     """
-    tensors: list[str] = []
-    defaults: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            tensors.append(name)
-        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
-            defaults[name] = parameter.default
+    name = function.__name__
+    taken: list[str] = []
+    parameters: dict[str, Parameter] = {}
+    for key, parameter in inspect.signature(function).parameters.items():
+        positional, defaulted = (
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
+            parameter.default is not parameter.empty,
+        )
+        if positional and (key in tensors or not defaulted):
+            taken.append(key)
+        elif defaulted and (positional or parameter.kind is parameter.KEYWORD_ONLY):
+            parameters[key] = _declare(function, key, parameter.annotation, parameter.default)
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            raise TypeError(f"{name}: give the hyperparameter {key} a default, such as {key}=1.0")
         else:
-            raise TypeError(f"{function.__name__}: {parameter} is no tensor before * and has no default")
-    return tuple(tensors), defaults
+            raise TypeError(f"{name}: name each tensor and hyperparameter; {parameter} cannot be used here")
+    return tuple(taken), parameters
 
 
-def check_defaults(name: str, defaults: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
-    """Coerce the defaults by their own checks, so that a default can never be an invalid value.
+def _declare(function: Callable[..., Any], key: str, annotation: Any, default: Any) -> Parameter:
+    kind, facts = _read_annotation(function, key, annotation)
+    checks = [fact for fact in facts if callable(fact)]
+    check: Check = checks[0] if checks else _check_like(type(default) if kind is None else kind)
+    default = check(f"{function.__name__}: {key}", default)
+    controls = [fact for fact in facts if isinstance(fact, Control)]
+    letters = [fact.text for fact in facts if isinstance(fact, Symbol)]
+    return Parameter(
+        key,
+        default,
+        check,
+        controls[0] if controls else _control_like(check, default),
+        next((fact for fact in facts if isinstance(fact, Search)), None),
+        letters[0] if letters else key,
+    )
 
-    Raises:
-        TypeError: a hyperparameter without a check, or a check without a hyperparameter.
-    """
-    if set(defaults) != set(checks):
-        raise TypeError(f"{name}: hyperparameters {sorted(defaults)} but checks for {sorted(checks)}")
-    return check_all(name, checks, defaults)
+
+def _read_annotation(function: Callable[..., Any], key: str, annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    if annotation is inspect.Parameter.empty:
+        return None, ()
+    try:
+        only = SimpleNamespace(__annotations__={key: annotation})
+        hint = get_type_hints(only, globalns=function.__globals__, include_extras=True)[key]
+    except Exception as error:
+        why = f"the annotation of {key} cannot be read, {annotation!r} ({error})"
+        raise TypeError(f"{function.__name__}: {why}; write it with names of the file's top level") from None
+    if not hasattr(hint, "__metadata__"):
+        return hint, ()
+    return get_args(hint)[0], hint.__metadata__
+
+
+def _check_like(kind: Any) -> Check:
+    """Where no check is written: what the annotation says, else the type of the default."""
+    kinds: dict[Any, Check] = {bool: Boolean(), int: Whole(), float: Number(), str: Anything(text=True)}
+    return kinds.get(kind, Anything())
+
+
+def _control_like(check: Check, default: Any) -> Control | None:
+    """Where no control is written: what the check allows, else a range around the default."""
+    if isinstance(check, Boolean):
+        return Choices((False, True))
+    if isinstance(check, OneOf):
+        return Choices(check.allowed)
+    low, high = getattr(check, "low", -float("inf")), getattr(check, "up_to", float("inf"))
+    if isinstance(check, Whole):
+        return Slider(max(min(1, default), low), min(max(10, 3 * default), high), 1)
+    if isinstance(check, Number):
+        size = abs(default) or 1.0
+        return Slider(max(min(default, size / 10), low), min(3 * size, high), size / 20)
+    return None
 
 
 def describe(defaults: Mapping[str, Any]) -> str:

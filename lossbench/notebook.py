@@ -18,9 +18,9 @@ from typing import Any
 
 from lossbench.files import require_writable, write_text
 from lossbench.kernel import Kernel
-from lossbench.names import unknown
 from lossbench.notebook_parameters import check_parameters, parameters_source, read_parameters
 from lossbench.records import output_folder
+from lossbench.registry import unknown
 
 START_SECONDS = 300  # until a kernel must have answered; a busy machine takes long to start one
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 TAG = "parameters"
 

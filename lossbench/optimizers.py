@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lossbench.config import RunConfig
+from lossbench.registry import Registry
 
 Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
@@ -32,6 +35,16 @@ SGD = _uncompiled(torch.optim.SGD)
 Adadelta = _uncompiled(torch.optim.Adadelta)
 
 
+OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
+    "optimizer",
+    {
+        "adam": partial(Adam, fused=True),
+        "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
+        "adadelta": Adadelta,
+    },
+)
+
+
 def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer that the config names, over the model's and the loss's own parameters that are not frozen."""
     kernels = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Conv2d)}
@@ -43,11 +56,7 @@ def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -
             (decayed if decays else others).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adadelta":
-        return Adadelta(groups, lr=config.lr)
-    if config.optimizer == "sgd":
-        return SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
-    return Adam(groups, lr=config.lr, fused=True)
+    return OPTIMIZERS[config.optimizer](groups, lr=config.lr)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> LambdaLR:

@@ -7,65 +7,82 @@ exponentials sum to 1, for finite logits (float32: up to 1e4 in size).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar, overload
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.card import read_card
-from lossbench.entry import Entry, check_defaults, describe, read_signature
-from lossbench.names import unknown
-from lossbench.parameters import Check, at_least, whole
+from lossbench.entry import Entry, choices, describe, read_signature, search, slider, symbol
+from lossbench.registry import Registry, at_least, whole
 
-ProbabilityFunction = Callable[..., Tensor]
+ProbabilityFunction = TypeVar("ProbabilityFunction", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class ProbabilityEntry(Entry):
-    """A registered `(logits, target=None, *, hyperparameters) -> log-probabilities`."""
+    """A registered `(logits, target=None, *, hyperparameters) -> log-probabilities`.
+
+    Attributes:
+        marker: of its points in figures, one of matplotlib's; "" for a dot.
+    """
+
+    marker: str
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled by name, so that a criterion is one in another process too."""
+        return (_unpickle, (self.name,)) if PROBABILITIES.get(self.name) is self else super().__reduce_ex__(protocol)
 
 
-PROBABILITIES: dict[str, ProbabilityEntry] = {}
+PROBABILITIES: Registry[ProbabilityEntry] = Registry("probability function", function=lambda entry: entry.function)
+
+
+def _unpickle(name: str) -> ProbabilityEntry:
+    return PROBABILITIES[name]
+
+
+@overload
+def register_probability(function: ProbabilityFunction, /) -> ProbabilityFunction: ...
+
+
+@overload
+def register_probability(
+    *, title: str = "", marker: str = "", shown: tuple[str, ...] = ()
+) -> Callable[[ProbabilityFunction], ProbabilityFunction]: ...
 
 
 def register_probability(
-    *, checks: Mapping[str, Check] | None = None, shown: tuple[str, ...] = ()
-) -> Callable[[ProbabilityFunction], ProbabilityFunction]:
-    """Add a probability function to `PROBABILITIES` under its own name."""
+    function: Any = None, /, *, title: str = "", marker: str = "", shown: tuple[str, ...] = ()
+) -> Any:
+    """Add a probability function to `PROBABILITIES` under its own name, as `lossbench.losses.register` adds a loss."""
 
     def add(function: ProbabilityFunction) -> ProbabilityFunction:
         name = function.__name__
-        tensors, defaults = read_signature(function)
+        tensors, parameters = read_signature(function, ("logits", "target"))
         if tensors != ("logits", "target"):
             raise TypeError(f"{name} must take (logits, target=None, *, ...), got {tensors}")
         if name in PROBABILITIES:
             raise ValueError(f"a probability function named {name!r} is registered already")
-        defaults = check_defaults(name, defaults, checks or {})
-        card = read_card(
-            name,
-            function.__doc__,
-            parameters=describe(defaults),
-            reconstruction=False,
-            required=("range", "gradient", "equals", "source", "peers"),
-        )
+        defaults = {key: parameter.default for key, parameter in parameters.items()}
         PROBABILITIES[name] = ProbabilityEntry(
-            name, function, defaults, dict(checks or {}), shown, False, card, together=None
+            name=name,
+            title=title or name.replace("_", " "),
+            function=function,
+            parameters=parameters,
+            shown=shown,
+            reconstruction=False,
+            card=read_card(name, function.__doc__, parameters=describe(defaults), reconstruction=False),
+            together=None,
+            marker=marker,
         )
         return function
 
-    return add
+    return add if function is None else add(function)
 
 
-def find_probability(name: str) -> ProbabilityEntry:
-    """Look a probability function up by name; ValueError with the nearest names if there is none."""
-    if not isinstance(name, str) or name not in PROBABILITIES:
-        raise ValueError(unknown("probability function", name, PROBABILITIES))
-    return PROBABILITIES[name]
-
-
-@register_probability()
+@register_probability(marker="o")
 def softmax(logits: Tensor, target: Tensor | None = None) -> Tensor:
     r"""Exponentials of the logits, normalised.
 
@@ -86,8 +103,13 @@ def softmax(logits: Tensor, target: Tensor | None = None) -> Tensor:
     return F.log_softmax(logits, dim=1)
 
 
-@register_probability(checks={"margin": at_least(0.0)}, shown=("margin",))
-def soft_margin_softmax(logits: Tensor, target: Tensor | None = None, *, margin: float = 0.3) -> Tensor:
+@register_probability(title="soft-margin softmax", marker="s", shown=("margin",))
+def soft_margin_softmax(
+    logits: Tensor,
+    target: Tensor | None = None,
+    *,
+    margin: Annotated[float, at_least(0.0), slider(0.0, 3.0, 0.1), search(0.1, 3.0, log=True), symbol("m")] = 0.3,
+) -> Tensor:
     r"""Softmax that takes a margin off the target's logit, in training only.
 
     .. math:: p_t = \frac{e^{z_t - m}}{e^{z_t - m} + \sum_{j \ne t} e^{z_j}}
@@ -121,7 +143,7 @@ def soft_margin_softmax(logits: Tensor, target: Tensor | None = None, *, margin:
 
 
 def _even_order(name: str, value: object) -> int:
-    order: int = whole(2)(name, value)
+    order = whole(2)(name, value)
     if order % 2:
         raise ValueError(f"{name} must be even (an odd Taylor polynomial can be negative), got {value!r}")
     if order > 8:
@@ -129,8 +151,10 @@ def _even_order(name: str, value: object) -> int:
     return order
 
 
-@register_probability(checks={"order": _even_order})
-def taylor_softmax(logits: Tensor, target: Tensor | None = None, *, order: int = 2) -> Tensor:
+@register_probability(title="Taylor softmax", marker="^")
+def taylor_softmax(
+    logits: Tensor, target: Tensor | None = None, *, order: Annotated[int, _even_order, choices(2, 4, 6, 8)] = 2
+) -> Tensor:
     r"""Softmax with the exponential replaced by its Taylor polynomial.
 
     .. math:: p_i = \frac{f(z_i)}{\sum_j f(z_j)}, \quad f(z) = \sum_{k=0}^{n} \frac{z^k}{k!}
@@ -163,6 +187,6 @@ def taylor_softmax(logits: Tensor, target: Tensor | None = None, *, order: int =
 
 def log_probs(name: str, logits: Tensor, target: Tensor | None = None, **params: Any) -> Tensor:
     """Log-probabilities (batch, classes) of the named probability function."""
-    entry = find_probability(name)
+    entry = PROBABILITIES[name]
     result: Tensor = entry.function(logits, target, **entry.complete(params))
     return result

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lossbench.config import RunConfig
-from lossbench.names import unknown
 from lossbench.packed import Row, packed_folders, read_rows
 from lossbench.record import Record, damaged_file, output_folder, read_json
 from lossbench.record_cache import Rows, find_stamps, read_cache, write_cache
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -149,6 +149,8 @@ def _compute(
     except Diverged as error:
         status = "diverged"
         warnings.warn(f"{config.run_id}: {error}", stacklevel=3)
+    except SystemExit as error:
+        raise ValueError(f"{config.loss} called sys.exit({error.code!r}) while it was trained; take it out") from error
     except Exception as error:
         error.add_note(f"while training {config.run_id}")
         raise

@@ -9,7 +9,7 @@ from typing import Any
 
 from lossbench import papers
 from lossbench.config import RunConfig
-from lossbench.names import unknown
+from lossbench.registry import Registry, unknown
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -45,7 +45,7 @@ class Study:
         return found
 
 
-STUDIES: dict[str, Study] = {
+_STUDIES = {
     "thesis": Study(
         "Do five losses under three probability functions differ in accuracy or in speed? (paper 000)",
         papers.thesis,
@@ -120,13 +120,7 @@ STUDIES: dict[str, Study] = {
         smoke=Scale(("shapes",), {"epochs": 1, "train_size": 32, "model": "efficientnet_lite0", "pretrained": True}, 1),
     ),
 }
-
-
-def find_study(name: str) -> Study:
-    """Look a study up by name; ValueError with the nearest match if there is none."""
-    if name not in STUDIES:
-        raise ValueError(unknown("study", name, STUDIES))
-    return STUDIES[name]
+STUDIES: Registry[Study] = Registry("study", _STUDIES)
 
 
 def plan_study(
@@ -147,7 +141,7 @@ def plan_study(
 
     Raises: ValueError or TypeError for an unknown name or setting, or no seed at all.
     """
-    study = find_study(name)
+    study = STUDIES[name]
     size = study.scale(scale)
     asked = size.seeds if seeds is None else seeds
     every = list(range(asked)) if isinstance(asked, int) else list(asked)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossbench import class_trees
-from lossbench.names import unknown
+from lossbench.registry import Registry, unknown
 
 Tree = Mapping[str, Sequence[str]]
 
@@ -39,7 +39,7 @@ class ClassTree:
     source: str = "given by the user"
 
 
-TREES: dict[str, ClassTree] = {
+_TREES = {
     "cifar-10": ClassTree(
         class_trees.CIFAR_10,
         class_trees.CIFAR_10_CLASSES,
@@ -62,6 +62,7 @@ TREES: dict[str, ClassTree] = {
         source="the 20 superclasses of Krizhevsky 2009, Learning Multiple Layers of Features",
     ),
 }
+TREES: Registry[ClassTree] = Registry("tree", _TREES)
 
 
 def find_tree(tree: str | Tree | None = None, class_names: Sequence[str] | None = None) -> ClassTree:
@@ -78,8 +79,6 @@ def find_tree(tree: str | Tree | None = None, class_names: Sequence[str] | None 
     if tree is None:
         return _tree_of_classes(class_names)
     if isinstance(tree, str):
-        if tree not in TREES:
-            raise ValueError(unknown("tree", tree, TREES))
         entry = TREES[tree]
         if class_names is None:
             return entry

@@ -53,7 +53,7 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
         `error`, `trace` and `disk_full`).
     """
     from lossbench.config import RunConfig
-    from lossbench.extensions import extend_once
+    from lossbench.registry import extend_once
     from lossbench.runner import run
 
     def progress(row: dict[str, float]) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lossbench import LOSSES, PROBABILITIES, extensions
-from lossbench.extensions import VARIABLE
+from lossbench import DATASETS, LOSSES, MODELS, PROBABILITIES, registry
+from lossbench.data import AUGMENTATIONS
+from lossbench.optimizers import OPTIMIZERS
+from lossbench.registry import VARIABLE
 
 SOURCE = '''
-from lossbench.losses import register
-from lossbench.losses.primitives import of_target, over_target
-from lossbench.parameters import above
+from typing import Annotated
+
+from lossbench.losses import above, of_target, over_target, register
 
 
-@register(checks={"scale": above(0)}, shown=("scale",), soft_target="by_class")
-def scaled(log_probs, target, *, scale: float = 2.0):
+@register(shown=("scale",), soft_target="by_class")
+def scaled(log_probs, target, *, scale: Annotated[float, above(0)] = 2.0):
     r"""Cross-entropy times a number.
 
     .. math:: L = -s \\log p_t
@@ -38,12 +42,19 @@ def scaled(log_probs, target, *, scale: float = 2.0):
 def leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing of these files is known to other tests."""
     monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.setattr(extensions, "_loaded", {})
-    kept = [(registry, dict(registry)) for registry in (LOSSES, PROBABILITIES)]
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    modules = dict(sys.modules)
+    tables: list[registry.Registry[Any]] = [LOSSES, PROBABILITIES, MODELS, DATASETS, AUGMENTATIONS, OPTIMIZERS]
+    kept = [(table, dict(table)) for table in tables]
     yield
-    for registry, before in kept:
-        registry.clear()
-        registry.update(before)
+    for table, before in kept:
+        table.clear()
+        table.update(before)
+        table.extended.clear()
+    for name in set(sys.modules) - set(modules):
+        if isinstance(getattr(sys.modules[name], "__loader__", None), registry._TextLoader):
+            del sys.modules[name]
 
 
 @pytest.fixture

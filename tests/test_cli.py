@@ -14,7 +14,7 @@ import pytest
 import lossbench
 from lossbench import machine
 from lossbench.cli import main
-from lossbench.pairs import parse_losses, parse_pairs, parse_value
+from lossbench.registry import parse_loss, parse_pairs, parse_value
 
 
 class Done(NamedTuple):
@@ -178,5 +178,5 @@ def test_values_are_read_as_what_they_look_like(text: str, value: object) -> Non
 
 
 def test_losses_are_read_with_their_parameters() -> None:
-    read = parse_losses(["mse", "false_positive:alpha=none,top_k=3"], "--loss")
+    read = [parse_loss(text, "--loss") for text in ("mse", "false_positive:alpha=none,top_k=3")]
     assert read == [("mse", {}), ("false_positive", {"alpha": "none", "top_k": 3})]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
+import multiprocessing
+import pickle
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from lossbench import Criterion as PublicCriterion
 from lossbench.losses import LOSSES, Criterion
 from lossbench.losses.adma import LearnableExponent
+from lossbench.probabilities import PROBABILITIES
 
 LOGITS = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
 TARGET = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
@@ -283,3 +287,118 @@ def test_losses_run_outside_autocast_and_leave_it_as_it_was(monkeypatch: pytest.
         Criterion("cross_entropy")(LOGITS, TARGET)
         assert torch.is_autocast_enabled("cpu")
     assert seen == [False]
+
+
+# What a loss of the user's own may return, and what Criterion says of it.
+RETURNS: list[tuple[str, Any, str]] = [
+    ("column", lambda log_probs, target: -log_probs[:, :1], r"\(8,\), not .*\(8, 1\): take .*squeeze\(1\)"),
+    ("scalar", lambda log_probs, target: -log_probs.mean(), r"of shape \(\): leave the mean to Criterion's reduction"),
+    ("classes", lambda log_probs, target: -log_probs, r"of shape \(8, 4\): add up .*sum\(1\)"),
+    ("nothing", lambda log_probs, target: None, r"not None: end the function with `return`"),
+    ("listed", lambda log_probs, target: list(-log_probs[:, 0]), "not list: return one tensor"),
+    ("counted", lambda log_probs, target: log_probs.argmax(1) != target, "torch.bool .* argmax has no gradient"),
+    ("cut", lambda log_probs, target: -log_probs[:, 0].detach(), r"cut has no gradient: .*\(detach"),
+    ("written", lambda log_probs, target: -log_probs.mul_(2)[:, 0], "written changes its log_probs in place"),
+]
+
+
+@pytest.fixture
+def own_loss(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def define(name: str, function: Any) -> Criterion:
+        entry = dataclasses.replace(LOSSES["cross_entropy"], name=name, function=function)
+        monkeypatch.setitem(LOSSES, name, entry)
+        return Criterion(name)
+
+    return define
+
+
+@pytest.mark.parametrize(("name", "function", "message"), RETURNS, ids=[row[0] for row in RETURNS])
+def test_what_a_loss_returns_is_checked_and_named(name: str, function: Any, message: str, own_loss: Any):
+    criterion = own_loss(name, function)
+    logits = LOGITS.clone().requires_grad_()
+    for target in (TARGET, LOGITS.softmax(1)):
+        if name != "counted" or target.dim() == 1:
+            with pytest.raises(TypeError, match=message):
+                criterion(logits, target)
+
+
+def test_a_loss_that_changes_the_logits_in_place_is_named(monkeypatch: pytest.MonkeyPatch):
+    changes = {"name": "grab", "tensors": ("logits", "target"), "parameters": {}}
+    entry = dataclasses.replace(
+        LOSSES["squared_hinge"], function=lambda logits, target: logits.sub_(1)[:, 0], **changes
+    )
+    monkeypatch.setitem(LOSSES, "grab", entry)
+    with pytest.raises(TypeError, match="grab changes its logits in place"):
+        Criterion("grab")(LOGITS.clone(), TARGET)
+
+
+def test_what_a_loss_returns_is_proven_once_for_each_shape(monkeypatch: pytest.MonkeyPatch):
+    seen: list[int] = []
+    monkeypatch.setattr("lossbench.losses.criterion.check_returned", lambda *a, **k: seen.append(a[2]))
+    criterion = Criterion("focal")
+    for size in (8, 8, 5, 8, 5, 5):
+        criterion(LOGITS[:size], TARGET[:size])
+    assert seen == [8, 5]
+
+
+def test_a_criterion_can_be_written_as_on_the_command_line():
+    assert repr(Criterion("focal:gamma=0.5")) == repr(Criterion("focal", gamma=0.5))
+    assert Criterion("false_positive:alpha=none,top_k=3").loss_params["top_k"] == 3
+    with pytest.raises(TypeError, match="focal: gamma is given twice"):
+        Criterion("focal:gamma=2", gamma=1.0)
+    with pytest.raises(TypeError, match=r"given by name, got \['focal'\]"):
+        Criterion(["focal"])
+
+
+def test_weights_of_another_length_than_the_classes_are_refused():
+    for length in (3, 5):
+        with pytest.raises(ValueError, match=rf"weight must have shape \(4,\), got \({length},\)"):
+            Criterion("focal", weight=torch.ones(length))(LOGITS, TARGET)
+
+
+KEPT = [(name, probability) for name in LOSSES for probability in PROBABILITIES]
+
+
+def build(name: str, probability: str) -> Criterion:
+    known = {"num_classes": 4, "embedding_dim": 4, "class_counts": [3, 1, 2, 2], "class_names": ("a", "b", "c", "d")}
+    tree = {"tree": {"root": ["x", "y"], "x": ["a", "b"], "y": ["c", "d"]}, "mode": "leaf"}
+    return Criterion(
+        name, probability=probability, reduction="none", **known, **(tree if name.startswith("hier") else {})
+    ).eval()
+
+
+@pytest.mark.parametrize(("name", "probability"), KEPT)
+def test_every_criterion_is_copied_pickled_and_saved_with_its_model(name: str, probability: str):
+    criterion = build(name, probability)
+    expected = criterion(LOGITS, TARGET)
+    file = io.BytesIO()
+    torch.save(nn.Sequential(criterion), file)
+    file.seek(0)
+    again = [copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion)), torch.load(file, weights_only=False)[0]]
+    for other in again:
+        assert torch.equal(other(LOGITS, TARGET), expected)
+        assert other.entry is LOSSES[name]
+
+
+def test_every_choice_of_every_parameter_is_pickled():
+    for entry in (*LOSSES.values(), *PROBABILITIES.values()):
+        for parameter in entry.parameters.values():
+            assert pickle.loads(pickle.dumps(parameter)) == parameter
+
+
+def test_a_spawned_process_gets_the_criterion():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        value = pool.apply(Criterion("focal:gamma=0.5"), (LOGITS, TARGET))
+    assert torch.equal(value, Criterion("focal", gamma=0.5)(LOGITS, TARGET))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_torch_func_takes_the_gradient(name: str):
+    criterion = build(name, "softmax")
+    criterion.reduction = "mean"
+    logits = LOGITS.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(criterion(logits, TARGET), logits)
+    torch.testing.assert_close(torch.func.grad(criterion)(LOGITS, TARGET), expected)
+    before = dict(criterion.events)
+    torch.func.grad(criterion)(LOGITS, TARGET)
+    assert criterion.events == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from lossbench import LOSSES, PROBABILITIES
+from lossbench.entry import read_signature
 from lossbench.explorer import PRESETS, crossings, curves, pull_on_batch, real_batch, side, train_on_moons
 from lossbench.explorer.crossings import sign_changes
 from lossbench.explorer.curves import QUANTITIES
 from lossbench.explorer.moons import make_moons
-from lossbench.explorer.ranges import FIXED, Choices, Slider, find_controls, starting_values
+from lossbench.explorer.ranges import Choices, Slider, find_controls, starting_values
 from lossbench.explorer.sides import drawable_losses
+from lossbench.losses import above
 
 ENTRIES = {name: LOSSES[name] for name in drawable_losses()} | dict(PROBABILITIES)
 P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
@@ -26,8 +29,7 @@ P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_parameter_has_a_slider_or_a_reason_not_to(name):
-    rows = set(find_controls(ENTRIES[name])) | (set(FIXED.get(name, {})) & set(ENTRIES[name].defaults))
-    assert rows == set(ENTRIES[name].defaults)
+    assert all(parameter.control is not None for parameter in ENTRIES[name].parameters.values())
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -41,14 +43,17 @@ def test_the_ends_of_every_slider_are_allowed_values(name):
 
 
 def test_a_loss_of_ones_own_gets_sliders_from_its_defaults():
-    class Own:
-        name, defaults = "own", {"rate": 0.5, "count": 3, "flag": False, "word": "a"}
+    def own(
+        log_probs, target, rate=0.5, share: Annotated[float, above(0, up_to=1)] = 0.5, count=3, flag=False, word=""
+    ):
+        return log_probs
 
-    controls = find_controls(Own)
+    controls = {name: parameter.control for name, parameter in read_signature(own, ("log_probs", "target"))[1].items()}
     assert controls["rate"] == Slider(0.05, 1.5, 0.025)
+    assert controls["share"] == Slider(0.05, 1, 0.025)
     assert controls["count"] == Slider(1, 10, 1)
     assert controls["flag"].values == (False, True)
-    assert "word" not in controls
+    assert controls["word"] is None
 
 
 # Value, slope and curvature in p, slope and curvature in the target's logit on softmax with 10 classes, by hand.

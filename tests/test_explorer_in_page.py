@@ -15,7 +15,7 @@ from browsing import CHROMIUM, Watched, browser
 from lossbench.explorer import curves, explore_in_page, side
 from lossbench.explorer.in_page import IN_PAGE
 from lossbench.explorer.ranges import Slider, find_controls
-from lossbench.losses import find_loss
+from lossbench.losses import LOSSES
 
 NODE = shutil.which("node")
 P = [0.002, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999]
@@ -23,7 +23,7 @@ P = [0.002, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999]
 
 def settings_of(loss):
     """The default, and every slider at a low, middle and high value."""
-    sliders = {name: one for name, one in find_controls(find_loss(loss)).items() if isinstance(one, Slider)}
+    sliders = {name: one for name, one in find_controls(LOSSES[loss]).items() if isinstance(one, Slider)}
     for share in (0.15, 0.5, 0.9):
         yield {name: one.low + share * (one.high - one.low) for name, one in sliders.items()}
 

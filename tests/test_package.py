@@ -104,7 +104,7 @@ def test_no_code_runs_what_it_reads(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_short_enough_to_read(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 800
     assert path.stem not in {"utils", "util", "misc", "helpers", "common"}
 
 

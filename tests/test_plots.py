@@ -33,9 +33,9 @@ def names(ax):
 
 def test_accuracy_draws_every_run_in_percent_with_its_loss_and_probability(runs, ax):
     assert plots.accuracy(runs, ax, title="t") is ax
-    assert names(ax) == ["cross_entropy", "kl_divergence", "js_divergence", "focal γ=0.5", "focal γ=2"]
-    dots = xs(ax, plots.PROBABILITY_MARKERS["taylor_softmax"])
-    for label, drawn in zip(names(ax), dots, strict=True):
+    assert names(ax) == ["cross-entropy", "KL divergence", "JS divergence", "focal γ=0.5", "focal γ=2"]
+    dots = xs(ax, plots.style.marker_of("taylor_softmax"))
+    for label, drawn in zip(runs["label"].unique(), dots, strict=True):
         np.testing.assert_allclose(drawn, 100 * runs[runs["label"] == label]["test_accuracy"].astype(float))
     assert {text.get_text() for text in ax.texts} == {"n=3"}
 
@@ -47,14 +47,21 @@ def test_accuracy_marks_a_diverged_run(runs, ax):
     assert ax.texts[0].get_text() == "n=2, 1 div."
 
 
-def test_differences_draws_the_bands_of_the_comparison(runs, ax):
-    found = stats.compare(runs)
+def test_differences_draw_pairs_interval_margin_and_the_word_of_the_engine(runs, ax):
+    judged = stats.compare(runs)
     plots.differences(runs, ax)
-    halves = sorted({round(bar.get_width() / 2, 9) for bar in ax.patches})
-    expected = {round(100 * x, 9) for x in found[["floor", "family_floor"]].to_numpy().ravel()}
-    assert halves == sorted(expected)
+    (band,) = ax.patches
+    assert band.get_extents().transformed(ax.transData.inverted()).intervalx.tolist() == pytest.approx([-0.5, 0.5])
     means = [line.get_xdata()[0] for line in ax.lines if line.get_linewidth() == 1.6]
-    np.testing.assert_allclose(means, 100 * found["mean"])
+    np.testing.assert_allclose(means, 100 * judged["mean"])
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[0] == "too small to matter"
+    for text, row in zip(texts[1:], judged.to_dict("records"), strict=True):
+        assert text.startswith(f"{row['verdict']}\nn={row['n']}")
+        assert ("needs" in text) == (row["needed"] > 0)
+    pairs = stats.paired_differences(runs)
+    drawn = np.concatenate(xs(ax, "^"))
+    np.testing.assert_allclose(sorted(drawn), sorted(100 * pairs["difference"]))
 
 
 def test_learning_curve_is_the_mean_over_seeds_in_its_t_interval(study_folder, ax):
@@ -66,6 +73,39 @@ def test_learning_curve_is_the_mean_over_seeds_in_its_t_interval(study_folder, a
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(100 * max(high for _, high in ends))
     assert band.min() == pytest.approx(100 * min(low for low, _ in ends))
+
+
+def test_two_seeds_are_two_lines_and_stay_among_possible_accuracies(study_folder, ax):
+    losses = [("focal", {}), ("cross_entropy", {}), ("mse", {})]
+    history = records.load_history(study_folder(losses=losses, probabilities=["softmax"], seeds=[0, 1]))
+    plots.learning_curves(history, ax)
+    assert len(ax.lines) == 6
+    assert not ax.collections
+    low, high = ax.get_ylim()
+    reached = 100 * history["val_accuracy"]
+    assert reached.min() - 10 < low < reached.min() < reached.max() < high < reached.max() + 10
+
+
+def test_one_epoch_is_drawn_as_points(study_folder, ax):
+    history = records.load_history(study_folder(probabilities=["softmax"], epochs=1))
+    plots.learning_curves(history, ax)
+    assert {line.get_linestyle() for line in ax.lines} == {"None"}
+    assert all(line.get_marker() != "None" for line in ax.lines)
+    assert ax.get_ylim()[0] < 100 * history["val_accuracy"].min()
+
+
+def test_differences_over_the_epochs_are_paired_by_seed(study_folder, ax):
+    losses = [("cross_entropy", {}), ("focal", {}), ("js_divergence", {})]
+    history = records.load_history(study_folder(losses=losses, probabilities=["softmax"]))
+    plots.learning_curves(history, ax, reference="cross_entropy")
+    table = history.pivot_table(index="epoch", columns=["loss", "seed"], values="val_accuracy")
+    gaps = 100 * (table["js_divergence"] - table["cross_entropy"])
+    drawn = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 8]
+    assert any(np.allclose(line, gaps.mean(axis=1)) for line in drawn)
+    last = gaps.loc[8]
+    ends = scipy.stats.t.interval(0.95, 2, last.mean(), scipy.stats.sem(last))
+    segments = [segment[:, 1] for bars in ax.collections for segment in bars.get_segments()]
+    assert any(np.allclose(sorted(segment), ends) for segment in segments)
 
 
 def test_history_of_one_run_needs_no_axes(study_folder):
@@ -92,8 +132,8 @@ def test_reliability_bars_are_the_accuracies_of_the_bins(ax):
 
 
 def test_every_loss_and_probability_function_has_a_look():
-    assert set(plots.style.LOSS_COLOURS) >= set(TAUGHT)
-    assert set(plots.PROBABILITY_MARKERS) >= set(PROBABILITIES)
+    assert list(plots.style.loss_colours()) == TAUGHT
+    assert len({plots.style.marker_of(name) for name in PROBABILITIES}) == len(PROBABILITIES)
 
 
 def test_styles_differ_without_colour_and_do_not_depend_on_the_order():

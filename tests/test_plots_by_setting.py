@@ -34,32 +34,45 @@ def settings():
 def test_marks_are_paired_means_and_lines_their_t_intervals(settings, ax):
     assert plots.differences_by_setting(settings, ax, names=["first", "second"]) is ax
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
-    lines = {line.get_label(): line for line in ax.lines}
-    ends = {
-        label: sorted((y, *sorted(ends)) for ends, y in ((s[:, 0], s[0, 1]) for s in hlines.get_segments()))
-        for label, hlines in zip(["adma", "mse"], ax.collections, strict=True)
-    }
-    for label, datasets in {"adma": ["d"], "mse": ["d", "e"]}.items():
-        assert len(lines[label].get_xdata()) == len(datasets)
+    segments = [collection.get_segments() for collection in ax.collections]
+    for (label, datasets), intervals in zip({"adma": ["d"], "mse": ["d", "e"]}.items(), segments, strict=True):
         for place, dataset in enumerate(datasets):
             found = scipy.stats.ttest_rel(ACCURACIES[dataset, label], ACCURACIES[dataset, "cross_entropy"])
-            gap = np.subtract(ACCURACIES[dataset, label], ACCURACIES[dataset, "cross_entropy"]).mean()
-            assert lines[label].get_xdata()[place] == pytest.approx(100 * gap)
             low, high = found.confidence_interval(0.95)
-            assert ends[label][place][1:] == pytest.approx((100 * low, 100 * high))
+            assert intervals[place][:, 0] == pytest.approx([100 * low, 100 * high])
+            gap = 100 * np.subtract(ACCURACIES[dataset, label], ACCURACIES[dataset, "cross_entropy"]).mean()
+            marks = [x for line in ax.lines for x in line.get_xdata() if len(line.get_xdata()) == len(datasets)]
+            assert gap == pytest.approx(min(marks, key=lambda x: abs(x - gap)))
 
 
-def test_the_band_of_a_row_is_its_noise_floor(settings, ax):
+def test_a_filled_mark_differs_and_an_open_one_does_not(settings, ax):
     plots.differences_by_setting(settings, ax)
-    halves = [bar.get_width() / 2 for bar in ax.patches]
-    assert halves == pytest.approx([100 * stats.noise_floor(one.runs).half_width(3) for one in settings])
-    assert [text.get_text() for text in ax.texts] == ["n=3", "n=3"]
+    words = stats.compare(pd.concat([one.runs for one in settings])).set_index(["dataset", "label"])["verdict"]
+    assert words["e", "mse"] == "worse"
+    assert words["d", "mse"] == "undecided"
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    filled = [
+        line for line in ax.lines if line not in hollow and line.get_marker() != "None" and len(line.get_xdata()) == 2
+    ]
+    assert sorted(len(line.get_xdata()) for line in hollow) == [1, 2]
+    (mse,) = filled
+    assert np.isfinite(mse.get_xdata()).tolist() == [False, True]
 
 
-def test_a_lost_run_is_counted(settings, ax):
-    settings[1].runs.loc[0, "status"] = "diverged"
+def test_the_band_is_the_margin_and_n_counts_pairs_and_lost_runs(settings, ax):
+    settings[1].runs.loc[3, "status"] = "diverged"
     plots.differences_by_setting(settings, ax)
-    assert [text.get_text() for text in ax.texts] == ["n=3", "n=2, 1 div."]
+    (band,) = ax.patches
+    assert band.get_extents().transformed(ax.transData.inverted()).intervalx.tolist() == pytest.approx([-0.5, 0.5])
+    assert [text.get_text() for text in ax.texts] == ["too small to matter", "n=3", "n=2, 1 div."]
+
+
+def test_words_are_counted_by_loss(ax):
+    table = pd.DataFrame({"loss": ["mse", "mse", "focal"], "label": ["mse", "mse", "focal γ=2"],
+                          "verdict": ["worse", "undecided", "same function"]})  # fmt: skip
+    plots.verdicts(table, ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["MSE"]
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 1), (1, 1)]
 
 
 def test_names_must_fit_the_settings(settings, ax):

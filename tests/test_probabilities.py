@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lossbench.probabilities import PROBABILITIES, find_probability, log_probs, register_probability
+from lossbench.probabilities import PROBABILITIES, log_probs, register_probability
 
 LOGITS = 2 * torch.randn(64, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 TARGET = torch.randint(10, (64,), generator=torch.Generator().manual_seed(1))
@@ -128,7 +128,7 @@ def test_taylor_softmax_takes_even_orders_only(order: float):
 
 def test_an_unknown_probability_function_names_the_nearest():
     with pytest.raises(ValueError, match="unknown probability function 'sofmax'; did you mean 'softmax'"):
-        find_probability("sofmax")
+        PROBABILITIES["sofmax"]
 
 
 def test_labels_show_the_margin_always_and_the_order_when_it_is_unusual():

@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from html_page import Page
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from conftest import write_run
-from lossbench import RunConfig, claims, records, report
+from lossbench import RunConfig, claims, records, report, stats
 from lossbench.report import panels
 from lossbench.report.evidence import gather
 
@@ -27,8 +28,8 @@ def read(folder):
 def quick(monkeypatch):
     """No figures and no claims, which take most of the time; their own tests are elsewhere."""
     monkeypatch.setattr(report.page.figures, "draw", lambda figure, folder: [f"<b>{figure.panels[0].alt}</b>"])
-    nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "kind": "runs"}
-    table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "detectable", "needed"), np.nan)])
+    nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "group": "runs"}
+    table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "needed"), np.nan)])
     monkeypatch.setattr(report, "decide", lambda tables: table)
 
 
@@ -107,16 +108,98 @@ def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder
     assert f"test accuracy {100 * best['test_accuracy']:.1f} %" in text
 
 
-def test_twins_are_called_one_function_and_a_worse_loss_is_found(text_of):
+def test_twins_are_called_one_function_and_a_worse_loss_is_named_first(text_of):
     text = text_of(seeds=(0, 1, 2, 3, 4))
     assert "Under the same seed 5 of 5 pairs of runs have exactly the same test accuracy" in text
-    assert re.search(r"a true difference of \d\.\d points would be found in four of five", text)
-    assert re.search(r"Worse than cross-entropy: JS divergence with softmax \(−\d\.\d\d points\)", text)
+    header = text[text.index("<header>") : text.index("</header>")]
+    assert "Here it matters:" in header
+    assert re.search(r"worse <span>1</span></dt>\s*<dd><span[^>]*>JS divergence −\d\.\d\d \[", header)
+    assert "1 comparison of KL divergence, the same function" in header
 
 
-def test_a_null_result_is_said_as_a_result(text_of):
-    text = text_of(losses=(CE, KL, FOCAL), seeds=(0, 1, 2))
-    assert "No loss differs from cross-entropy by more than the noise floor, in the one comparison made" in text
+def test_the_front_agrees_with_the_table_of_comparisons_and_with_the_engine(study_folder, quick):
+    folder = study_folder(seeds=(0, 1, 2, 3))
+    text, _ = read(folder)
+    header = text[text.index("<header>") : text.index("</header>")]
+    written = pd.read_csv(folder / "tables" / "comparisons.csv", keep_default_na=False)
+    engine = stats.compare(records.load_runs(folder)).set_index(["probability", "label"])
+    assert len(written) == len(engine)
+    for row in written.to_dict("records"):
+        judged = engine.loc[(row["probability"], row["label"])]
+        assert row["verdict"] == judged["verdict"]
+        assert float(row["mean"]) == judged["mean"]
+        assert float(row["p_holm"] or "nan") == pytest.approx(judged["p_holm"], nan_ok=True)
+    counts = written["verdict"].value_counts()
+    shown = dict(re.findall(r"<dt class=\"[a-z-]+\">([a-z ]+) <span>(\d+)</span>", header))
+    assert shown == {word: str(n) for word, n in counts.items() if word != "same function"}
+
+
+def test_a_claim_of_a_paper_stands_behind_the_readers_own_runs(whole):
+    text = whole.read_text(encoding="utf-8")
+    places = [text.index(f'id="{name}"') for name in ("setting-1-against", "setting-1-scores", "published", "claims")]
+    assert places == sorted(places)
+    assert text.index("comparisons with cross-entropy") < places[0]
+    folded = text[text.index("not tested by these runs") :]
+    assert "claim-" in folded  # they can be opened
+
+
+NOTHING = {  # what was run -> what the first paragraph says
+    "there is one run, cross-entropy on fashion-mini": {"losses": (CE,), "seeds": (0,)},
+    "only one loss was run, focal γ=2": {"losses": (FOCAL,), "seeds": (0, 1)},
+    "cross-entropy, to which every loss is compared, was not run": {"losses": (FOCAL, ("mse", {}))},
+    "only cross-entropy was run, under two names": {"losses": (CE, KL)},
+    "there is 1. Add seeds": {"losses": (CE, FOCAL), "seeds": (0,)},
+    "there are 2. Add seeds": {"losses": (CE, FOCAL), "seeds": (0, 1)},
+    "all 4 runs diverged (2 × cross-entropy with softmax and 2 × focal γ=2 with softmax)": {
+        "losses": (CE, FOCAL),
+        "seeds": (0, 1),
+        "diverged": {(loss, "softmax", seed) for loss in ("cross_entropy", "focal") for seed in (0, 1)},
+    },
+}
+
+
+@pytest.mark.parametrize("sentence", NOTHING)
+def test_a_report_with_nothing_in_it_says_why(text_of, sentence):
+    text = text_of(**NOTHING[sentence])
+    header = " ".join(text[text.index("<header>") : text.index("</header>")].split())
+    assert sentence in header
+    assert "Here it matters" not in header
+
+
+def test_seeds_that_no_other_loss_has_leave_nothing_to_compare(study_folder, quick):
+    study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0, 1, 2))
+    text, _ = read(study_folder(losses=(FOCAL,), probabilities=("softmax",), seeds=(3, 4, 5)))
+    assert "no loss has a finished run with the same seed and setting" in text
+    assert "seeds without a partner: 0, 1, 2, 3, 4, 5" in text
+
+
+def test_scores_that_are_no_numbers_are_said_to_be_none(study_folder, quick):
+    folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",))
+    for path in folder.glob("runs/*/result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": None}))
+    text, _ = read(folder)
+    assert "none of the 6 runs holds a finite test accuracy" in text
+    assert "<dt>Runs without a score</dt><dd>6 finished runs" in text
+
+
+def test_differences_that_are_all_equal_have_an_interval_as_wide_as_one_image(study_folder, quick):
+    folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",))
+    for path in folder.glob("runs/*/result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.8}))
+    text, _ = read(folder)
+    row = pd.read_csv(folder / "tables" / "comparisons.csv").iloc[0]
+    half = scipy.stats.t.ppf(0.975, 2) / (3 * 500)  # standard error: one of 500 images in one of three runs
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((0, -half, half))
+    assert "0, 3 equal" in text
+
+
+def test_runs_at_chance_are_counted_and_named(study_folder, quick):
+    folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",))
+    for path in folder.glob("runs/*focal*/result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.1}))
+    text, _ = read(folder)
+    assert "No better than guessing: 3 × focal γ=2 with softmax" in text
+    assert "<dt>Runs at chance</dt>" in text
 
 
 AWKWARD = {
@@ -124,7 +207,6 @@ AWKWARD = {
     "Few seeds": {"seeds": (0, 1)},
     "Only one loss": {"losses": (CE,), "probabilities": ("softmax",), "seeds": (0,)},
     "No cross-entropy": {"losses": (KL, FOCAL)},
-    "No KL runs": {"losses": (CE, FOCAL)},
     "Diverged runs": {"losses": (CE, FOCAL), "diverged": {("focal", "softmax", 1)}},
     "Chosen on the test images": {"losses": (CE, FOCAL), "selection": "best_test"},
 }
@@ -145,18 +227,14 @@ def test_missing_cells_and_unequal_seeds_are_named(study_folder, quick):
     assert differences["n"].tolist() == [2]
 
 
-def test_everything_diverged_is_reported_not_hidden(text_of):
-    lost = {(loss, "softmax", seed) for loss in ("cross_entropy", "focal") for seed in (0, 1)}
-    text = text_of(losses=(CE, FOCAL), probabilities=("softmax",), seeds=(0, 1), diverged=lost)
-    assert "4 of 4 runs did not finish" in text
-    assert "0 of 2" in text
-
-
 def test_a_diverged_loss_gets_no_verdict(study_folder, quick):
-    folder = study_folder(losses=(CE, KL, FOCAL), diverged={("focal", "softmax", 1)})
+    folder = study_folder(losses=(CE, KL, FOCAL), diverged={("focal", "softmax", 1)}, seeds=(0, 1, 2, 3))
     text, _ = read(folder)
-    assert "1 comparison gets no verdict because runs diverged" in text
-    assert "no verdict, runs diverged" in text
+    table = pd.read_csv(folder / "tables" / "comparisons.csv")
+    row = table[(table["label"] == "focal γ=2") & (table["probability"] == "softmax")].iloc[0]
+    assert row["verdict"] == "undecided"
+    assert "1 of 4 runs of focal γ=2 diverged" in text
+    assert "Diverged: 1 × focal γ=2 with softmax" in text[: text.index("</header>")]
 
 
 def test_settings_are_analysed_apart(study_folder, quick):

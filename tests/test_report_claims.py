@@ -6,15 +6,15 @@ import pytest
 
 from lossbench import claims
 from lossbench.claims.wording import SIGNS
-from lossbench.report.claims import FIGURES, LOSSES, claims_section, claims_table, link_figures
+from lossbench.report.claims import FIGURES, LOSSES, claims_table, link_figures, page_of
 from lossbench.report.evidence import gather
 
 
-def row(claim, verdict, paper="000", kind="runs", **values):
+def row(claim, verdict, paper="000", group="runs", **values):
     facts = {
         "claim": claim, "paper": paper, "place": "Table 4.1", "says": f"It says {claim}.", "test": "a test",
-        "verdict": verdict, "estimate": 1.234, "low": 0.5, "high": 1.9, "unit": "points", "n": 15, "detectable": 0.8,
-        "needed": np.nan, "notebook": "08_thesis_analysis", "figure": "thesis-accuracy", "kind": kind,
+        "verdict": verdict, "estimate": 1.234, "low": 0.5, "high": 1.9, "unit": "points", "n": 15,
+        "needed": np.nan, "notebook": "08_thesis_analysis", "figure": "thesis-accuracy", "group": group,
         "against": "focal minus cross_entropy", "why": "because", "limits": "", "reconstruction": "",
     }  # fmt: skip
     return {**dict.fromkeys(claims.COLUMNS, ""), **facts, **values}
@@ -25,7 +25,7 @@ TABLE = pd.DataFrame(
         row("a", "supported"),
         row("b", "undecided", "001", needed=212.0),
         row("c", "contradicted", "001"),
-        row("d", "not tested", "002", estimate=np.nan, low=np.nan, high=np.nan, n=0, detectable=np.nan),
+        row("d", "not tested", "002", estimate=np.nan, low=np.nan, high=np.nan, n=0),
     ]
 )
 
@@ -36,39 +36,44 @@ def test_every_verdict_and_figure_of_the_claims_is_known_here():
     assert set(LOSSES) == set(claims.PAPERS)
 
 
-def test_claims_are_grouped_by_paper_and_counted():
-    section = claims_section(TABLE)
-    text, *papers = section.blocks
-    assert "4 claims of the five papers: 1 supported ✓, 1 contradicted ✗, 1 undecided ?, 1 not tested –" in text.text
-    assert [(block.paper, len(block.rows)) for block in papers] == [("Paper 000: thesis", 1), ("Paper 001: Adma", 2)]
-    (untested,) = section.more
-    assert [one["id"] for one in untested.rows] == ["claim-d"]
-    assert section.fold == "1 claim not tested by these runs"
+def ids(group):
+    return [(paper, [one["id"] for one in rows]) for paper, rows in group["papers"]]
+
+
+def test_claims_of_runs_are_grouped_by_paper_and_counted_those_not_tested_apart():
+    shown = page_of(TABLE)
+    assert ids(shown["tested"]) == [("Paper 000: thesis", ["claim-a"]), ("Paper 001: Adma", ["claim-b", "claim-c"])]
+    assert shown["tested"]["verdicts"] == [(1, "supported", "✓"), (1, "contradicted", "✗"), (1, "undecided", "?")]
+    assert ids(shown["untested"]) == [("Paper 002: sampling-free loss", ["claim-d"])]
+
+
+def test_what_mathematics_or_print_decides_is_never_added_to_what_runs_decide():
+    others = [row("e", "contradicted", group=group) for group in claims.GROUPS if group != "runs"]
+    shown = page_of(pd.concat([TABLE, pd.DataFrame(others)], ignore_index=True))
+    assert shown["tested"] == page_of(TABLE)["tested"]
+    assert {group: one["count"] for group, one in shown["others"].items()} == dict.fromkeys(claims.GROUPS[1:], 1)
 
 
 def test_a_claim_shows_estimate_interval_n_and_what_would_decide_it():
-    shown = claims_section(TABLE).blocks[2].rows[0]
+    shown = page_of(TABLE)["tested"]["papers"][1][1][0]
     assert (shown["verdict"], shown["sign"]) == ("undecided", "?")
-    assert dict(shown["facts"]) == {
-        "focal minus cross-entropy": "1.23 points (95 %: 0.50 to 1.90)",
+    assert shown["facts"] == {
+        "against": "focal minus cross-entropy",
+        "estimate": "1.23 points (95 %: 0.50 to 1.90)",
         "n": "15",
-        "smallest difference found 4 times in 5": "0.800 points",
-        "pairs that would decide": "212",
+        "needed": "212",
     }
 
 
 def test_a_claim_that_was_not_tested_shows_no_numbers():
-    (untested,) = claims_section(TABLE).more
-    assert untested.rows[0]["facts"] == []
+    (paper,) = page_of(TABLE)["untested"]["papers"]
+    assert not set(paper[1][0]["facts"]) & {"estimate", "n", "needed"}
 
 
 @pytest.mark.parametrize("verdict", ["undecided", "not tested"])
-def test_runs_that_decide_nothing_get_one_line(verdict):
-    table = pd.DataFrame([row("a", verdict), row("b", "supported", kind="mathematics")])
-    section = claims_section(table)
-    assert len(section.blocks) == 1
-    assert "decide none of the 2 claims" in section.blocks[0].text
-    assert sum(len(block.rows) for block in section.more) == 2
+def test_runs_that_decide_nothing_are_said_to_decide_nothing(verdict):
+    table = pd.DataFrame([row("a", verdict), row("b", "supported", group="mathematics")])
+    assert not page_of(table)["decided"]
 
 
 def test_claims_have_a_table_for_files():

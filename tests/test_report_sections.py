@@ -8,11 +8,11 @@ from sklearn.metrics import confusion_matrix
 
 from conftest import write_run
 from lossbench import RunConfig, metrics, published, records
-from lossbench.report import against, heat, predictions, study
+from lossbench.report import against, panels, predictions, study
 from lossbench.report.evidence import gather
-from lossbench.report.findings import answer
-from lossbench.report.limits import limitations
-from lossbench.report.setting import setting_part
+from lossbench.report.setting import gaps, page_of
+from lossbench.report.tables import comparisons
+from lossbench.report.text import say
 
 CE, KL, JS, FOCAL = ("cross_entropy", {}), ("kl_divergence", {}), ("js_divergence", {}), ("focal", {"gamma": 2.0})
 
@@ -71,7 +71,7 @@ def test_of_several_training_sizes_the_largest_is_set_beside_published_numbers(t
 
 
 def test_published_and_measured_stand_in_different_columns(tmp_path):
-    figure, table = against.compare(gather(write(tmp_path)))
+    ((figure, table),) = against.compare(gather(write(tmp_path)))
     assert {"published %", "measured %", "their difference", "our difference"} <= set(table.shown.columns)
     assert "Open diamonds: paper 000" in figure.caption
     assert re.search(r"published [+−]\d\.\d\d, measured −\d", figure.panels[0].alt)
@@ -103,7 +103,7 @@ def test_pooled_reliability_is_that_of_all_images_together(tmp_path):
 
 def test_heat_map_of_a_setting_is_paired_with_cross_entropy_under_softmax(study_folder):
     found = one(study_folder(losses=(CE, JS))).settings[0]
-    figure = heat.by_loss_and_probability(found)
+    figure = panels.by_loss_and_probability(found)
     runs = found.runs.set_index(["loss", "probability", "seed"])["test_accuracy"].sort_index()
     apart = 100 * (runs["js_divergence", "taylor_softmax"] - runs["cross_entropy", "softmax"]).mean()
     assert f"Taylor softmax order=2 {apart:+.2f}".replace("-", "−") in figure.panels[1].alt
@@ -114,8 +114,8 @@ def test_ranks_use_the_losses_that_the_settings_share(tmp_path):
     write(tmp_path, (CE, JS, FOCAL, ("mse", {})), epochs=3)
     found = one(write(tmp_path, (CE, JS, FOCAL), epochs=4))
     runs = study.comparable(found)
-    assert set(runs["label"]) == {"cross-entropy", "JS divergence", "focal γ=2"}
-    (figure,) = study.ranking(found)
+    assert set(runs["loss"]) == {"cross_entropy", "js_divergence", "focal"}
+    figure = study.ranking(found)
     assert "6 blocks (2 settings" in figure.caption
 
 
@@ -123,57 +123,54 @@ def test_a_field_without_effect_makes_no_setting_of_its_own(tmp_path):
     write(tmp_path, (CE, JS))
     write(tmp_path, (JS, FOCAL), weight_decay_on="convolutions")
     (setting,) = one(tmp_path).settings
-    assert setting.comparison.set_index("label")["n"].to_dict() == {"JS divergence": 3, "focal γ=2": 3}
+    assert setting.comparison.set_index("label")["n"].to_dict() == {"js_divergence": 3, "focal γ=2": 3}
     write(tmp_path, (FOCAL,), weight_decay_on="convolutions", weight_decay=0.1)
     assert len(one(tmp_path).settings) == 2
 
 
 def test_two_losses_have_no_ranks(tmp_path):
-    assert [*study.ranking(one(write(tmp_path)))] == []
+    write(tmp_path, epochs=4)
+    assert study.ranking(one(write(tmp_path))) is None
 
 
 def test_noise_curves_join_settings_that_differ_in_nothing_else(tmp_path):
     write(tmp_path, label_noise=0.0)
     write(tmp_path, label_noise=0.4, lr=0.01)
     found = one(write(tmp_path, label_noise=0.2))
-    (figure,) = study.noise(found)
+    (figure,) = study.robustness(found, "label_noise")
     runs = records.load_runs(tmp_path)
     chosen = runs[(runs["label_noise"] == 0.2) & (runs["loss"] == "js_divergence")]["test_accuracy"]
     assert f"{100 * chosen.mean():.1f} at 0.2" in figure.panels[0].alt
     assert "at 0.4" not in figure.panels[0].alt
-    assert [*study.imbalance(found)] == []
+    assert [*study.robustness(found, "imbalance")] == []
 
 
-def test_overview_marks_what_lies_beyond_the_noise_floor(tmp_path):
+def test_overview_marks_what_differs_from_cross_entropy(tmp_path):
     write(tmp_path, (CE, KL, JS), epochs=3, seeds=range(5))
     found = one(write(tmp_path, (CE, KL, JS), epochs=4, seeds=range(5)))
-    beyond = sum(int(s.comparison["verdict"].isin(["above", "below"]).sum()) for s in found.settings)
-    figure = heat.differences(found)
-    assert beyond > 0
-    assert f"{beyond} cells lie beyond the noise floor" in figure.panels[0].alt
+    assert [s.comparison.set_index("label").loc["js_divergence", "verdict"] for s in found.settings] == ["worse"] * 2
+    assert "2 cells differ" in study.differences(found).panels[0].alt
 
 
-def test_the_answer_counts_comparisons_of_all_settings(tmp_path):
+def test_the_front_counts_comparisons_of_all_settings(tmp_path):
     write(tmp_path, (CE, KL, JS), seeds=range(5), epochs=3)
-    text = answer(gather(write(tmp_path, (CE, KL, JS), seeds=range(5), epochs=4)))
-    assert text.startswith(
-        "In 2 settings, 2 comparisons with cross-entropy could be judged: 2 lie below it and 0 above"
+    studies = gather(write(tmp_path, (CE, KL, JS), seeds=range(5), epochs=4))
+    front = study.front(studies, comparisons(studies))
+    text = say("answer", f=front)
+    assert (
+        "in 2 settings, 5 pairs of runs a comparison, 2 of 2 comparisons with cross-entropy find a difference" in text
     )
-    assert "The worst is JS divergence with softmax" in text
-
-
-def test_one_seed_everywhere_is_answered_with_a_refusal(tmp_path):
-    assert answer(gather(write(tmp_path, seeds=(0,)))).startswith("These runs cannot tell")
+    assert [(group["word"], group["count"]) for group in front["words"]] == [("worse", 2)]
+    assert front["picture"].panels[0].alt.endswith("js_divergence: 2 worse.")
 
 
 def test_beyond_a_few_settings_the_others_are_folded(tmp_path):
     for epochs in range(2, 10):
         write(tmp_path, (CE,), (0,), epochs=epochs)
     studies = gather(tmp_path)
-    part = study.study_part(studies[0], study.shown_in_full(studies))
-    assert [inner.folded for inner in part.parts] == [False] + [True] * 7
-    assert "Learning" in {section.title for section in part.parts[0].sections}
-    assert "Learning" not in {section.title for section in part.parts[1].sections}
+    shown = study.page_of_study(studies[0], study.shown_in_full(studies))["settings"]
+    assert [setting["brief"] for setting in shown] == [False] + [True] * 7
+    assert [("curves" in setting) for setting in shown] == [True] + [False] * 7
     few = study.shown_in_full([type(studies[0])("across", "", "", studies[0].settings[:6])])
     assert few == {f"setting-{number}" for number in range(1, 7)}
 
@@ -182,29 +179,31 @@ def test_a_run_without_any_extra_score_has_a_page(tmp_path):
     """Records of the first version hold fewer scores."""
     found = one(write(tmp_path, (CE, ("mse", {})), (0,))).settings[0]
     lean = found.setting.runs.drop(columns=["num_parameters", "train_images", "threads", "commit"])
-    bare = type(found)(found.slug, type(found.setting)("x", found.setting.fields, lean), found.history,
+    bare = type(found)(found.slug, "", type(found.setting)("x", found.setting.fields, lean), found.history,
                        found.confusion.iloc[:0], found.reliability.iloc[:0])  # fmt: skip
-    titles = [section.title for section in setting_part(bare, alone=True, brief=False).sections]
-    assert "Accuracy" in titles
-    assert "Calibration" not in titles
-    assert "No predictions" in dict(limitations(bare))
+    shown = page_of(bare, brief=False)
+    assert shown["accuracy"].panels
+    assert (shown["reliability"], shown["confusion"], shown["classes"]) == (None, None, None)
+    assert gaps(bare)["unpredicted"] == 2
+
+
+def test_one_epoch_has_no_learning_curves(tmp_path):
+    assert page_of(one(write(tmp_path, epochs=1)).settings[0], brief=False)["curves"] is None
 
 
 def test_severity_needs_a_class_tree(tmp_path):
     found = one(write(tmp_path)).settings[0]
-    assert [*predictions.severity(found)] == []
+    assert predictions.severity(found) is None
     runs = found.runs.assign(test_tree_distance=0.5, test_critical_error=[0.1] * 3 + [0.2] * 3)
-    known = type(found)(found.slug, type(found.setting)("x", found.setting.fields, runs), found.history,
+    known = type(found)(found.slug, "", type(found.setting)("x", found.setting.fields, runs), found.history,
                         found.confusion, found.reliability)  # fmt: skip
-    (figure,) = predictions.severity(known)
+    figure = predictions.severity(known)
     assert "cross-entropy 10.00 (n=3), JS divergence 20.00 (n=3)" in figure.panels[1].alt
     assert "reconstructions" in figure.caption
 
 
 def test_facts_are_read_from_the_runs(tmp_path):
     found = one(write(tmp_path)).settings[0]
-    (facts,) = next(
-        s.blocks for s in setting_part(found, alone=True, brief=False).sections if s.title == "What was run"
-    )
-    assert dict(facts.pairs)["Model"] == "small_cnn, 20,000 parameters"
-    assert dict(facts.pairs)["Data"].startswith("fashion-mini, 4,500 training and 500 test images")
+    facts = page_of(found, brief=True)["facts"]
+    assert (facts["model"], facts["parameters"]) == ("small_cnn", "20,000")
+    assert (facts["dataset"], facts["train_images"], facts["test_images"]) == ("fashion-mini", "4,500", "500")

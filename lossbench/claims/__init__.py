@@ -23,7 +23,7 @@ from lossbench.claims.sampling_free import CLAIMS as SAMPLING_FREE
 from lossbench.claims.tables import prepare
 from lossbench.claims.thesis import CLAIMS as THESIS
 from lossbench.claims.wording import as_markdown
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd

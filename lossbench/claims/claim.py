@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     from lossbench.claims.rules import Rule

@@ -12,7 +12,7 @@ import numpy as np
 
 from lossbench import metrics, stats
 from lossbench.config import RunConfig
-from lossbench.pairs import parse_value
+from lossbench.registry import parse_value
 from lossbench.stats.grouping import COMPARED, merge_idle
 from lossbench.stats.paired import OUTCOMES, TWINS, Outcome
 from lossbench.trees import TREES, top_groups

@@ -12,7 +12,6 @@ from lossbench.data.dataset import DatasetSpec
 from lossbench.data.importing import import_dataset
 from lossbench.data.registry import DATASETS
 from lossbench.data.tensors import Imported
-from lossbench.names import unknown
 
 TIMEOUT_SECONDS = 30
 
@@ -23,8 +22,6 @@ def download_dataset(name: str) -> Imported:
     Raises ValueError for an unknown name or one without an address, ConnectionError when the network or the server
     refuses, ValueError when what came is not what its publisher's digest says.
     """
-    if name not in DATASETS:
-        raise ValueError(unknown("dataset", name, DATASETS))
     spec = DATASETS[name]
     if not spec.urls:
         where = "needs no download" if spec.embedded else "cannot be downloaded without an account or by a program"

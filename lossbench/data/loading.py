@@ -8,7 +8,7 @@ from lossbench.data.dataset import Arrays, Dataset, DatasetSpec, Split, channel_
 from lossbench.data.registry import DATASETS
 from lossbench.data.search import cache_folder, find_dataset, find_tensors, search_roots
 from lossbench.data.tensors import SUFFIX, read_about, read_tensors
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 
 def load(name: str, data: Path | None = None) -> Dataset:

@@ -10,6 +10,7 @@ from lossbench.data.ham10000 import read_ham10000
 from lossbench.data.idx import IDX_FILES, TEST_IMAGES, TEST_TARGET, read_idx_dataset, read_idx_test_split
 from lossbench.data.shapes import read_shapes
 from lossbench.data.svhn import read_svhn
+from lossbench.registry import Registry
 
 _FASHION_CITATION = "Xiao, Rasul, Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747"
 _KMNIST_CITATION = "Clanuwat et al. 2018, Deep Learning for Classical Japanese Literature, arXiv:1812.01718"
@@ -275,4 +276,4 @@ _ROWS = (
     ),
 )
 
-DATASETS: dict[str, DatasetSpec] = {row.name: row for row in _ROWS}
+DATASETS: Registry[DatasetSpec] = Registry("dataset", {row.name: row for row in _ROWS}, lambda row: row.read)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lossbench.data.dataset import Split
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 NOISE_STREAM, IMBALANCE_STREAM, SIZE_STREAM = (
     101,

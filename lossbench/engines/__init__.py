@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,14 +13,13 @@ from typing import Any
 from lossbench.config import RunConfig
 from lossbench.engines.job import Board, Job, Summary
 from lossbench.engines.shard import take_shard
-from lossbench.extensions import require_in_files
 from lossbench.files import require_writable
 from lossbench.interrupt import gentle_interrupt
-from lossbench.names import unknown
 from lossbench.records import Record, output_folder
+from lossbench.registry import Registry
 from lossbench.tensorboard import require_tensorboard
 
-__all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "find_engine", "run_configs"]
+__all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "run_configs"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,28 @@ class Engine:
     def __call__(self, job: Job) -> None:
         import_module(f"lossbench.engines.{self.name}").execute(job)
 
+    def accept(self, options: Iterable[str]) -> Engine:
+        """The engine itself, if it takes these options; else TypeError that says which engine does."""
+        for option in options:
+            if option not in self.options:
+                takers = [other.name for other in ENGINES.values() if option in other.options]
+                hint = f"it is for engine {' and '.join(takers)}" if takers else "no engine does"
+                raise TypeError(f"engine {self.name!r} does not take the option {option!r}; {hint}")
+        return self
 
-ENGINES: dict[str, Engine] = {
-    engine.name: engine
-    for engine in (
-        Engine("process"),
-        Engine("papermill"),
-        Engine("ray", options=("address", "gpus"), elsewhere=True),
-        Engine("ensemble", here=True),
-    )
-}
+
+ENGINES: Registry[Engine] = Registry(
+    "engine",
+    {
+        engine.name: engine
+        for engine in (
+            Engine("process"),
+            Engine("papermill"),
+            Engine("ray", options=("address", "gpus"), elsewhere=True),
+            Engine("ensemble", here=True),
+        )
+    },
+)
 
 
 def run_configs(
@@ -87,7 +98,7 @@ def run_configs(
         ValueError, FileNotFoundError, PermissionError: what `run` raises before training, for the first config of
             each data set, before any run starts.
     """
-    entry = find_engine(engine, options)
+    entry = ENGINES[engine].accept(options)
     if tensorboard:
         require_tensorboard()
     unique = list(dict.fromkeys(configs))
@@ -100,22 +111,11 @@ def run_configs(
     place = None if data is None else Path(data).resolve()
     where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
     if not entry.here:
-        require_in_files({item for config in todo for item in config.functions.items()})
+        for config in todo:
+            config.require_in_files()
     board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
     _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board))
     return board.summary
-
-
-def find_engine(name: str, options: Mapping[str, Any]) -> Engine:
-    """The row of `ENGINES`. ValueError for an unknown name, TypeError for an option that it does not take."""
-    if name not in ENGINES:
-        raise ValueError(unknown("engine", name, ENGINES))
-    for option in options:
-        if option not in ENGINES[name].options:
-            takers = [other.name for other in ENGINES.values() if option in other.options]
-            hint = f"it is for engine {' and '.join(takers)}" if takers else "no engine does"
-            raise TypeError(f"engine {name!r} does not take the option {option!r}; {hint}")
-    return ENGINES[name]
 
 
 def check_before_start(configs: Sequence[RunConfig], device: str | None, data: Path | None, *, elsewhere: bool) -> str:

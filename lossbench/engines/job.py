@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.config import RunConfig
-from lossbench.extensions import loaded
 from lossbench.progress import StudyBar
+from lossbench.registry import loaded
 
 
 @dataclass

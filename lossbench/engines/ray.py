@@ -24,7 +24,7 @@ from lossbench.engines.cluster import joined, offered, require_room
 from lossbench.engines.job import Job
 from lossbench.engines.slots import HELD_SECONDS, TRIES
 from lossbench.machine import usable_cores
-from lossbench.parameters import at_least
+from lossbench.registry import at_least
 from lossbench.worker import perform
 
 LOOK_SECONDS = 0.2

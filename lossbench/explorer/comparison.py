@@ -7,7 +7,7 @@ from typing import Literal
 
 from lossbench.explorer.curves import AXES, Axis
 from lossbench.explorer.sides import Side, side, write
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 Scale = Literal["linear", "log"]
 SCALES = ("linear", "log")

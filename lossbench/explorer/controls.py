@@ -7,12 +7,12 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lossbench.entry import SYMBOLS, Entry
+from lossbench.entry import Entry, Parameter
 from lossbench.explorer.panels import Look
-from lossbench.explorer.ranges import Choices, Control, Slider, find_controls, starting_values
+from lossbench.explorer.ranges import Choices, Control, Slider, find_controls
 from lossbench.explorer.sides import Side, drawable_losses, side
-from lossbench.losses import find_loss
-from lossbench.probabilities import PROBABILITIES, find_probability
+from lossbench.losses import LOSSES
+from lossbench.probabilities import PROBABILITIES
 
 STYLE = {"description_width": "84px"}
 WIDE = widgets.Layout(width="auto")
@@ -41,7 +41,7 @@ class SideControls:
 
         Raises: ValueError when its parameters do not go together.
         """
-        loss, probability = find_loss(self.loss.value), find_probability(self.probability.value)
+        loss, probability = LOSSES[self.loss.value], PROBABILITIES[self.probability.value]
         held = self.held if self.held.get("loss") == loss.name else {}
         params = {name: value for name, value in held.items() if name != "loss"} | self._values(loss)
         return side(loss.name, probability=probability.name, probability_params=self._values(probability), **params)
@@ -51,9 +51,9 @@ class SideControls:
         self.quiet = True
         try:
             self.loss.value, self.probability.value = shown.loss, shown.probability
-            self._lay_out(find_loss(shown.loss), self.loss_box, shown.loss_params)
-            self._lay_out(find_probability(shown.probability), self.probability_box, shown.probability_params)
-            without = set(shown.loss_params) - set(find_controls(find_loss(shown.loss)))
+            self._lay_out(LOSSES[shown.loss], self.loss_box, shown.loss_params)
+            self._lay_out(PROBABILITIES[shown.probability], self.probability_box, shown.probability_params)
+            without = set(shown.loss_params) - set(find_controls(LOSSES[shown.loss]))
             self.held = {"loss": shown.loss, **{name: shown.loss_params[name] for name in without}}
         finally:
             self.quiet = False
@@ -65,8 +65,8 @@ class SideControls:
 
     def _on_menu(self, _: Any) -> None:
         if not self.quiet:
-            self._lay_out(find_loss(self.loss.value), self.loss_box, {})
-            self._lay_out(find_probability(self.probability.value), self.probability_box, {})
+            self._lay_out(LOSSES[self.loss.value], self.loss_box, {})
+            self._lay_out(PROBABILITIES[self.probability.value], self.probability_box, {})
             self.changed()
 
     def _on_slider(self, _: Any) -> None:
@@ -79,7 +79,7 @@ class SideControls:
         for name, control in find_controls(entry).items():
             widget = self.made.get((entry.name, name))
             if widget is None:
-                widget = self.made[entry.name, name] = make_control(name, control, starting_values(entry)[name])
+                widget = self.made[entry.name, name] = make_control(entry.parameters[name], control)
                 widget.observe(self._on_slider, "value")
             if name in values:
                 _move(widget, values[name])
@@ -90,9 +90,10 @@ class SideControls:
         return {name: self.made[entry.name, name].value for name in find_controls(entry)}
 
 
-def make_control(name: str, control: Control, value: Any) -> Any:
-    """A widget for one parameter, standing at `value`."""
-    label = f"{name} {SYMBOLS[name]}" if name in SYMBOLS else name
+def make_control(parameter: Parameter, control: Control) -> Any:
+    """A widget for one parameter, standing at its start."""
+    value, name = parameter.start, parameter.name
+    label = name if parameter.symbol == name else f"{name} {parameter.symbol}"
     common = {"value": value, "description": label, "style": STYLE, "layout": WIDE}
     if isinstance(control, Choices):
         if control.values == (False, True):

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.explorer.sides import Side
-from lossbench.names import unknown
 from lossbench.probabilities import log_probs
+from lossbench.registry import unknown
 
 Array = npt.NDArray[np.float64]
 Axis = Literal["p", "z"]

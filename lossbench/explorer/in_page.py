@@ -15,9 +15,9 @@ from uuid import uuid4
 
 from lossbench.explorer.ranges import Slider, find_controls, starting_values
 from lossbench.explorer.sides import Side, side
-from lossbench.losses import find_loss
-from lossbench.names import unknown
+from lossbench.losses import LOSSES
 from lossbench.plots.style import BLUE, VERMILLION
+from lossbench.registry import unknown
 
 IN_PAGE = (
     "cross_entropy",
@@ -83,7 +83,7 @@ def script() -> str:
 
 def _plain(one: Side) -> dict[str, Any]:
     """The side's parameters with everything that has no slider at its default."""
-    return {**starting_values(find_loss(one.loss)), **_movable(one)}
+    return {**starting_values(LOSSES[one.loss]), **_movable(one)}
 
 
 def _movable(one: Side) -> dict[str, float]:
@@ -91,7 +91,7 @@ def _movable(one: Side) -> dict[str, float]:
 
 
 def _ranges(loss: str) -> dict[str, dict[str, float]]:
-    entry = find_loss(loss)
+    entry = LOSSES[loss]
     starts = starting_values(entry)
     return {
         name: {"min": control.low, "max": control.high, "step": control.step, "start": starts[name]}

@@ -10,7 +10,7 @@ from lossbench.explorer.curves import Axis
 from lossbench.explorer.presets import PRESETS
 from lossbench.explorer.sides import Side, side
 from lossbench.explorer.widget import Explorer
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 
 def explore(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from lossbench.explorer.ranges import starting_values
-from lossbench.losses import LOSSES, Criterion, find_loss
-from lossbench.names import unknown
-from lossbench.probabilities import find_probability
+from lossbench.losses import LOSSES, Criterion
+from lossbench.probabilities import PROBABILITIES
+from lossbench.registry import unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,8 @@ class Side:
         return hash(self.key)
 
     def __repr__(self) -> str:
-        parts = [f'"{self.loss}"', *_assignments(self.loss, find_loss(self.loss).shown, self.loss_params)]
-        probability = find_probability(self.probability)
+        parts = [f'"{self.loss}"', *_assignments(self.loss, LOSSES[self.loss].shown, self.loss_params)]
+        probability = PROBABILITIES[self.probability]
         if self.probability != "softmax":
             parts.append(f'probability="{self.probability}"')
         changed = {k: v for k, v in self.probability_params.items() if v != probability.defaults[k]}
@@ -48,11 +48,11 @@ class Side:
     @property
     def label(self) -> str:
         """Name for legends, such as "focal γ=2, taylor_softmax"."""
-        params = {k: v for k, v in self.loss_params.items() if not _same(v, starting_values(find_loss(self.loss))[k])}
-        label = find_loss(self.loss).label(params)
+        params = {k: v for k, v in self.loss_params.items() if not _same(v, starting_values(LOSSES[self.loss])[k])}
+        label = LOSSES[self.loss].label(params)
         if self.probability == "softmax":
             return label
-        return f"{label}, {find_probability(self.probability).label(self.probability_params)}"
+        return f"{label}, {PROBABILITIES[self.probability].label(self.probability_params)}"
 
     def criterion(self, num_classes: int) -> Criterion:
         """The criterion of this side, a value per sample, for classes of equal size.
@@ -87,14 +87,14 @@ def side(
         ValueError: an unknown name, a value out of range, a loss on embeddings, or `alpha="batch"`.
         TypeError: an unknown parameter, or one of the wrong type.
     """
-    entry = find_loss(loss)
+    entry = LOSSES[loss]
     if entry.takes != "logits":
         raise ValueError(unknown("loss on logits", loss, drawable_losses()) + f"; {loss} compares embeddings")
     if loss_params.get("alpha") == "batch":
         raise ValueError(f'{loss}: alpha="batch" depends on the other samples; the explorer takes "dataset" or "none"')
     values = {**starting_values(entry), **loss_params}
     return Side(
-        loss, entry.complete(values), probability, find_probability(probability).complete(probability_params or {})
+        loss, entry.complete(values), probability, PROBABILITIES[probability].complete(probability_params or {})
     )
 
 
@@ -104,7 +104,7 @@ def drawable_losses() -> list[str]:
 
 
 def _assignments(loss: str, shown: tuple[str, ...], params: Mapping[str, Any]) -> list[str]:
-    starts = starting_values(find_loss(loss))
+    starts = starting_values(LOSSES[loss])
     return [f"{k}={write(v)}" for k, v in params.items() if k in shown or not _same(v, starts[k])]
 
 

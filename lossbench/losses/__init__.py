@@ -1,13 +1,39 @@
-"""Every loss of the five papers, and `Criterion`, a drop-in for nn.CrossEntropyLoss with any of them."""
+"""Every loss of the five papers, `Criterion`, a drop-in for nn.CrossEntropyLoss with any of them, and what it takes to
+add one: `from lossbench.losses import register, at_least, of_target, over_target`."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from lossbench.extensions import extend_inherited
+from lossbench.entry import choices, fixed, search, slider, symbol
 from lossbench.losses.criterion import Criterion
-from lossbench.losses.registry import LOSSES, LossEntry, find_loss, register
+from lossbench.losses.primitives import log1m, of_target, over_target
+from lossbench.losses.registry import LOSSES, LossEntry, register
 from lossbench.losses.state import Context, LossState
+from lossbench.registry import above, any_number, at_least, boolean, extend_inherited, one_of, whole
+
+__all__ = [
+    "LOSSES",
+    "Context",
+    "Criterion",
+    "LossEntry",
+    "LossState",
+    "above",
+    "any_number",
+    "at_least",
+    "boolean",
+    "choices",
+    "fixed",
+    "log1m",
+    "of_target",
+    "one_of",
+    "over_target",
+    "register",
+    "search",
+    "slider",
+    "symbol",
+    "whole",
+]
 
 # Importing a family registers its losses: this order is the order in which they are taught and listed.
 FAMILIES = (
@@ -25,5 +51,3 @@ FAMILIES = (
 for _family in FAMILIES:
     import_module(f"lossbench.losses.{_family}")
 extend_inherited()
-
-__all__ = ["LOSSES", "Context", "Criterion", "LossEntry", "LossState", "find_loss", "register"]

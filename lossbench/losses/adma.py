@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from lossbench.entry import fixed, search, slider
 from lossbench.losses.primitives import of_target, over_target
 from lossbench.losses.registry import register
 from lossbench.losses.state import Context, LossState
-from lossbench.parameters import above, boolean, one_of
+from lossbench.registry import above, boolean, one_of
 
 
 class LearnableExponent(LossState):
@@ -36,19 +37,14 @@ def build_exponent(params: Mapping[str, Any], context: Context) -> LossState | N
     return LearnableExponent(params["a"]) if params["learnable"] else None
 
 
-@register(
-    checks={"a": above(0.0, up_to=0.5), "normalize": boolean(), "learnable": boolean()},
-    shown=("a",),
-    soft_target="by_class",
-    state=build_exponent,
-)
+@register(title="Adma", colour="purple", shown=("a",), soft_target="by_class", state=build_exponent)
 def adma(
     log_probs: Tensor,
     target: Tensor,
     *,
-    a: float | Tensor = 0.2622,
-    normalize: bool = False,
-    learnable: bool = False,
+    a: Annotated[float | Tensor, above(0.0, up_to=0.5), slider(0.01, 0.5, 0.01), search(0.05, 0.5, log=True)] = 0.2622,
+    normalize: Annotated[bool, boolean()] = False,
+    learnable: Annotated[bool, boolean(), fixed(False)] = False,
 ) -> Tensor:
     r"""Bounded loss whose flexibility is set by an exponent on the target's probability.
 
@@ -79,7 +75,7 @@ def adma(
     return over_target(loss / a if normalize else math.e * loss, target)
 
 
-@register(soft_target="whole")
+@register(title="MSE", colour="blue", soft_target="whole")
 def mse(log_probs: Tensor, target: Tensor) -> Tensor:
     r"""Squared distance between the probabilities and the target distribution, averaged over classes.
 
@@ -108,8 +104,10 @@ def mse(log_probs: Tensor, target: Tensor) -> Tensor:
     return (gap * gap).mean(1)
 
 
-@register(checks={"on": one_of("probs", "logits")})
-def squared_hinge(log_probs: Tensor, target: Tensor, logits: Tensor, *, on: str = "probs") -> Tensor:
+@register(colour="orange")
+def squared_hinge(
+    log_probs: Tensor, target: Tensor, logits: Tensor, *, on: Annotated[str, one_of("probs", "logits")] = "probs"
+) -> Tensor:
     r"""Squared distance by which each class misses its margin of 1.
 
     .. math:: L = \frac{1}{C} \sum_k \max(0, 1 - s_k p_k)^2, \quad s_k = 2 Y_k - 1

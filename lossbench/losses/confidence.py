@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
+from lossbench.entry import search, slider, symbol
 from lossbench.losses.primitives import of_target, over_target
 from lossbench.losses.registry import register
-from lossbench.parameters import at_least
+from lossbench.registry import at_least
 
 
-@register(checks={"lam": at_least(0.0)}, shown=("lam",), soft_target="whole")
-def confidence_penalty(log_probs: Tensor, target: Tensor, *, lam: float = 0.1) -> Tensor:
+@register(colour="orange", shown=("lam",), soft_target="whole")
+def confidence_penalty(
+    log_probs: Tensor,
+    target: Tensor,
+    *,
+    lam: Annotated[float, at_least(0.0), slider(0.0, 1.0, 0.05), search(0.01, 1.0, log=True), symbol("λ")] = 0.1,
+) -> Tensor:
     r"""Cross-entropy minus a share of the prediction's entropy.
 
     .. math:: L = -\log p_t + \lambda \sum_i p_i \log p_i

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.losses.primitives import widen
-from lossbench.losses.registry import LossEntry, find_loss
+from lossbench.losses.registry import LOSSES, TENSORS
 from lossbench.losses.state import Context, LossState
-from lossbench.losses.validation import check_inputs, check_target, check_weight
-from lossbench.names import unknown
-from lossbench.probabilities import find_probability
+from lossbench.losses.validation import check_inputs, check_returned, check_target, check_weight
+from lossbench.probabilities import PROBABILITIES
+from lossbench.registry import parse_loss, unknown
 
 Reduction = Literal["none", "mean", "sum"]
 REDUCTIONS = ("none", "mean", "sum")
-STATELESS = LossState()
+REMEMBERED = 64  # shapes of inputs for which a loss has proven what it returns
 
 
 class Criterion(nn.Module):
@@ -30,10 +30,10 @@ class Criterion(nn.Module):
     Call it with logits (batch, classes), or with embeddings (batch, dim) when `takes` is "embeddings", and a
     target: class indices (batch,) or, where the loss allows, class probabilities (batch, classes). float16
     and bfloat16 are computed in float32 outside autocast, and the loss is float32. A probability function's
-    margin applies in train() mode only.
+    margin applies in train() mode only. It can be pickled, copied and saved as any module.
 
     Args:
-        name: a name in `LOSSES`.
+        name: a name in `LOSSES`, or as on the command line with parameters, "focal:gamma=2".
         probability: a name in `PROBABILITIES`; `probability_params` are its hyperparameters.
         reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for (batch,).
         weight: (classes,) weight of each class, or None.
@@ -45,7 +45,7 @@ class Criterion(nn.Module):
 
     Raises:
         ValueError: an unknown name, a value out of range, or something the loss needs to know that is missing.
-        TypeError: an unknown hyperparameter, or one of the wrong type.
+        TypeError: an unknown hyperparameter, one of the wrong type, or one that is given twice.
     """
 
     def __init__(
@@ -67,9 +67,14 @@ class Criterion(nn.Module):
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(unknown("reduction", reduction, REDUCTIONS))
-        self.entry: LossEntry = find_loss(name)
-        self.probability = find_probability(probability)
-        self.loss_params = self.entry.complete(loss_params)
+        if not isinstance(name, str) or not isinstance(probability, str):
+            raise TypeError(f"a loss and its probability function are given by name, got {name!r} and {probability!r}")
+        name, written = parse_loss(name)
+        if twice := written.keys() & loss_params.keys():
+            raise TypeError(f"{name}: {', '.join(sorted(twice))} is given twice, in the name and as an argument")
+        self.entry = LOSSES[name]
+        self.probability = PROBABILITIES[probability]
+        self.loss_params = self.entry.complete(written | loss_params)
         self.probability_params = self.probability.complete(probability_params or {})
         self.reduction = reduction
         self.ignore_index = ignore_index
@@ -83,8 +88,9 @@ class Criterion(nn.Module):
             generator=torch.Generator().manual_seed(seed),
             class_names=None if class_names is None else tuple(class_names),
         )
-        self.state = self.entry.state(self.loss_params, context) if self.entry.state else None
-        self.num_classes: int | None = self._layout.num_classes or num_classes
+        self.state = (self.entry.state and self.entry.state(self.loss_params, context)) or LossState()
+        self.num_classes: int | None = self.state.num_classes or num_classes
+        self._proven: set[tuple[object, ...]] = set()
         for event in self.entry.events:
             self.register_buffer(f"count_{event}", torch.zeros((), dtype=torch.int64))
 
@@ -100,7 +106,7 @@ class Criterion(nn.Module):
 
     def num_outputs(self, num_classes: int) -> int:
         """How many logits the model must give for this many classes."""
-        return self._layout.num_outputs(num_classes)
+        return self.state.num_outputs(num_classes)
 
     def forward(self, inputs: Tensor, target: Tensor) -> Tensor:
         """Loss of logits (or embeddings) and target: 0-d, or (batch,) with reduction "none".
@@ -126,19 +132,16 @@ class Criterion(nn.Module):
             raise TypeError(f"{self.entry.name} works on embeddings: it gives no class probabilities")
         self._check_logits(logits)
         with _full_precision(logits.device.type):
-            return self._layout.class_log_probs(widen(logits), self._probability)
+            return self.state.class_log_probs(widen(logits), self._probability)
 
-    def extra_repr(self) -> str:
+    def __repr__(self) -> str:
         shown = {"reduction": self.reduction, **self.loss_params}
         if self.takes == "logits":
             shown |= {"probability": self.probability.name, **self.probability_params}
         if self.ignore_index != -100:
             shown["ignore_index"] = self.ignore_index
-        return ", ".join([repr(self.entry.name), *(f"{name}={value!r}" for name, value in shown.items())])
-
-    @property
-    def _layout(self) -> LossState:
-        return self.state if self.state is not None else STATELESS
+        settings = ", ".join([repr(self.entry.name), *(f"{name}={value!r}" for name, value in shown.items())])
+        return f"Criterion({settings})"
 
     def _check_call(self, inputs: Tensor, target: Tensor) -> None:
         name = self.entry.name
@@ -157,7 +160,8 @@ class Criterion(nn.Module):
             soft=self.entry.soft_target != "no",
             ignore=self.ignore_index if ignorable else None,
         )
-
+        if self.weight is not None and len(self.weight) != classes:
+            raise ValueError(f"{name}: weight must have shape ({classes},), got {tuple(self.weight.shape)}")
         if target.is_floating_point() and self.weight is not None and self.entry.soft_target == "whole":
             raise ValueError(f"{name}: weight needs class indices as target, got class probabilities")
 
@@ -171,21 +175,38 @@ class Criterion(nn.Module):
 
     def _per_sample(self, inputs: Tensor, target: Tensor, weighted: Tensor, valid: Tensor | None) -> Tensor:
         """The loss function on what its signature asks for; `weighted`: the target times class weights."""
-        arguments = {**self.loss_params, **self._layout(), "target": weighted}
+        arguments = {**self.loss_params, **self.state(), "target": weighted}
         tensors = self.entry.tensors
         if "log_probs" in tensors:
             margin_target = target if self.training else None
-            arguments["log_probs"] = self._layout.training_log_probs(inputs, margin_target, self._probability)
+            arguments["log_probs"] = self.state.training_log_probs(inputs, margin_target, self._probability)
         for name in ("logits", "embeddings"):
             if name in tensors:
                 arguments[name] = inputs
         if "valid" in tensors:
             arguments["valid"] = valid
         for event, happened in self.entry.events.items():
-            occurred = happened(inputs.detach(), target)
-            if not torch._C._functorch.is_batchedtensor(occurred):  # inside vmap there is no one batch to count
-                self.get_buffer(f"count_{event}").add_(occurred)
-        loss: Tensor = self.entry.function(**arguments)
+            if torch._C._functorch.maybe_current_level() is None:  # inside vmap or grad there is no one batch to count
+                self.get_buffer(f"count_{event}").add_(happened(inputs.detach(), target))
+        return self._call(arguments, inputs)
+
+    def _call(self, arguments: dict[str, Any], inputs: Tensor) -> Tensor:
+        """The loss of each sample: (batch,), which is proven once for inputs of each shape, not in every step."""
+        slopes = inputs.requires_grad and torch.is_grad_enabled()
+        case = (inputs.shape, arguments["target"].dim(), slopes)
+        transformed = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+        loss: Tensor
+        if transformed or case in self._proven:
+            loss = self.entry.function(**arguments)
+            return loss
+        tensors = {name: value for name, value in arguments.items() if name in TENSORS and isinstance(value, Tensor)}
+        before = {name: value._version for name, value in tensors.items() if not value.is_inference()}
+        loss = self.entry.function(**arguments)
+        changed = [name for name, version in before.items() if tensors[name]._version != version]
+        check_returned(self.entry.name, loss, len(inputs), slopes=slopes, changed=changed)
+        if len(self._proven) >= REMEMBERED:
+            self._proven.clear()
+        self._proven.add(case)
         return loss
 
     def _reduce_hard(self, inputs: Tensor, target: Tensor) -> Tensor:

@@ -7,9 +7,12 @@ Only terms above zero are averaged: pairs that are already right would otherwise
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from lossbench.entry import search, symbol
 from lossbench.losses.distances import (
     lacks_pairs,
     lacks_triplets,
@@ -20,13 +23,19 @@ from lossbench.losses.distances import (
 )
 from lossbench.losses.mining import all_triplets, hardest_pairs
 from lossbench.losses.registry import register
-from lossbench.parameters import above, one_of
+from lossbench.registry import above, one_of
 
 MINING = ("batch_hard", "semi_hard", "all")
 
 
-@register(checks={"margin": above(0.0)}, events={"batches_without_pairs": lacks_pairs})
-def contrastive(embeddings: Tensor, target: Tensor, valid: Tensor | None = None, *, margin: float = 1.0) -> Tensor:
+@register(colour="sky", events={"batches_without_pairs": lacks_pairs})
+def contrastive(
+    embeddings: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    margin: Annotated[float, above(0.0), search(0.2, 2.0), symbol("m")] = 1.0,
+) -> Tensor:
     r"""Pull samples of a class together, push others apart until they are a margin away.
 
     .. math:: L = \text{mean}_{y_i = y_j} D_{ij}^2 + \text{mean}_{y_i \ne y_j} \max(0, m - D_{ij})^2
@@ -56,18 +65,14 @@ def contrastive(embeddings: Tensor, target: Tensor, valid: Tensor | None = None,
     return mean_of_nonzero(pull, valid) + mean_of_nonzero(push, valid)
 
 
-@register(
-    checks={"margin": above(0.0), "mining": one_of(*MINING)},
-    shown=("mining",),
-    events={"batches_without_pairs": lacks_triplets},
-)
+@register(colour="green", shown=("mining",), events={"batches_without_pairs": lacks_triplets})
 def triplet(
     embeddings: Tensor,
     target: Tensor,
     valid: Tensor | None = None,
     *,
-    margin: float = 0.2,
-    mining: str = "batch_hard",
+    margin: Annotated[float, above(0.0), search(0.05, 1.0, log=True), symbol("m")] = 0.2,
+    mining: Annotated[str, one_of(*MINING)] = "batch_hard",
 ) -> Tensor:
     r"""Ask each anchor to be nearer to its own class than to another class, by a margin.
 

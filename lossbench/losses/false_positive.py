@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lossbench.entry import choices, search, slider, symbol
 from lossbench.losses.primitives import log1m, of_target
 from lossbench.losses.registry import register
 from lossbench.losses.state import Context, LossState
-from lossbench.parameters import one_of, whole
+from lossbench.registry import one_of, whole
 
 ALPHAS = ("batch", "dataset", "none")
 
@@ -43,8 +44,7 @@ def build_alpha(params: Mapping[str, Any], context: Context) -> LossState | None
 def check_alpha(name: str, value: object) -> str | tuple[float, ...]:
     """A word, or a weight >= 0 for each class."""
     if isinstance(value, str):
-        word: str = one_of(*ALPHAS)(name, value)
-        return word
+        return one_of(*ALPHAS)(name, value)
     numbers = value.tolist() if isinstance(value, Tensor) else value
     if not isinstance(numbers, Sequence) or not all(isinstance(number, (int, float)) for number in numbers):
         raise TypeError(f"{name} must be one of {', '.join(ALPHAS)} or a number for each class, got {value!r}")
@@ -53,24 +53,17 @@ def check_alpha(name: str, value: object) -> str | tuple[float, ...]:
     return tuple(float(number) for number in numbers)
 
 
-@register(
-    checks={
-        "form": one_of("ce", "mse"),
-        "alpha": check_alpha,
-        "top_k": whole(1),
-        "aggregate": one_of("sum", "mean", "median"),
-    },
-    state=build_alpha,
-)
+@register(title="False Positive Loss", colour="vermillion", state=build_alpha)
 def false_positive(
     log_probs: Tensor,
     target: Tensor,
     valid: Tensor | None = None,
     *,
-    form: str = "ce",
-    alpha: str | Tensor = "batch",
-    top_k: int = 1,
-    aggregate: str = "sum",
+    form: Annotated[str, one_of("ce", "mse")] = "ce",
+    # The explorer shows one sample at a time, and "batch" depends on the others.
+    alpha: Annotated[str | Tensor, check_alpha, choices("dataset", "none"), symbol("α")] = "batch",
+    top_k: Annotated[int, whole(1), slider(1, 9, 1), search(1, 5)] = 1,
+    aggregate: Annotated[str, one_of("sum", "mean", "median")] = "sum",
 ) -> Tensor:
     r"""Cross-entropy plus a penalty on the wrong classes that the model believes in most.
 

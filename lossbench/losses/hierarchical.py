@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lossbench.entry import fixed, search, slider, symbol
 from lossbench.losses.registry import register
 from lossbench.losses.state import Context, LogProbs, LossState
 from lossbench.losses.tree_index import TreeIndex, group_log_sums, index_tree, path_sums, pick, target_path_sums
-from lossbench.names import unknown
-from lossbench.parameters import any_number, at_least, one_of
+from lossbench.registry import any_number, at_least, one_of
 from lossbench.trees import TREES, ClassTree, Tree, check_tree, find_tree
 
 MODES = ("conditional", "leaf", "flat_nodes")
@@ -129,10 +129,8 @@ def _weighted(terms: Tensor, index: TreeIndex, node_weight: str, alpha: float) -
 
 
 def _check_tree_argument(name: str, value: object) -> str | dict[str, list[str]] | None:
-    if value is None or (isinstance(value, str) and value in TREES):
+    if value is None or (isinstance(value, str) and TREES[value]):
         return value
-    if isinstance(value, str):
-        raise ValueError(unknown(name, value, TREES))
     try:
         return check_tree(value)
     except (TypeError, ValueError) as error:
@@ -144,13 +142,8 @@ def _check_kappa(name: str, value: object) -> float | None:
 
 
 @register(
-    checks={
-        "tree": _check_tree_argument,
-        "mode": one_of(*MODES),
-        "node_weight": one_of(*NODE_WEIGHTS),
-        "alpha": any_number(),
-        "kappa": _check_kappa,
-    },
+    title="hierarchical cross-entropy",
+    colour="purple",
     shown=("mode", "node_weight"),
     state=TreeState,
     soft_target="by_class",
@@ -161,11 +154,11 @@ def hierarchical_cross_entropy(
     target: Tensor,
     index: TreeIndex,
     *,
-    tree: str | Mapping[str, list[str]] | None = None,
-    mode: str = "conditional",
-    node_weight: str = "path",
-    alpha: float = 0.1,
-    kappa: float | None = None,
+    tree: Annotated[str | Mapping[str, list[str]] | None, _check_tree_argument, fixed("cifar-10")] = None,
+    mode: Annotated[str, one_of(*MODES), fixed("leaf")] = "conditional",
+    node_weight: Annotated[str, one_of(*NODE_WEIGHTS)] = "path",
+    alpha: Annotated[float, any_number(), slider(0.0, 1.0, 0.05), search(0.05, 1.0, log=True), symbol("α")] = 0.1,
+    kappa: Annotated[float | None, _check_kappa, fixed(None), symbol("κ")] = None,
 ) -> Tensor:
     r"""Cross-entropy at every node on the way from the root to the class, and a price on paths to inner nodes.
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from lossbench.entry import search
 from lossbench.losses.distances import lacks_positives, share_of_mean
 from lossbench.losses.registry import register
-from lossbench.parameters import at_least
+from lossbench.registry import at_least
 
 
-@register(checks={"norm_weight": at_least(0.0)}, events={"batches_without_pairs": lacks_positives})
-def n_pair(embeddings: Tensor, target: Tensor, valid: Tensor | None = None, *, norm_weight: float = 0.02) -> Tensor:
+@register(title="N-pair", colour="orange", events={"batches_without_pairs": lacks_positives})
+def n_pair(
+    embeddings: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    norm_weight: Annotated[float, at_least(0.0), search(0.002, 0.2, log=True)] = 0.02,
+) -> Tensor:
     r"""Cross-entropy of finding an anchor's own partner among one partner of every class.
 
     .. math:: L = \text{mean}_i \log\left(1 + \sum_{j \ne i} e^{f_i \cdot f_j^+ - f_i \cdot f_i^+}\right) + \frac{\lambda}{2} (\lVert f_i \rVert^2 + \lVert f_i^+ \rVert^2)

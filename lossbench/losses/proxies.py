@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from lossbench.entry import search
 from lossbench.losses.distances import pairwise_distances, unit_vectors
 from lossbench.losses.registry import register
 from lossbench.losses.state import Context, LossState
-from lossbench.parameters import above, boolean
+from lossbench.registry import above, boolean
 
 
 class Proxies(LossState):
@@ -30,15 +31,15 @@ class Proxies(LossState):
         return {"proxies": self.proxies}
 
 
-@register(checks={"include_target": boolean(), "scale": above(0.0)}, state=Proxies)
+@register(title="ProxyNCA", colour="purple", state=Proxies)
 def proxy_nca(
     embeddings: Tensor,
     target: Tensor,
     proxies: Tensor,
     valid: Tensor | None = None,
     *,
-    include_target: bool = False,
-    scale: float = 1.0,
+    include_target: Annotated[bool, boolean()] = False,
+    scale: Annotated[float, above(0.0), search(0.5, 32.0, log=True)] = 1.0,
 ) -> Tensor:
     r"""Ask each sample to be nearer to the proxy of its class than to the other proxies.
 

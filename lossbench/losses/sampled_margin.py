@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from lossbench.entry import search, symbol
 from lossbench.losses.distances import (
     lacks_triplets,
     pair_masks,
@@ -18,7 +19,7 @@ from lossbench.losses.distances import (
 from lossbench.losses.mining import draw_negatives
 from lossbench.losses.registry import register
 from lossbench.losses.state import Context, LossState
-from lossbench.parameters import above, at_least, boolean, one_of
+from lossbench.registry import above, at_least, boolean, one_of
 
 SAMPLINGS = ("distance_weighted", "all")
 
@@ -48,28 +49,18 @@ class MarginState(LossState):
         return {"generator": generator} if self.b is None else {"generator": generator, "b": self.b}
 
 
-@register(
-    checks={
-        "alpha": at_least(0.0),
-        "b": above(0.0),
-        "nu": at_least(0.0),
-        "learn_b": boolean(),
-        "sampling": one_of(*SAMPLINGS),
-    },
-    state=MarginState,
-    events={"batches_without_pairs": lacks_triplets},
-)
+@register(colour="vermillion", state=MarginState, events={"batches_without_pairs": lacks_triplets})
 def margin(
     embeddings: Tensor,
     target: Tensor,
     generator: torch.Generator,
     valid: Tensor | None = None,
     *,
-    alpha: float = 0.2,
-    b: float | Tensor = 1.2,
-    nu: float = 0.0,
-    learn_b: bool = False,
-    sampling: str = "distance_weighted",
+    alpha: Annotated[float, at_least(0.0), search(0.05, 0.5), symbol("α")] = 0.2,
+    b: Annotated[float | Tensor, above(0.0), search(0.6, 1.6)] = 1.2,
+    nu: Annotated[float, at_least(0.0), symbol("ν")] = 0.0,
+    learn_b: Annotated[bool, boolean()] = False,
+    sampling: Annotated[str, one_of(*SAMPLINGS)] = "distance_weighted",
 ) -> Tensor:
     r"""Ask pairs of a class to be nearer than a boundary b, others to be farther, each by a margin.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from lossbench.entry import search, slider, symbol
 from lossbench.losses.primitives import log1m, of_target, over_target
 from lossbench.losses.registry import register
-from lossbench.parameters import any_number, at_least, one_of
+from lossbench.registry import any_number, at_least, one_of
 
 
 def check_pair(params: Mapping[str, Any]) -> None:
@@ -25,14 +26,20 @@ def check_pair(params: Mapping[str, Any]) -> None:
 
 
 @register(
-    checks={"beta": any_number(), "gamma": at_least(0.0), "variant": one_of("power", "scale", "inner", "star")},
+    title="sampling-free",
+    colour="blue",
     shown=("beta", "gamma"),
     soft_target="by_class",
     together=check_pair,
     reconstruction=True,
 )
 def sampling_free(
-    log_probs: Tensor, target: Tensor, *, beta: float = 4.0, gamma: float = 5.0, variant: str = "power"
+    log_probs: Tensor,
+    target: Tensor,
+    *,
+    beta: Annotated[float, any_number(), slider(1.0, 16.0, 0.5), search(1.0, 8.0), symbol("β")] = 4.0,
+    gamma: Annotated[float, at_least(0.0), slider(0.0, 21.0, 0.5), search(0.5, 10.0), symbol("γ")] = 5.0,
+    variant: Annotated[str, one_of("power", "scale", "inner", "star")] = "power",
 ) -> Tensor:
     r"""Focal loss with a second parameter that blows up the hard samples.
 

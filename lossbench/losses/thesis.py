@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from lossbench.entry import search, slider, symbol
 from lossbench.losses.primitives import log1m, of_target, over_target
 from lossbench.losses.registry import register
-from lossbench.parameters import at_least, boolean
+from lossbench.registry import at_least, boolean
 
 
-@register(soft_target="by_class")
+@register(title="cross-entropy", colour="ink", soft_target="by_class")
 def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
     r"""Surprise at the target: how many nats the model needs to name it.
 
@@ -36,7 +38,7 @@ def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
     return over_target(-of_target(log_probs, target), target)
 
 
-@register(soft_target="whole")
+@register(title="KL divergence", colour="sky", soft_target="whole")
 def kl_divergence(log_probs: Tensor, target: Tensor) -> Tensor:
     r"""Extra nats paid for believing p when the target distribution is q.
 
@@ -65,8 +67,8 @@ def kl_divergence(log_probs: Tensor, target: Tensor) -> Tensor:
     return cross  # q is one-hot: its entropy is 0
 
 
-@register(checks={"sqrt": boolean()}, soft_target="whole")
-def js_divergence(log_probs: Tensor, target: Tensor, *, sqrt: bool = False) -> Tensor:
+@register(title="JS divergence", colour="vermillion", soft_target="whole")
+def js_divergence(log_probs: Tensor, target: Tensor, *, sqrt: Annotated[bool, boolean()] = False) -> Tensor:
     r"""Symmetric, bounded divergence between the target distribution q and p.
 
     .. math:: L = \frac{1}{2} KL(q \| m) + \frac{1}{2} KL(p \| m), \quad m = \frac{p + q}{2}
@@ -108,8 +110,13 @@ def _js_to_soft(log_probs: Tensor, target: Tensor) -> Tensor:
     return (to_target + to_model).sum(1) / 2
 
 
-@register(checks={"gamma": at_least(0.0)}, shown=("gamma",), soft_target="by_class")
-def focal(log_probs: Tensor, target: Tensor, *, gamma: float = 2.0) -> Tensor:
+@register(colour="green", shown=("gamma",), soft_target="by_class")
+def focal(
+    log_probs: Tensor,
+    target: Tensor,
+    *,
+    gamma: Annotated[float, at_least(0.0), slider(0.0, 5.0, 0.1), search(0.5, 5.0), symbol("γ")] = 2.0,
+) -> Tensor:
     r"""Cross-entropy that fades on samples the model already gets right.
 
     .. math:: L = -(1 - p_t)^\gamma \log p_t

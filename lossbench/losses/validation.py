@@ -6,6 +6,8 @@ elsewhere a look at them would wait for the device in every step, or cannot be h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,34 @@ def check_weight(name: str, weight: Tensor | None, classes: int | None, *, takes
     if not (weight >= 0).all() or not weight.isfinite().all():
         raise ValueError(f"{name}: weight must be finite and not negative, got {weight.tolist()}")
     return weight
+
+
+def check_returned(name: str, loss: object, batch: int, *, slopes: bool, changed: Sequence[str]) -> None:
+    """What a loss function gives back: a floating loss of each sample, with a gradient where the inputs have one.
+
+    Raises:
+        TypeError: something else, or arguments `changed` in place; says what to do.
+    """
+    hint = ""
+    if not isinstance(loss, Tensor):
+        hint = "end the function with `return`" if loss is None else "return one tensor"
+    elif not loss.is_floating_point():
+        hint = "a comparison or argmax has no gradient"
+    elif loss.dim() == 0:
+        hint = "leave the mean to Criterion's reduction"
+    elif tuple(loss.shape) != (batch,):
+        hint = "take the last axis away with .squeeze(1)" if tuple(loss.shape) == (batch, 1) else ""
+        hint = hint or "add up what belongs to one sample, such as with .sum(1)"
+    if hint:
+        expected = f"must return a loss for each sample, a tensor of shape ({batch},)"
+        raise TypeError(f"{name} {expected}, not {'None' if loss is None else _kind(loss)}: {hint}")
+    if changed:
+        raise TypeError(f"{name} changes its {' and '.join(changed)} in place; work on a copy, such as with .clone()")
+    if slopes and isinstance(loss, Tensor) and not loss.requires_grad:
+        raise TypeError(
+            f"{name} has no gradient: what it returns does not depend on its inputs in a way that can be "
+            "differentiated (detach, .item(), numpy, a comparison and argmax cut the path)"
+        )
 
 
 def check_target(name: str, target: Tensor, *, batch: int, classes: int | None, soft: bool, ignore: int | None) -> None:

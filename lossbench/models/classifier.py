@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 Head = Literal["linear", "cosine"]
 HEADS = ("linear", "cosine")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lossbench.models.classifier import Classifier, Head
 from lossbench.models.weights import Pretrained
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 Stem = Literal["cifar", "imagenet"]
 CIFAR_STEM_UP_TO = 64

@@ -12,7 +12,7 @@ from lossbench.models.imagenet import efficientnet_v2_s, googlenet, resnet18, re
 from lossbench.models.lite import efficientnet_lite0
 from lossbench.models.small_cnn import small_cnn
 from lossbench.models.weights import Pretrained, download, find_cached, find_packaged, torchvision_url
-from lossbench.names import unknown
+from lossbench.registry import Registry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -154,7 +154,7 @@ _ROWS = (
     ),
 )
 
-MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ROWS}
+MODELS: Registry[ModelEntry] = Registry("model", {entry.name: entry for entry in _ROWS}, lambda entry: entry.build)
 
 
 def download_weights(name: str) -> Path:
@@ -164,8 +164,6 @@ def download_weights(name: str) -> Path:
         ValueError: an unknown model, one without published weights, or a damaged file.
         ConnectionError: the server cannot be reached.
     """
-    published = {key: entry.pretrained for key, entry in MODELS.items() if entry.pretrained}
-    if name not in published:
-        raise ValueError(unknown("model with published weights", name, published))
-    pretrained = published[name]
+    rows = {key: entry.pretrained for key, entry in MODELS.items() if entry.pretrained}
+    pretrained = Registry("model with published weights", rows)[name]
     return pretrained.find(name) if pretrained.url is None else download(pretrained.url())

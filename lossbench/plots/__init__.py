@@ -11,11 +11,10 @@ from lossbench.plots.predictions import by_class, confusion_matrix, reliability,
 from lossbench.plots.ranks import critical_difference
 from lossbench.plots.robustness import robustness, robustness_table
 from lossbench.plots.strips import strips
-from lossbench.plots.style import PROBABILITY_MARKERS, Style, in_order, loss_styles, styles_of, use_style
+from lossbench.plots.style import Style, in_order, loss_styles, styles_of, titles_of, use_style
 from lossbench.plots.trees import class_tree
 
 __all__ = [
-    "PROBABILITY_MARKERS",
     "Style",
     "accuracy",
     "by_class",
@@ -42,6 +41,7 @@ __all__ = [
     "score",
     "strips",
     "styles_of",
+    "titles_of",
     "use_style",
     "verdicts",
 ]

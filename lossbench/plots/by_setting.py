@@ -56,7 +56,7 @@ def differences_by_setting(
         draw_marks(ax, rows, rows["row"] + 0.7 * ((place + 0.5) / len(styles) - 0.5), style, titles[label], scale)
     name_rows(ax, names, [_pairs(table) for table in tables])
     legend(ax, len(styles), "below")
-    return settle(ax, f"{title}\n" if title else "", difference_label(metric))
+    return settle(ax, title, difference_label(metric), pad=14)
 
 
 def draw_marks(ax: Any, rows: pd.DataFrame, at: Any, style: Any, name: str, scale: float) -> None:

@@ -58,4 +58,4 @@ def contrasts(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     legend(ax, len(datasets), "below")
-    return settle(ax, f"{title}\n" if title else "", "difference, " + table["unit"].iloc[0])
+    return settle(ax, title, "difference, " + table["unit"].iloc[0], pad=14)

@@ -12,10 +12,10 @@ from lossbench.plots.style import (
     FIGURE_FONT,
     GREY,
     INK,
-    PROBABILITY_MARKERS,
     VERMILLION,
     axes,
     fold,
+    marker_of,
     settle,
     styles_of,
     title_of,
@@ -62,7 +62,7 @@ def score(
         values = scale * done[done["label"] == row["label"]][metric].to_numpy(dtype=float)
         low, high, mean = (scale * row[name] for name in ("low", "high", "mean"))
         _interval(ax, place, max(low, least), high, mean, len(values))
-        _dots(ax, place, values, styles[row["label"]].colour, _marker(runs))
+        _dots(ax, place, values, styles[row["label"]].colour, marker_of(str(runs["probability"].iloc[0])))
         if row["diverged"]:
             edge = ax.get_yaxis_transform()
             ax.plot(0.015, place, "x", color=INK, markersize=6, transform=edge, clip_on=False)
@@ -128,20 +128,16 @@ def differences(
         values = scale * own["difference"].to_numpy(dtype=float)
         low, high, mean = (scale * row[name] for name in ("low", "high", "mean"))
         _interval(ax, place, low, high, mean, len(values))
-        _dots(ax, place, values, styles[row["label"]].colour, _marker(runs))
+        _dots(ax, place, values, styles[row["label"]].colour, marker_of(str(runs["probability"].iloc[0])))
         names.append(title_of(row["loss"], row["label"]) + (f", {row['probability']}" if several else ""))
     name_rows(ax, names, [_verdict(row) for row in rows.to_dict("records")])
-    return settle(ax, f"{title}\n" if title else "", difference_label(metric))
+    return settle(ax, title, difference_label(metric), pad=14)
 
 
 def _verdict(row: dict[Any, Any]) -> str:
     text = f"{row['verdict']}\nn={row['n']}"
     text += f", {row['diverged']} div." if row["diverged"] else ""
     return text + (f", needs {int(row['needed']):,}" if row["verdict"] == UNDECIDED and row["needed"] > 0 else "")
-
-
-def _marker(runs: pd.DataFrame) -> str:
-    return PROBABILITY_MARKERS.get(str(runs["probability"].iloc[0]), "o")
 
 
 def _interval(ax: Any, place: float, low: float, high: float, mean: float, n: int) -> None:

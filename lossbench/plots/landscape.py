@@ -80,7 +80,7 @@ def loss_simplex(name: str, params: Mapping[str, Any] | None = None, ax: Any = N
     Raises:
         ValueError: a name that is not known, or a loss on embeddings.
     """
-    from lossbench.losses import find_loss
+    from lossbench.losses import LOSSES
 
     ax = axes(ax)
     params = dict(params or {})
@@ -100,14 +100,9 @@ def loss_simplex(name: str, params: Mapping[str, Any] | None = None, ax: Any = N
         ax.text(*corner, text, fontsize=FIGURE_FONT, color=INK, ha="center", va=place)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    label = find_loss(name).label({k: v for k, v in params.items() if k != "tree"})
-    ax.set_title(
-        title_of(name, label) if title is None else title,
-        fontsize=FIGURE_FONT + 0.5,
-        color=INK,
-        fontweight="bold",
-        pad=12,
-    )
+    if title is None:
+        title = title_of(name, LOSSES[name].label({key: value for key, value in params.items() if key != "tree"}))
+    ax.set_title(title, fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=12)
     return ax
 
 
@@ -137,10 +132,10 @@ def _evaluate(name: str, params: Mapping[str, Any], probs: np.ndarray) -> tuple[
     """Value (points,) and gradient on the logits (points, 3) under softmax, the target being class 0."""
     import torch
 
-    from lossbench.losses import Criterion, find_loss
-    from lossbench.names import unknown
+    from lossbench.losses import LOSSES, Criterion
+    from lossbench.registry import unknown
 
-    if (entry := find_loss(name)).takes != "logits":
+    if (entry := LOSSES[name]).takes != "logits":
         raise ValueError(unknown("loss on logits", name, _on_logits()) + f"; {entry.name} compares embeddings")
     criterion = Criterion(name, reduction="none", num_classes=3, class_counts=[1, 1, 1], class_names=CORNERS, **params)
     logits = torch.tensor(probs).log().requires_grad_()

@@ -19,26 +19,17 @@ FIGURE_FONT = 8.5
 ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
 BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
 
-# In the order in which the losses are taught, which is also the order of rows and legends.
-LOSS_COLOURS = {
-    "cross_entropy": INK,
-    "kl_divergence": SKY,
-    "js_divergence": VERMILLION,
-    "focal": GREEN,
-    "adma": PURPLE,
-    "mse": BLUE,
-    "squared_hinge": ORANGE,
-    "sampling_free": BLUE,
-    "false_positive": VERMILLION,
-    "confidence_penalty": ORANGE,
-    "hierarchical_cross_entropy": PURPLE,
-    "contrastive": SKY,
-    "triplet": GREEN,
-    "margin": VERMILLION,
-    "n_pair": ORANGE,
-    "proxy_nca": PURPLE,
+# The names that a loss's `colour` may be, where it is defined.
+PALETTE = {
+    "ink": INK,
+    "orange": ORANGE,
+    "sky": SKY,
+    "green": GREEN,
+    "yellow": YELLOW,
+    "blue": BLUE,
+    "vermillion": VERMILLION,
+    "purple": PURPLE,
 }
-PROBABILITY_MARKERS = {"softmax": "o", "soft_margin_softmax": "s", "taylor_softmax": "^"}
 OTHER_COLOURS = (BLUE, ORANGE, PURPLE, YELLOW)
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (2.5, 1.2)))
 LINES += ((0, (8, 2, 1, 2, 1, 2)), (0, (10, 3)))
@@ -60,17 +51,32 @@ def loss_styles(names: Iterable[tuple[str, str]]) -> dict[str, Style]:
     >>> loss_styles([("cross_entropy", "cross entropy")])["cross entropy"].line
     '-'
     """
-    rank = {loss: place for place, loss in enumerate(LOSS_COLOURS)}
+    own = loss_colours()
+    rank = {loss: place for place, loss in enumerate(own)}
     pairs = sorted(set(names), key=lambda pair: (rank.get(pair[0], len(rank)), pair))
-    others = sorted({loss for loss, _ in pairs} - LOSS_COLOURS.keys())
+    others = sorted({loss for loss, _ in pairs} - own.keys())
     fallback = {loss: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, loss in enumerate(others)}
     styles: dict[str, Style] = {}
     variants = Counter(loss for loss, _ in pairs)
     for i, (loss, label) in enumerate(pairs):
         variant = sum(earlier == loss for earlier, _ in pairs[:i])
-        colour = _lighter(LOSS_COLOURS.get(loss) or fallback[loss], variant / max(variants[loss] - 1, 2))
+        colour = _lighter(own.get(loss) or fallback[loss], variant / max(variants[loss] - 1, 2))
         styles[label] = Style(colour, LINES[i % len(LINES)], MARKERS[i % len(MARKERS)])
     return styles
+
+
+def loss_colours() -> dict[str, str]:
+    """The losses that say their colour, as `#rrggbb`, in the order in which they are taught."""
+    from lossbench.losses import LOSSES  # with torch, which only a figure waits for
+
+    return {name: PALETTE.get(entry.colour, entry.colour) for name, entry in LOSSES.items() if entry.colour}
+
+
+def marker_of(probability: str) -> str:
+    """The marker of a probability function's points."""
+    from lossbench.probabilities import PROBABILITIES
+
+    return (PROBABILITIES[probability].marker if probability in PROBABILITIES else "") or "o"
 
 
 def _lighter(colour: str, share: float) -> str:
@@ -86,8 +92,10 @@ def styles_of(table: Any) -> dict[str, Style]:
 
 def in_order(table: Any) -> Any:
     """Sort a table of runs by probability function, loss, label and seed, in the order they are taught."""
-    losses = {name: place for place, name in enumerate(LOSS_COLOURS)}
-    probabilities = {name: place for place, name in enumerate(PROBABILITY_MARKERS)}
+    from lossbench.probabilities import PROBABILITIES
+
+    losses = {name: place for place, name in enumerate(loss_colours())}
+    probabilities = {name: place for place, name in enumerate(PROBABILITIES)}
     places = table.assign(
         _loss=[losses.get(name, len(losses)) for name in table["loss"]],
         _probability=[probabilities.get(name, len(probabilities)) for name in table["probability"]],
@@ -99,7 +107,7 @@ def title_of(loss: str, label: str) -> str:
     """A label as readers see it: the loss's title in place of its name, no underscores."""
     from lossbench.losses import LOSSES
 
-    title = getattr(LOSSES.get(loss), "title", "") or loss.replace("_", " ")
+    title = LOSSES[loss].title if loss in LOSSES else loss
     name, *params = label.split(" ")
     return " ".join([title if name == loss else name, *params]).replace("_", " ")
 
@@ -110,9 +118,9 @@ def titles_of(table: Any) -> dict[str, str]:
     return {label: title_of(str(loss), str(label)) for loss, label in pairs}
 
 
-def settle(ax: Any, title: str = "", x: str = "", y: str = "") -> Any:
-    """Set the title at the left, the axis labels, thin spines and a faint grid; return `ax`."""
-    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
+def settle(ax: Any, title: str = "", x: str = "", y: str = "", pad: float = 6) -> Any:
+    """Set the title at the left, `pad` points above, the axis labels, thin spines and a faint grid; return `ax`."""
+    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=pad)
     ax.set_xlabel(x, fontsize=FIGURE_FONT, color=INK)
     ax.set_ylabel(y, fontsize=FIGURE_FONT, color=INK)
     ax.tick_params(labelsize=FIGURE_FONT - 0.5, color=GREY, labelcolor=INK, length=3, width=0.6)
@@ -156,7 +164,7 @@ def name_ends(ax: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[
     if not ends:
         return
     bottom, top = ax.get_ylim()
-    height = ax.get_position().height * ax.figure.get_figheight() * 72  # points, before the layout makes room
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # points, before the layout makes room
     gap = (top - bottom) * 1.35 * FIGURE_FONT / height
     right = max(x for x, _ in ends.values())
     order = sorted(ends, key=lambda name: ends[name][1])

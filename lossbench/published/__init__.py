@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from lossbench.names import unknown
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lossbench.claims import decide
 from lossbench.files import require_writable, write_text
 from lossbench.packed import packed_folders
 from lossbench.records import output_folder
-from lossbench.report import against, claims, findings, page, tables
-from lossbench.report.blocks import Part, Section
+from lossbench.report import against, claims, page, study, tables
 from lossbench.report.evidence import Study, gather, read
 from lossbench.report.figures import Figure
-from lossbench.report.study import shown_in_full, study_part
 
 __all__ = ["build", "page_folder"]
 
-TITLE = "Does the choice of loss function matter?"
-OURS = ("setting-*", "across-*", "published-00*", "claims.*")  # files of an earlier report, which may have had more
+OURS = ("setting-*", "across-*", "published-00*", "claims.*", "comparisons.*")  # of an earlier report, perhaps a larger
 
 
 def build(output: str | os.PathLike[str] | None = None, to: str | os.PathLike[str] | None = None) -> Path:
     """Write `report.html`, and its tables and figures as files beside it.
 
     The page needs no network and no other file. Tables go to `tables/` (CSV, Markdown, LaTeX), figures to `figures/`
-    (PNG, SVG, PDF).
+    (PNG, SVG, PDF). `tables/comparisons.csv` holds every comparison with cross-entropy, as `stats.compare` judged it.
 
     Args:
         output: folder with `runs/`, a packed study or a folder of them; None takes LOSSBENCH_OUTPUT, else `outputs`.
@@ -45,14 +42,28 @@ def build(output: str | os.PathLike[str] | None = None, to: str | os.PathLike[st
     for kind in ("figures", "tables"):
         for stale in (path for pattern in OURS for path in (folder / kind).glob(pattern)):
             stale.unlink()
-    runs = len({run_id for study in studies for run_id in study.runs["run_id"]})
-    whole = _evidence(studies)
-    names = {block.name for block in page.blocks_of(whole) if isinstance(block, Figure)}
-    judged = claims.link_figures(decide(read_tables), studies, names)
-    tables.save(claims.claims_table(judged), folder / "tables")
-    top = replace(whole, sections=[claims.claims_section(judged), *whole.sections])
-    text = page.render(TITLE, _subtitle(studies, runs), findings.answer(studies), top, folder)
+    comparison = tables.comparisons(studies)
+    write_text(folder / "tables" / "comparisons.csv", comparison[list(tables.COMPARISONS)].to_csv(index=False))
+    shown = contents(studies, comparison)
+    decided = claims.link_figures(decide(read_tables), studies, {figure.name for figure in page.figures_of(shown)})
+    tables.save(claims.claims_table(decided), folder / "tables")
+    text = page.render(shown | {"claims": claims.page_of(decided)}, folder)
     return write_text(folder / "report.html", text)
+
+
+def contents(studies: list[Study], comparison: Any) -> dict[str, Any]:
+    """Everything that the template shows but the claims, in the order of the page."""
+    full = study.shown_in_full(studies)
+    conditions: dict[str, list[Figure]] = {
+        field: [figure for one in studies for figure in study.robustness(one, field)]
+        for field in ("label_noise", "imbalance")
+    }
+    return {
+        "front": study.front(studies, comparison),
+        "conditions": conditions,
+        "studies": [study.page_of_study(one, full) for one in studies],
+        "published": [*against.compare(studies)],
+    }
 
 
 def page_folder(output: Path) -> Path:
@@ -60,19 +71,3 @@ def page_folder(output: Path) -> Path:
     `reports/<its name>/` in the folder for results.
     """
     return output_folder() / "reports" / output.resolve().name if packed_folders(output) else output
-
-
-def _evidence(studies: list[Study]) -> Part:
-    """Everything but the claims."""
-    full = shown_in_full(studies)
-    published = [*against.compare(studies)]
-    sections = [Section("published", "Published against measured", published)] if published else []
-    return Part("top", "", sections=sections, parts=[study_part(study, full) for study in studies])
-
-
-def _subtitle(studies: list[Study], runs: int) -> str:
-    settings = [one.setting.name for study in studies for one in study.settings]
-    named = "; ".join(settings) if len(settings) <= 3 else f"{len(settings)} settings"
-    if len(studies) > 1:
-        named += f" in {len(studies)} studies"
-    return f"{runs:,} run{'' if runs == 1 else 's'} of image classifiers, compared by lossbench: {named}."

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 
 from lossbench import plots, published, stats
+from lossbench.claims.tables import belongs
 from lossbench.claims.wording import number
-from lossbench.report.blocks import Block
-from lossbench.report.evidence import Evidence, Study, spell
+from lossbench.losses import LOSSES
+from lossbench.report.evidence import Evidence, Study
 from lossbench.report.figures import Figure, Panel
-from lossbench.report.tables import Table
+from lossbench.report.tables import Table, intervals
+from lossbench.report.text import say
 
-# A subset or another encoding of the same images.
-FAMILIES = {"fashion-mini": "fashion-mnist", "kmnist-10k": "kmnist", "cifar-10-jpeg": "cifar-10"}
+TUNED = ("adma", "false_positive")  # their hyperparameters are tuned or not stated in the papers
 Row = dict[Any, Any]
 
 
@@ -28,14 +30,12 @@ class Source:
     Args:
         paper: how readers know it.
         metric: the column that it prints.
-        meaning: what that number is in the paper, and what stands for it here.
         fits: whether a setting trains as the row of that table did, as far as the table tells losses apart by it.
     """
 
     table: str
     paper: str
     metric: str
-    meaning: str
     fits: Callable[[Evidence, Row], bool]
 
 
@@ -52,32 +52,25 @@ def _regularised_alike(evidence: Evidence, row: Row) -> bool:
 
 
 SOURCES = (
-    Source(
-        "thesis_table_4_1",
-        "000",
-        "test_accuracy",
-        "the best test accuracy over the epochs of one run; ours is chosen on validation images",
-        _any,
-    ),
-    Source(
-        "adma_tables_1_4",
-        "001",
-        "val_accuracy",
-        "a mean validation accuracy, its exponent a tuned for every cell; ours is that of the chosen epoch, a = 0.2622",
-        _regularised_alike,
-    ),
-    Source("fpl_tables_2_3", "003", "test_accuracy", "the accuracy of one run, or 1 − false positives / 10,000", _any),
+    Source("thesis_table_4_1", "000", "test_accuracy", _any),
+    Source("adma_tables_1_4", "001", "val_accuracy", _regularised_alike),
+    Source("fpl_tables_2_3", "003", "test_accuracy", _any),
 )
 
 
-def compare(studies: Sequence[Study]) -> Iterator[Block]:
+def compare(studies: Sequence[Study]) -> Iterator[tuple[Figure, Table]]:
     """A figure and a table for every published table, from the study that shares most cells with it."""
     for source in SOURCES:
-        found = [shared_cells(study, source) for study in studies]
-        cells = max(found, key=len)
+        cells = max((shared_cells(study, source) for study in studies), key=len)
         if len(cells) and (cells["n"] > 0).any():
-            yield _figure(source, cells)
-            yield _table(source, cells)
+            yield _figure(source, cells), _table(source, cells)
+
+
+@cache
+def _printed(source: Source) -> pd.DataFrame:
+    """The rows of a published table that print its metric."""
+    table = published.runs(source.table)
+    return table.assign(function=stats.probability_labels(table))[table[source.metric].notna()]
 
 
 def shared_cells(study: Study, source: Source) -> pd.DataFrame:
@@ -86,19 +79,19 @@ def shared_cells(study: Study, source: Source) -> pd.DataFrame:
     A cell is a data set family, a loss and a probability function; the differences are to cross-entropy in the same
     table and model, or in the same setting and under the same seeds.
     """
-    theirs = published.runs(source.table)
-    theirs = theirs.assign(label=[spell(label) for label in theirs["label"]], function=stats.probability_labels(theirs))
-    theirs = theirs[theirs[source.metric].notna()]
+    theirs = _printed(source)
     rows = []
     clean = [one for one in study.settings if _clean(one)]
     most = {name: max(_images(one) for one in clean if one.setting.fields["dataset"] == name) for name in _data(clean)}
     for one in clean:
         if _images(one) < most[one.setting.fields["dataset"]]:
             continue
-        family = FAMILIES.get(str(one.setting.fields["dataset"]), str(one.setting.fields["dataset"]))
-        ours = stats.summarise(one.runs, source.metric)
-        apart = stats.compare(one.runs, source.metric)
-        for row in theirs[theirs["dataset"] == family].to_dict("records"):
+        dataset = str(one.setting.fields["dataset"])
+        same = theirs[[belongs(dataset, family) for family in theirs["dataset"]]]
+        if same.empty:
+            continue
+        ours, apart = stats.summarise(one.runs, source.metric), stats.compare(one.runs, source.metric)
+        for row in same.to_dict("records"):
             if source.fits(one, row):
                 rows += [_cell(one, row, mine, theirs, apart, source) for mine in _matches(ours, row)]
     return pd.DataFrame(rows)
@@ -124,11 +117,15 @@ def _data(settings: Sequence[Evidence]) -> set[object]:
 def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
     mine = ours[(ours["probability"] == row["function"]) & (ours["loss"] == row["loss"]) & (ours["n"] > 0)]
     exact = mine[mine["label"] == row["label"]]
-    if len(exact) or row["loss"] not in ("adma", "false_positive"):
+    if len(exact) or row["loss"] not in TUNED:
         return list(exact.to_dict("records"))
-    # Their hyperparameters are tuned or not stated: our version without extras stands for them.
-    plain = mine[mine["label"].isin(("Adma a=0.2622", "false positive α=none", "false positive α=dataset"))]
-    return list(plain.to_dict("records"))
+    # Our versions without extras stand for them: what the loss is by default, or with constant class weights.
+    entry = LOSSES[row["loss"]]
+    plain = [
+        entry.label(),
+        *(entry.label({"alpha": alpha}) for alpha in ("none", "dataset") if "alpha" in entry.defaults),
+    ]
+    return list(mine[mine["label"].isin(plain)].to_dict("records"))
 
 
 def _cell(
@@ -143,11 +140,11 @@ def _cell(
     base = theirs[(theirs[same] == pd.Series({name: row[name] for name in same})).all(axis=1)]
     theirs_base = base.loc[base["loss"] == "cross_entropy", source.metric].astype(float).tolist()
     pair = apart[(apart["probability"] == mine["probability"]) & (apart["label"] == mine["label"])]
-    found = pair.iloc[0] if len(pair) else None
+    own = pair.iloc[0].to_dict() if len(pair) else dict.fromkeys(("mean", "low", "high"), math.nan) | {"n": 0}
     return {
         "data": one.setting.fields["dataset"],
         "setting": one.setting.name,
-        "loss": mine["label"],
+        "loss": one.titles[mine["label"]],
         "probability": mine["probability"],
         "their data": row["dataset"],
         "their table": f"paper {source.paper}, {row['source_table']}",
@@ -160,10 +157,11 @@ def _cell(
         "runs": mine["n"],
         "diverged": mine["diverged"],
         "published_difference": row[source.metric] - theirs_base[0] if theirs_base else float("nan"),
-        "difference": float("nan") if found is None else found["mean"],
-        "low": float("nan") if found is None else found["low"],
-        "high": float("nan") if found is None else found["high"],
-        "n": 0 if found is None else int(found["n"]),
+        "difference": own["mean"],
+        "low": own["low"],
+        "high": own["high"],
+        "n": int(own["n"]),
+        "verdict": own.get("verdict", ""),
     }
 
 
@@ -190,53 +188,38 @@ def _figure(source: Source, cells: pd.DataFrame) -> Figure:
                 "n": part["n"].to_numpy(),
             }
         )
-        said = "; ".join(
+        shown = "; ".join(
             f"{row['name']}: published {number(100 * row['published'], 2, sign=True)}, measured "
             f"{number(100 * row['mean'], 2, sign=True)}"
             for row in drawn.to_dict("records")
         )
         title = str(setting) if several else str(part["data"].iloc[0])
-        panels.append(Panel(partial(_dots, drawn, title), f"Differences to cross-entropy, {title}. {said}."))
-    caption = (
-        f"Published against measured, difference to cross-entropy in percentage points. Open diamonds: paper "
-        f"{source.paper}, {source.meaning}; one value, no interval. Filled dots: this study, mean over n paired seeds, "
-        "bar its 95 % interval (Student's t). Models, budgets and sometimes data variants differ, so what can be "
-        "compared is the sign and the size of the difference, not the level."
-    )
+        draw = partial(plots.published_and_measured, drawn, title=title)
+        panels.append(Panel(draw, f"Differences to cross-entropy, {title}. {shown}."))
     longest = max((int(part["loss"].size) for _, part in apart.groupby("setting")), default=1)
-    height = 0.9 + (0.36 if models or "probability" in apart else 0.3) * longest
-    return Figure(f"published-{source.paper}", "Published against measured", caption, panels, height, 4.4)
-
-
-def _dots(table: pd.DataFrame, title: str, ax: Any) -> Any:
-    return plots.published_and_measured(table, ax, title)
+    caption = say("figure_published", paper=source.paper)
+    return Figure(f"published-{source.paper}", caption, panels, 0.9 + 0.36 * longest, 4.4)
 
 
 def _table(source: Source, cells: pd.DataFrame) -> Table:
-    percent = [number(100 * x, 2) for x in cells["published"]]
-    measured = [
-        number(100 * mean, 2) + (f" ±{50 * (high - low):.2f}" if high == high else "")
-        for mean, low, high in zip(cells["measured"], cells["measured_low"], cells["measured_high"], strict=True)
-    ]
-    ours = [
-        number(100 * mean, 2, sign=True)
-        + (f" ({number(100 * low, 2, sign=True)} to {number(100 * high, 2, sign=True)})" if n > 1 else "")
-        for mean, low, high, n in zip(cells["difference"], cells["low"], cells["high"], cells["n"], strict=True)
-    ]
+    name = "setting" if cells["setting"].nunique() > cells["data"].nunique() else "data"
+    half = (cells["measured_high"] - cells["measured_low"]) / 2
     shown = pd.DataFrame(
         {
-            "data": cells["setting" if cells["setting"].nunique() > cells["data"].nunique() else "data"],
+            "data": cells[name],
             "loss": cells["loss"],
             "probability": cells["probability"],
             "source": cells["their table"] + ", " + cells["their model"],
-            "published %": percent,
+            "published %": [number(100 * x, 2) for x in cells["published"]],
             "their difference": [number(100 * x, 2, sign=True) for x in cells["published_difference"]],
-            "measured %": measured,
-            "our difference": ours,
+            "measured %": [
+                number(100 * mean, 2) + (f" ±{100 * h:.2f}" if h == h else "")
+                for mean, h in zip(cells["measured"], half, strict=True)
+            ],
+            "our difference": [number(100 * x, 2, sign=True) for x in cells["difference"]],
+            "95 % interval": intervals(cells, 100, 2, sign=True),
+            "word": cells["verdict"],
             "n": cells["runs"].astype(str),
         }
     )
-    title = (
-        f"Paper {source.paper} and this study side by side: {source.meaning}. Intervals: 95 %, Student's t over seeds"
-    )
-    return Table(f"published-{source.paper}", title, cells, shown)
+    return Table(f"published-{source.paper}", say("table_published", paper=source.paper), cells, shown)

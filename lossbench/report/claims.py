@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from lossbench import claims
-from lossbench.claims.wording import SIGNS, count, estimate, quantity
-from lossbench.report.blocks import Block, ClaimList, Section, Text
-from lossbench.report.evidence import SPELLING, Study
+from lossbench.claims.wording import SIGNS, count, estimate
+from lossbench.losses import LOSSES as ENTRIES
+from lossbench.report.evidence import Study
 from lossbench.report.tables import Table
+from lossbench.report.text import say
 
-TITLE = "The papers' claims"
 # Where the page shows what a claim is about: the ending of a figure's name; the papers' tables have names of their own.
 FIGURES = {
     "ce-equals-kl": "differences",
@@ -61,32 +62,34 @@ def _place(key: str, paper: str, studies: Sequence[Study], names: Collection[str
     return next((name for name in candidates if name in names), "")
 
 
-def claims_section(table: pd.DataFrame) -> Section:
-    """All claims by paper; those that these runs say nothing about are folded away.
+def page_of(table: pd.DataFrame) -> dict[str, Any]:
+    """The claims in three groups, by what decides them; those of runs that these runs do not test by themselves.
 
     Args:
-        table: what `claims.evaluate` returns, its figures linked.
+        table: what `claims.decide` returns, its figures linked.
     """
-    counts = Counter(table["verdict"])
-    said = ", ".join(f"{counts[word]} {word} {sign}" for word, sign in SIGNS.items() if counts[word])
     rows = [_shown(row) for row in table.to_dict("records")]
-    tested, untested = (
-        _by_paper([row for row in rows if (row["verdict"] != "not tested") == wanted]) for wanted in (True, False)
-    )
-    if not ((table["kind"] == "runs") & table["verdict"].isin(("supported", "contradicted"))).any():
-        text = (
-            f"These runs decide none of the {len(table)} claims of the papers. The committed studies in "
-            "outputs/reference do: lossbench report --output outputs/reference."
-        )
-        return Section("claims", TITLE, [Text(text)], [*tested, *untested], f"All claims: {said}")
-    text = (
-        f"{len(table)} claims of the five papers: {said}. The interval is that of the contrast that the verdict hangs "
-        "on, 95 % over paired seeds; an undecided claim says how many pairs would decide it. Some claims are decided "
-        "by mathematics or by the printed tables alone."
-    )
-    left = counts["not tested"]
-    fold = f"{left} claim{'' if left == 1 else 's'} not tested by these runs"
-    return Section("claims", TITLE, [Text(text), *tested], untested, fold)
+    groups = {group: [row for row in rows if row["group"] == group] for group in claims.GROUPS}
+    tested = [row for row in groups["runs"] if row["verdict"] != "not tested"]
+    untested = [row for row in groups["runs"] if row["verdict"] == "not tested"]
+    return {
+        "tested": _group(tested),
+        "untested": _group(untested),
+        "others": {group: _group(rows) for group, rows in groups.items() if group != "runs" and rows},
+        "decided": any(row["verdict"] in ("supported", "contradicted") for row in tested),
+    }
+
+
+def _group(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = Counter(row["verdict"] for row in rows)
+    papers = {
+        paper: [row for row in rows if row["paper"] == paper] for paper in dict.fromkeys(r["paper"] for r in rows)
+    }
+    return {
+        "count": len(rows),
+        "verdicts": [(counts[word], word, sign) for word, sign in SIGNS.items() if counts[word]],
+        "papers": [(f"Paper {paper}: {claims.PAPERS[paper].name}", rows) for paper, rows in papers.items()],
+    }
 
 
 def claims_table(table: pd.DataFrame) -> Table:
@@ -101,41 +104,35 @@ def claims_table(table: pd.DataFrame) -> Table:
             "n": [count(n) for n in table["n"]],
         }
     )
-    return Table("claims", "Claims of the papers and what the runs say about them", table, shown)
-
-
-def _by_paper(rows: list[dict[str, Any]]) -> list[Block]:
-    papers = dict.fromkeys(row["paper"] for row in rows)
-    return [
-        ClaimList(f"Paper {paper}: {claims.PAPERS[paper].name}", [row for row in rows if row["paper"] == paper])
-        for paper in papers
-    ]
+    return Table("claims", say("table_claims"), table, shown)
 
 
 def _shown(row: dict[Any, Any]) -> dict[str, Any]:
-    facts = [
-        (_words(str(row["against"])) or "estimate", estimate(row)),
-        ("n", count(row["n"])),
-        ("smallest difference found 4 times in 5", quantity(row["detectable"], row["unit"])),
-        ("pairs that would decide", count(row["needed"])),
-    ]
-    remarks = [_words(str(row[name])) for name in ("why", "limits", "reconstruction") if row[name]]
+    facts = {
+        "against": _titled(row["against"]),
+        "estimate": estimate(row),
+        "n": count(row["n"]),
+        "needed": count(row["needed"]),
+    }
+    remarks = [_titled(row[name]) for name in ("why", "limits", "reconstruction", "here") if row[name]]
     return {
         "id": f"claim-{row['claim']}",
         "paper": str(row["paper"]),
         "place": f"Paper {row['paper']}, {row['place']}",
         "says": str(row["says"]),
-        "test": _words(str(row["test"])),
+        "test": _titled(row["test"]),
         "verdict": row["verdict"],
         "sign": SIGNS[row["verdict"]],
-        "facts": [(name, value) for name, value in facts if value not in ("–", "0")],
+        "group": row["group"],
+        "facts": {name: value for name, value in facts.items() if value not in ("–", "0", "")},
         "remarks": remarks,
         "figure": row["figure"],
         "notebook": str(row["notebook"] or ""),
     }
 
 
-def _words(text: str) -> str:
-    for name, spelled in SPELLING.items():
-        text = text.replace(name, spelled)
-    return text.replace("_", " ")
+def _titled(text: Any) -> str:
+    """A sentence of the claims with the titles of losses in place of their names."""
+    return re.sub(r"\w+", lambda word: ENTRIES[word[0]].title if word[0] in ENTRIES else word[0], str(text)).replace(
+        "_", " "
+    )

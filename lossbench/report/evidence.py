@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lossbench import archive, metrics, stats
 from lossbench.packed import packed_folders
-from lossbench.plots import in_order
+from lossbench.plots import in_order, titles_of
 from lossbench.record import Record
 
 FRACTION = 0.95
-SPELLING = {
-    "cross_entropy": "cross-entropy",
-    "kl_divergence": "KL divergence",
-    "js_divergence": "JS divergence",
-    "mse": "MSE",
-    "adma": "Adma",
-}
 
 
 @dataclass(frozen=True)
@@ -31,6 +25,7 @@ class Evidence:
 
     Args:
         slug: a short name for files and links, such as `setting-1`.
+        study: the folder of the packed study; empty for runs on disk.
         setting: name, shared fields, runs.
         history: a row an epoch of those runs, with `curve`, the accuracy that the epoch was chosen by.
         confusion: columns `run_id true predicted count`.
@@ -41,6 +36,7 @@ class Evidence:
     """
 
     slug: str
+    study: str
     setting: stats.Setting
     history: pd.DataFrame
     confusion: pd.DataFrame
@@ -55,20 +51,11 @@ class Evidence:
         return self.setting.runs
 
     @cached_property
-    def floor(self) -> float:
-        """The noise floor of the test accuracy."""
-        return 0.0
-
-    @cached_property
     def comparison(self) -> pd.DataFrame:
         """Each configuration against cross-entropy, as `stats.compare` gives it."""
-        return stats.compare(self.runs)
-
-    @property
-    def compared(self) -> bool:
-        """Whether there is anything to compare with cross-entropy."""
-        losses = set(self.runs["loss"])
-        return "cross_entropy" in losses and len(losses) > 1
+        table = stats.compare(self.runs).assign(study=self.study, setting=self.setting.name)
+        functions = [name for name, _ in self.by_probability()]
+        return table.sort_values("probability", key=lambda names: names.map(functions.index), kind="stable")
 
     @property
     def judged_on(self) -> str:
@@ -79,6 +66,11 @@ class Evidence:
         """The runs of each probability function with its label, in the order they are taught."""
         labels = stats.probability_labels(self.runs)
         return [(name, self.runs[labels == name]) for name in dict.fromkeys(labels)]
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """The label of each loss as readers see it."""
+        return titles_of(self.runs)
 
 
 @dataclass(frozen=True)
@@ -118,78 +110,62 @@ def read(output: Path) -> archive.AllTables:
 def gather(output: Path, tables: archive.AllTables | None = None) -> list[Study]:
     """Sort what was `read` from `output` into studies and their settings; settings with more runs come first."""
     tables = read(output) if tables is None else tables
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        names = archive.load_class_names(output)
-    studies, place = [], 1
+    studies: list[Study] = []
     for folder, mine in _split(tables, output):
-        study = _study(folder, output, mine, names, tables.damaged, place)
-        studies.append(study)
-        place += len(study.settings)
+        first = 1 + sum(len(study.settings) for study in studies)
+        studies.append(_study(folder, output, mine, tables.damaged, first))
     return studies
 
 
-def _split(tables: archive.AllTables, output: Path) -> list[tuple[Path | None, archive.AllTables]]:
+def _split(tables: archive.AllTables, output: Path) -> Iterator[tuple[Path | None, archive.AllTables]]:
     """The tables of each packed study with its folder; runs on disk are one study without a folder."""
     folders = packed_folders(output)
     if "study" not in tables.runs:
-        return [(folders[0] if folders else None, tables)]
-    parts: list[tuple[Path | None, archive.AllTables]] = []
+        yield (folders[0] if folders else None), tables
+        return
     for folder in folders:
         mine = {
             name: table[table["study"] == folder.name].drop(columns="study") if "study" in table else table
             for name, table in vars(tables).items()
         }
-        parts += [(folder, archive.AllTables(**mine))] if len(mine["runs"]) else []
-    return parts
+        if len(mine["runs"]):
+            yield folder, archive.AllTables(**mine)
 
 
 def _study(
-    folder: Path | None,
-    output: Path,
-    tables: archive.AllTables,
-    class_names: Mapping[str, list[str]],
-    damaged: Mapping[str, str],
-    place: int,
+    folder: Path | None, output: Path, tables: archive.AllTables, damaged: Mapping[str, str], first: int
 ) -> Study:
-    runs, history = in_order(stats.merge_idle(tables.runs)), tables.history
-    history = history.assign(curve=stats.judged_accuracy(history))
-    runs["label"] = [spell(label) for label in runs["label"]]
-    runs["epochs_to_95"] = (
-        runs["run_id"]
-        .map(
-            {
-                run_id: metrics.epochs_to_reach(curve, FRACTION)
-                for run_id, curve in history.groupby("run_id")["curve"]
-                if len(curve)
-            }
-        )
-        .astype(float)
-    )
-    description = archive.read_description(folder) if folder is not None else {}
-    known = description.get("versions") or _versions_on_disk(output, runs)
-    versions = ", ".join(f"{name} {' and '.join(values)}" for name, values in known.items())
-    found = []
-    for number, setting in enumerate(stats.settings(runs), start=place):
-        # The table of runs knows the parameters of the probability function and how labels are written.
-        names = setting.runs[["run_id", "probability_params", "label"]]
+    runs = in_order(stats.merge_idle(tables.runs))
+    history = tables.history.assign(curve=stats.judged_accuracy(tables.history))
+    curves = history.groupby("run_id")["curve"]
+    needed = {run_id: metrics.epochs_to_reach(curve, FRACTION) for run_id, curve in curves if len(curve)}
+    runs["epochs_to_95"] = runs["run_id"].map(needed).astype(float)
+    about = archive.read_description(folder) if folder is not None else _describe(output, runs)
+    versions = ", ".join(f"{name} {' and '.join(values)}" for name, values in about["versions"].items())
+    settings = []
+    for number, setting in enumerate(stats.settings(runs), start=first):
+        # The table of runs knows the parameters of the probability function.
+        names = setting.runs[["run_id", "probability_params"]]
         ids = set(names["run_id"])
         confusion, reliability = (table[table["run_id"].isin(ids)] for table in (tables.confusion, tables.reliability))
-        curves = history.drop(columns="label").merge(names, on="run_id")
-        classes = class_names.get(str(setting.fields["dataset"]), [])
-        evidence = Evidence(f"setting-{number}", setting, curves, confusion, reliability, classes, damaged, versions)
-        found.append(evidence)
-    name = str(description.get("name", ""))
-    return Study(f"across-{folder.name}" if folder else "across", name, str(description.get("note", "")), found)
+        classes = about["datasets"].get(setting.fields["dataset"], {}).get("class_names", [])
+        own = history.merge(names, on="run_id")
+        study = folder.name if folder and folder != output else ""
+        settings.append(
+            Evidence(f"setting-{number}", study, setting, own, confusion, reliability, classes, damaged, versions)
+        )
+    slug = f"across-{folder.name}" if folder else "across"
+    return Study(slug, str(about.get("name", "")), str(about.get("note", "")), settings)
 
 
-def _versions_on_disk(output: Path, runs: pd.DataFrame) -> dict[str, list[str]]:
-    """As a packed study describes them, from the first record."""
-    result = Record(output / "runs" / runs["run_id"].iloc[0]).result
-    return {name: [version] for name, version in (result.get("versions") or {}).items()}
-
-
-def spell(label: str) -> str:
-    """The label of a loss as prose writes it."""
-    name, *rest = label.split(" ")
-    return " ".join([SPELLING.get(name, name.replace("_", " ")), *rest])
+def _describe(output: Path, runs: pd.DataFrame) -> dict[str, Any]:
+    """What `study.json` says of a packed study: versions and the classes of each data set, from one record each."""
+    results = {
+        dataset: Record(output / "runs" / run_id).result
+        for dataset, run_id in runs.drop_duplicates("dataset")[["dataset", "run_id"]].itertuples(index=False)
+    }
+    versions = next(iter(results.values())).get("versions") or {}
+    return {
+        "versions": {name: [version] for name, version in versions.items()},
+        "datasets": {name: {"class_names": result.get("class_names", [])} for name, result in results.items()},
+    }

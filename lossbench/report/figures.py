@@ -1,13 +1,12 @@
-"""Draw a figure once for the page, panel by panel, and once for the files."""
+"""Draw a figure once: for the page, panel by panel, and for its files."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from lossbench.files import replacing
 from lossbench.plots.style import FIGURE_FONT, GREY, INK
@@ -17,9 +16,9 @@ PANEL_WIDTH = 3.85  # inches: 370 pixels, the width of a phone, so that text kee
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes: `draw(ax)` fills it, `alt` says in words what it shows."""
+    """One set of axes: `draw(ax=...)` fills it, `alt` says in words what it shows."""
 
-    draw: Callable[[Any], Any]
+    draw: Callable[..., Any]
     alt: str
 
 
@@ -28,12 +27,10 @@ class Figure:
     """Panels side by side, with one caption; `name` is the name of its files."""
 
     name: str
-    title: str
     caption: str
     panels: list[Panel]
     height: float = 2.6
     width: float = PANEL_WIDTH
-    kind: ClassVar[str] = "figure"
 
 
 # No date in any file: equal runs give equal bytes.
@@ -42,52 +39,69 @@ METADATA: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"Creatio
 
 def draw(figure: Figure, folder: Path) -> list[str]:
     """Write the figure's files, and return one inline SVG a panel in the page's own text and grid colours."""
-    whole = _canvas(figure, figure.panels)
-    save(whole, figure.name, folder)
-    single = len(figure.panels) == 1  # drawing takes longer than writing, so one canvas serves both
-    canvases = [whole] if single else (_canvas(figure, [panel]) for panel in figure.panels)
-    return [
-        _inline(_svg(canvas), f"{figure.name}-{place}", panel.alt)
-        for place, (canvas, panel) in enumerate(zip(canvases, figure.panels, strict=True))
-    ]
+    canvas = _canvas(figure)
+    save(canvas, figure.name, folder)
+    svg = (folder / f"{figure.name}.svg").read_text(encoding="utf-8")
+    return [_inline(_cut(svg, figure, i), f"{figure.name}-{i}", panel.alt) for i, panel in enumerate(figure.panels)]
 
 
 def save(canvas: Any, name: str, folder: Path) -> list[Path]:
-    """Write `<name>.png`, `.svg` and `.pdf`, black on white."""
+    """Write `<name>.png`, `.svg` (its text as text) and `.pdf`, black on white."""
     paths = [folder / f"{name}.{kind}" for kind in METADATA]
     for path in paths:
         kind = path.suffix[1:]
-        with replacing(path) as temporary, _fonts("path"):
-            canvas.savefig(temporary, format=kind, metadata=METADATA[kind], facecolor="white", dpi=200)
+        with replacing(path) as temporary, _fonts():
+            canvas.savefig(temporary, format=kind, metadata=METADATA[kind], facecolor="white", dpi=160)
     return paths
 
 
-def _fonts(kind: str) -> Any:
+def _fonts() -> Any:
     import matplotlib as mpl
 
     look: Any = {"font.size": FIGURE_FONT, "legend.fontsize": FIGURE_FONT - 1, "text.color": INK}
-    return mpl.rc_context({"svg.fonttype": kind, "svg.hashsalt": "lossbench", "pdf.fonttype": 42, **look})
+    return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lossbench", "pdf.fonttype": 42, **look})
 
 
-def _canvas(figure: Figure, panels: list[Panel]) -> Any:
+def _canvas(figure: Figure) -> Any:
     # A Figure of its own, not pyplot's: a report changes nothing in the caller's session.
     from matplotlib.figure import Figure as Canvas
 
-    with _fonts("none"):
-        canvas = Canvas(figsize=(figure.width * len(panels), figure.height), layout="constrained")
-        for ax, panel in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            panel.draw(ax)
+    with _fonts():
+        count = len(figure.panels)
+        canvas = Canvas(figsize=(figure.width * count, figure.height), layout="constrained")
+        # Each panel is laid out in a column of its own, so that the page can cut there.
+        columns = canvas.subfigures(1, count, squeeze=False)[0]
+        for i, (column, panel) in enumerate(zip(columns, figure.panels, strict=True)):
+            column.set_gid(f"panel{i}")
+            column.set_facecolor("none")
+            panel.draw(ax=column.subplots())
         # Lay out once; every file format would do it again.
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")
     return canvas
 
 
-def _svg(canvas: Any) -> str:
-    buffer = io.StringIO()
-    with _fonts("none"):
-        canvas.savefig(buffer, format="svg", metadata=METADATA["svg"], transparent=True)
-    return buffer.getvalue()
+def _cut(svg: str, figure: Figure, i: int) -> str:
+    """One panel out of the whole picture: its group, what all panels define, and its part of the plane."""
+    if len(figure.panels) == 1:
+        return svg
+    starts = [svg.index(f'<g id="panel{j}">') for j in range(len(figure.panels))]
+    # The groups of the panels stand one behind the other; behind the last come the figure's own end and definitions.
+    end = starts[i + 1] if i + 1 < len(starts) else _closing(svg, starts[-1])
+    rest = svg[_closing(svg, starts[-1]) :]
+    width, height = 72 * figure.width, 72 * figure.height
+    box = f'viewBox="{i * width:g} 0 {width:g} {height:g}"'
+    return re.sub(r'viewBox="[^"]+"', box, svg[: starts[0]], count=1) + svg[starts[i] : end] + rest
+
+
+def _closing(svg: str, start: int) -> int:
+    """Where the group that opens at `start` has ended."""
+    depth = 0
+    for tag in re.finditer(r"</g>|<g\b[^>]*>", svg[start:]):
+        depth += -1 if tag[0] == "</g>" else not tag[0].endswith("/>")
+        if depth == 0:
+            return start + tag.end()
+    raise ValueError("a group of the picture is not closed")
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
@@ -96,6 +110,7 @@ def _inline(svg: str, name: str, alt: str) -> str:
 
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the white of the file
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r"(url\(#|href=\"#)", rf"\1{name}-", svg)

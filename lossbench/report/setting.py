@@ -1,115 +1,192 @@
-"""The sections of one setting. To add one: write a function below and name it in `SECTIONS`."""
+"""One setting of a study: what the page shows of it, as numbers, tables and figures for the template."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections import Counter
+from typing import Any
 
-from lossbench.report import findings, panels, predictions, tables
-from lossbench.report.blocks import Block, Facts, Part, Points, Section, Text
+import pandas as pd
+
+from lossbench import stats
+from lossbench.config import RunConfig
+from lossbench.report import panels, predictions, tables
 from lossbench.report.evidence import Evidence
-from lossbench.report.facts import facts
-from lossbench.report.heat import by_loss_and_probability
-from lossbench.report.limits import limitations
-
-Blocks = Iterator[Block | None]
+from lossbench.report.text import span
+from lossbench.stats.paired import _at_chance
 
 
-def says(evidence: Evidence) -> Blocks:
-    """What the runs say."""
-    lines = [*findings.say(evidence)]
-    yield Points(lines) if lines else Text("One loss was run; there is nothing to compare yet.")
-
-
-def silent(evidence: Evidence) -> Blocks:
-    """What they cannot say."""
-    yield Points([*findings.do_not_say(evidence)])
-
-
-def limits(evidence: Evidence) -> Blocks:
-    """What is missing."""
-    found = [*limitations(evidence)]
-    yield Facts(found) if found else None
-
-
-def run(evidence: Evidence) -> Blocks:
-    """What was run, on what, how long."""
-    yield Facts(facts(evidence), narrow=True)
-
-
-def scores(evidence: Evidence) -> Blocks:
-    """Test accuracy and the other scores."""
-    yield panels.accuracy(evidence)
-    yield tables.accuracy(evidence)
-    yield tables.scores(evidence)
-
-
-def against(evidence: Evidence) -> Blocks:
-    """Differences to cross-entropy."""
-    if evidence.compared:
-        yield panels.differences(evidence)
-        yield tables.differences(evidence)
-        yield by_loss_and_probability(evidence)
-
-
-def learning(evidence: Evidence) -> Blocks:
-    """Curves over the epochs."""
-    if evidence.history["curve"].notna().any():
-        yield panels.curves(evidence)
-        yield panels.epochs(evidence)
-        yield tables.epochs(evidence)
-
-
-def calibration(evidence: Evidence) -> Blocks:
-    """Whether the models are as sure as they are right."""
-    yield from predictions.reliability(evidence)
-
-
-def mistakes(evidence: Evidence) -> Blocks:
-    """Which classes are confused, and how badly."""
-    yield from predictions.confusion(evidence)
-    yield from predictions.false_positives(evidence) or ()
-    yield from predictions.severity(evidence)
-
-
-def every_run(evidence: Evidence) -> Blocks:
-    """A row a run."""
-    yield tables.every_run(evidence)
-
-
-# Anchor, heading, content; in the order of the page. A section without content is left out.
-SECTIONS: Sequence[tuple[str, str, Callable[[Evidence], Blocks]]] = (
-    ("says", "What this says", says),
-    ("silent", "What it does not say", silent),
-    ("limits", "Limitations", limits),
-    ("run", "What was run", run),
-    ("scores", "Accuracy", scores),
-    ("against", "Against cross-entropy", against),
-    ("learning", "Learning", learning),
-    ("calibration", "Calibration", calibration),
-    ("mistakes", "Mistakes", mistakes),
-    ("all", "Every run", every_run),
-)
-FOLDED = {"all": "Show all runs"}
-SHORT = ("says", "limits", "run", "short")
-
-
-def short(evidence: Evidence) -> Blocks:
-    """The numbers of a setting whose figures would make the page too long."""
-    yield tables.accuracy(evidence)
-    if evidence.compared:
-        yield tables.differences(evidence)
-    yield by_loss_and_probability(evidence)
-
-
-def setting_part(evidence: Evidence, *, alone: bool, brief: bool) -> Part:
-    """One setting: all its sections, or, `brief`, its findings and numbers folded away."""
-    wanted = SECTIONS
+def page_of(evidence: Evidence, *, brief: bool) -> dict[str, Any]:
+    """Everything that the template shows of a setting; `brief`: findings and numbers, no figure but the heat map."""
+    compared = len(evidence.comparison) > 0
+    shown: dict[str, Any] = {
+        "slug": evidence.slug,
+        "name": evidence.setting.name,
+        "brief": brief,
+        "words": words(evidence.comparison, evidence.titles),
+        "facts": facts(evidence),
+        "gaps": gaps(evidence),
+        "limits": list(
+            dict.fromkeys(limit for text in evidence.comparison["limits"] for limit in text.split("; ") if limit)
+        ),
+        "accuracy_table": tables.accuracy(evidence),
+        "differences_table": tables.differences(evidence) if compared else None,
+        "heat": panels.by_loss_and_probability(evidence),
+    }
     if brief:
-        wanted = [row for row in SECTIONS if row[0] in SHORT] + [("scores", "Numbers", short)]
-    sections = []
-    for anchor, title, content in wanted:
-        blocks = [block for block in content(evidence) if block is not None]
-        if blocks:
-            shown, folded = ([], blocks) if anchor in FOLDED else (blocks, [])
-            sections.append(Section(f"{evidence.slug}-{anchor}", title, shown, folded, FOLDED.get(anchor, "")))
-    return Part(evidence.slug, "" if alone else evidence.setting.name, sections=sections, folded=brief)
+        return shown
+    learned = evidence.history["curve"].notna().any() and evidence.history["epoch"].nunique() > 1
+    return shown | {
+        "unsaid": unsaid(evidence),
+        "twins": twins(evidence),
+        "differences": panels.differences(evidence) if compared else None,
+        "accuracy": panels.accuracy(evidence),
+        "scores_table": tables.scores(evidence),
+        "curves": panels.curves(evidence) if learned else None,
+        "epochs": panels.epochs(evidence) if learned else None,
+        "epochs_table": tables.epochs(evidence) if learned else None,
+        "reliability": predictions.reliability(evidence),
+        "confusion": predictions.confusion(evidence),
+        "classes": predictions.false_positives(evidence),
+        "severity": predictions.severity(evidence),
+        "runs_table": tables.every_run(evidence),
+    }
+
+
+def words(comparison: pd.DataFrame, titles: dict[str, str], most: int = 6) -> list[dict[str, Any]]:
+    """The words that were said, best first: how often, and of what, the largest differences first."""
+    order = (*stats.VERDICTS[:2], *stats.VERDICTS[:3:-1], *stats.VERDICTS[2:4])  # what differs before what does not
+    shown = []
+    for word in order:
+        rows = comparison[comparison["verdict"] == word].sort_values("mean", key=lambda mean: -mean.abs())
+        named = [row | {"title": titles[row["label"]]} for row in rows.head(most).to_dict("records")]
+        if named:
+            needed = rows["needed"][rows["needed"] > 0]
+            more = {"pairs": span(rows["n"]), "needed": span(needed) if len(needed) else ""}
+            shown.append({"word": word, "count": len(rows), "rows": named, "more": len(rows) - len(named)} | more)
+    return shown
+
+
+def facts(evidence: Evidence) -> dict[str, Any]:
+    """What was run, on what, how long, as far as the records know."""
+    runs, fields = evidence.runs, evidence.setting.fields
+    finished, seconds = runs["status"] == "finished", runs["seconds"].astype(float)
+    seeds = sorted(runs["seed"].astype(int).unique())
+    means = stats.summarise(runs)["mean"].dropna()
+    told = ("dataset", "model", "epochs", "selection", "optimizer", "lr", "scheduler", "batch_size")
+    return {
+        **{name: fields[name] for name in told},
+        "runs": len(runs),
+        "finished": int(finished.sum()),
+        "losses": [evidence.titles[label] for label in dict.fromkeys(runs["label"])],
+        "functions": [name for name, _ in evidence.by_probability()],
+        "seeds": seeds,
+        "means": (float(means.min()), float(means.max())) if len(means) else None,
+        "train_images": _count(runs, "train_images"),
+        "test_images": _count(runs, "test_images"),
+        "parameters": _count(runs, "num_parameters"),
+        "fingerprint": _first(runs, "dataset_fingerprint")[:12],
+        "other": [f"{name} {value}" for name, value in fields.items() if name not in told and _changed(name, value)],
+        "judged_on": evidence.judged_on,
+        "time": time(seconds.sum()),
+        "time_of_one": time(seconds.median()),
+        "device": _first(runs, "device"),
+        "threads": _first(runs, "threads"),
+        "commit": _first(runs, "commit"),
+        "versions": evidence.versions,
+    }
+
+
+def _first(runs: pd.DataFrame, column: str) -> str:
+    values = runs[column].dropna().tolist() if column in runs else []
+    return str(values[0]) if values else "not recorded"
+
+
+def _count(runs: pd.DataFrame, column: str) -> str:
+    """A count in all runs, as a range where it differs."""
+    values = runs[column].dropna() if column in runs else []
+    return span(values) if len(values) else ""
+
+
+def _changed(name: str, value: Any) -> bool:
+    default = RunConfig.__dataclass_fields__[name].default
+    return not (value == default or (default is None and pd.isna(value)))
+
+
+def time(seconds: float) -> str:
+    """Seconds in the unit that reads best."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def gaps(evidence: Evidence) -> dict[str, Any]:
+    """Everything that keeps a setting from answering the question; the template names what is there."""
+    runs = evidence.runs
+    seeds = runs.assign(probability=stats.probability_labels(runs)).groupby(["probability", "label"])["seed"].nunique()
+    finished = runs[runs["status"] == "finished"]
+    mixed = [
+        {"name": name.replace("_", " "), "kinds": runs[name].astype(str).nunique()}
+        for name in ("device", "threads", "commit", "dataset_fingerprint")
+        if name in runs and runs[name].astype(str).nunique() > 1
+    ]
+    return {
+        "losses": runs["label"].nunique(),
+        "cells": len(seeds),
+        "all_cells": runs["label"].nunique() * len(evidence.by_probability()),
+        "fewest": int(seeds.min()),
+        "most": int(seeds.max()),
+        "reference": "cross_entropy" in set(runs["loss"]),
+        "runs": len(runs),
+        "diverged": named(runs[runs["status"] != "finished"], evidence.titles),
+        "at_chance": at_chance(runs, evidence.titles),
+        "unscored": len(finished) - len(stats.finished(runs)),
+        "damaged": list(evidence.damaged.values()),
+        "finished": len(finished),
+        "unpredicted": len(set(finished["run_id"]) - set(evidence.confusion["run_id"])),
+        "judged_on": evidence.judged_on,
+        "mixed": mixed,
+    }
+
+
+def named(runs: pd.DataFrame, titles: dict[str, str]) -> list[str]:
+    """These runs by loss and probability function, counted: `2 × n-pair with softmax`."""
+    kinds = Counter(zip(runs["label"], stats.probability_labels(runs), strict=True))
+    return [f"{count} × {titles[label]} with {function}" for (label, function), count in kinds.items()]
+
+
+def at_chance(runs: pd.DataFrame, titles: dict[str, str]) -> list[str]:
+    """The finished runs that are no better than guessing, as `stats.compare` counts them, named as by `named`."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for (_, label, function), part in runs.groupby(["dataset", "label", stats.probability_labels(runs)], sort=False):
+        counts[label, function] += _at_chance(part)
+    return [f"{count} × {titles[label]} with {function}" for (label, function), count in counts.items() if count]
+
+
+def unsaid(evidence: Evidence) -> dict[str, Any]:
+    """What the runs of this setting cannot say, however clear they look."""
+    runs, fields = evidence.runs, evidence.setting.fields
+    accuracy = float(stats.finished(runs)["test_accuracy"].astype(float).mean())
+    images = runs["test_images"].dropna().astype(float).max() if "test_images" in runs else math.nan
+    known = math.isfinite(accuracy) and math.isfinite(images) and images > 0
+    return {
+        **{name: fields[name] for name in ("dataset", "model", "epochs", "lr")},
+        "accuracy": accuracy,
+        "images": images,
+        "spread": math.sqrt(accuracy * (1 - accuracy) / images) if known else None,
+    }
+
+
+def twins(evidence: Evidence) -> dict[str, Any] | None:
+    """Cross-entropy against KL divergence, one function under two names: how far equal and other seeds lead apart."""
+    same = stats.same_seed_differences(evidence.runs)
+    spreads = evidence.comparison["single_run_sd"].dropna()
+    if not same or spreads.empty:
+        return None
+    largest = max(map(abs, same))
+    return {
+        "pairs": len(same),
+        "equal": sum(gap == 0 for gap in same),
+        "largest": largest,
+        "spread": float(spreads.mean()),
+    }

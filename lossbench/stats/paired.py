@@ -552,11 +552,13 @@ def pairs_needed(mean: float, sd: float, margin: float | None, comparisons: int 
         sd: standard deviation of one paired difference.
         comparisons: of the family; the level of the difference is divided by it.
 
-    Returns: a whole number of pairs; nan where neither would be decided with a million.
+    Returns: a whole number of pairs; nan where neither would be decided with a million, or without any spread.
     """
     from lossbench.stats.planning import sample_size, sample_size_equivalence
 
     needed = []
+    if not sd > 0:
+        return math.nan
     if abs(mean) > 2e-3 * sd:
         needed.append(sample_size(mean, sd, ALPHA, power, comparisons))
     if margin is not None and abs(mean) < margin and margin - abs(mean) > 2e-3 * sd:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SPELLING = {"soft_margin_softmax": "soft-margin softmax", "taylor_softmax": "Taylor softmax"}
-
-
 def finished(runs: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """The runs that ended normally and have a finite `metric`."""
     values = runs[metric].astype(float)
@@ -23,7 +20,10 @@ def finished(runs: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
 
 def probability_labels(runs: pd.DataFrame) -> pd.Series:
     """Name each run's probability function and its parameters, such as `Taylor softmax order=4`."""
-    names = runs["probability"].astype(str).map(lambda name: SPELLING.get(name, name.replace("_", " ")))
+    from lossbench.probabilities import PROBABILITIES
+
+    titles = {name: entry.title for name, entry in PROBABILITIES.items()}
+    names = runs["probability"].astype(str).map(lambda name: titles.get(name, name.replace("_", " ")))
     if "probability_params" not in runs:
         return names
     return (names + " " + runs["probability_params"].fillna("").astype(str)).str.strip()

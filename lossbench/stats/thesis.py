@@ -10,7 +10,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Literal
 
-from lossbench.names import unknown
+from lossbench.registry import unknown
 from lossbench.stats.summary import finished
 
 if TYPE_CHECKING:
