@@ -61,8 +61,8 @@ def evaluate(
         margin: the smallest difference that matters, in percentage points; also the margin of "no difference".
 
     Returns: a row a claim, columns `COLUMNS`: `kind` is `runs`, `mathematics` or `printed table`, `group` one of
-        `GROUPS`, which sets slips in print apart; `verdict` is one of `VERDICTS`; `estimate` with `low` and `high` (95 %)
-        in `unit` belongs to the contrast named in `against`, the one that the verdict hangs on; `n` counts pairs
+        `GROUPS`, which sets slips in print apart; `verdict` is one of `VERDICTS`; `estimate` with `low` and `high`
+        (95 %) in `unit` belongs to the contrast named in `against`, the one that the verdict hangs on; `n` counts pairs
         (seeds, summed over data sets), or what was checked where `kind` is not `runs`; `needed` is the number of pairs
         that would decide an undecided claim if the truth were as seen; `here` says in which setting it was decided
         and `limits` what that leaves open.

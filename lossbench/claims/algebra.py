@@ -65,7 +65,7 @@ def adma_imitates_ce() -> Answer:
         ratio = _on_grid("adma", p, a=a) / -p.log()
         gaps[a] = float((ratio.max() - ratio.min()) / (ratio.max() + ratio.min()))
     least = min(gaps[a] for a in REPORTED_A)
-    why = f"with the paper's exponents Adma misses cross-entropy by {least:.0%} or more, with a=0.0001 by {gaps[1e-4]:.2%}"
+    why = f"Adma misses it by {least:.0%} or more with the paper's exponents, by {gaps[1e-4]:.2%} with a=0.0001"
     answer = Answer(UNDECIDED, 100 * least, "% of cross-entropy", len(p), why)
     return answer.limited(
         "depends on the reading: true only as a goes to 0, far from the exponents that the paper uses"
@@ -133,20 +133,20 @@ def triplets_to_visit() -> Answer:
 
 @cache
 def sampling_free_weight() -> Answer:
-    """The factor of the reconstructed loss goes to 1 on hard samples and to 0 on easy ones."""
+    """The factor of the reconstructed loss on hard samples and on easy ones."""
     p = _grid()
     factor = _on_grid("sampling_free", p, beta=1.0, gamma=5.0) / -p.log()
     whole = _on_grid("sampling_free", p, beta=4.0, gamma=5.0) / -p.log()
     hard, easy = float(factor[0]), float(factor[-1])
-    fades = bool((factor.diff() < 0).all()) and abs(hard - 1) < 0.01 and easy < 0.01
     why = f"the factor falls from {hard:.3f} at p=0.001 to {easy:.0e} at p=0.999"
     beside = f"with beta 4 the loss itself is up to {float(whole.max()):.0f} times cross-entropy on hard samples"
-    return Answer(settle(fades), hard, "factor", len(p), why, limits=(beside,))
+    built = "depends on the formula, which is missing; the reconstruction was built to have this property"
+    return Answer(UNDECIDED, hard, "factor", len(p), why, limits=(built, beside))
 
 
 @cache
 def tree_in_the_loss() -> Answer:
-    """The path loss with equal weights: on class probabilities it is cross-entropy, on outputs for all nodes it is not."""
+    """The path loss with equal weights: on class probabilities it is cross-entropy, on outputs of all nodes not."""
     first = _value_and_gradient(TREE_LOSS, mode="leaf", node_weight="path")
     second = _value_and_gradient("cross_entropy")
     gap = max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
@@ -169,8 +169,8 @@ def second_sum() -> Answer:
         )
         slopes[mode] = float((moved - still).abs().max())
     why = (
-        f"with inner nodes as sums of their classes it is a constant (gradient {slopes['leaf']:.0e}); in the most literal "
-        f"reading, outputs for all nodes, it acts (gradient up to {slopes['flat_nodes']:.2g})"
+        f"with inner nodes as sums of their classes it is a constant (gradient {slopes['leaf']:.0e}); in the most "
+        f"literal reading, outputs for all nodes, it acts (gradient up to {slopes['flat_nodes']:.2g})"
     )
     answer = Answer(UNDECIDED, slopes["flat_nodes"], "gradient", SAMPLES, why)
     return answer.limited("depends on the reading", "on our reading of the poster's tree, every class at depth 3")

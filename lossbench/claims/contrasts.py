@@ -64,6 +64,12 @@ class Contrast:
         return SCORES[self.metric]
 
     @property
+    def unit(self) -> str:
+        """Of the differences; where a score is compared with a number, from which side and with which."""
+        side = " above" if self.terms[0].weight > 0 else " below"
+        return f"{self.score.unit}{side} {abs(self.null):g}" if self.null else self.score.unit
+
+    @property
     def opened(self) -> set[str]:
         """Fields in which runs may differ because of the terms."""
         named = {"loss_params" if column == "params" else column for term in self.terms for column in term.where}
@@ -139,24 +145,23 @@ class Sample:
         return judge([self.values], margin=None, resolution=self.resolution)[0]
 
     @property
-    def unfinished(self) -> int:
-        """Runs whose best epoch is their last: they might have become better."""
-        return sum(float(row.get("best_epoch", math.nan)) >= float(row["epochs"]) for row in self.runs)
+    def unusual(self) -> list[str]:
+        """The fields of the setting that are not the defaults, other than how much is trained on what."""
+        told = ("dataset", "model", "epochs", "train_size")
+        values = {name: {text(row, name) for row in self.runs} for name in SETTING if name not in told}
+        plain = {name: text(RunConfig.defaults(), name) for name in values}
+        return [f"{name.replace('_', ' ')} {', '.join(texts) or 'not set'}"
+                for name, texts in values.items() if len(texts) == 1 and texts != {plain[name]}]  # fmt: skip
 
     @property
     def setting(self) -> str:
         """Data set, network, images, epochs, what is unusual or averaged, and pairs, as a line of text."""
-        first, told = self.runs[0], ("dataset", "model", "epochs", "train_size")
-        plain = {name: "" if value is None else str(value) for name, value in RunConfig.defaults().items()}
-        shared = [name for name in SETTING if name not in told and len({text(row, name) for row in self.runs}) == 1]
-        unusual = [f"{name.replace('_', ' ')} {text(first, name) or 'not set'}" for name in shared
-                   if text(first, name) != plain[name].removesuffix(".0")]  # fmt: skip
-        images = text(first, "train_images") or text(first, "train_size")
+        images = text(self.runs[0], "train_images") or text(self.runs[0], "train_size")
         parts = [
             f"{self.dataset}: {self.model}",
             *([f"{int(float(images)):,} training images"] if images else []),
-            f"{text(first, 'epochs')} epochs",
-            *unusual,
+            f"{self.runs[0]['epochs']} epochs",
+            *self.unusual,
             *([f"mean of {self.kinds} combinations"] if self.kinds > 1 else []),
             f"{len(self.values)} pairs",
         ]
@@ -220,7 +225,7 @@ def compare(contrast: Contrast, tables: Tables) -> Comparison:
 
 def _preference(sample: Sample) -> tuple[int, float, int]:
     """Most pairs, then most images, then least unusual."""
-    return len(sample.values), float(text(sample.runs[0], "train_images") or 0), -len(sample.setting)
+    return len(sample.values), float(text(sample.runs[0], "train_images") or 0), -len(sample.unusual)
 
 
 def _sides_by_setting(contrast: Contrast, tables: Tables) -> dict[tuple[str, str], dict[Any, list[list[Row]]]]:

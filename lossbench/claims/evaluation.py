@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.claims.claim import GROUPS, PAPERS, Claim
 from lossbench.claims.contrasts import Comparison, compare
-from lossbench.claims.rules import UNDECIDED, VERDICTS, Above, Exact, Finding, OwnTest, Within
-from lossbench.claims.tables import Tables, belongs
+from lossbench.claims.rules import UNDECIDED, VERDICTS, Compared, Exact, Finding, OwnTest
+from lossbench.claims.tables import Tables, belongs, is_unfinished
 from lossbench.stats.paired import OUTCOMES, holm, judge
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN
 
     if not margin > 0:
         raise ValueError(f"margin={margin!r} must be greater than 0, in percentage points")
-    findings = {c.key: c.rule.judge(tables, margin) for c in claims if isinstance(c.rule, Above | Within)}
+    findings = {c.key: c.rule.judge(tables, margin) for c in claims if isinstance(c.rule, Compared)}
     p_holm: dict[str, float] = {}
     sizes: dict[str, int] = {}
     for paper in PAPERS:
@@ -62,9 +62,9 @@ def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[s
         "estimate": shown.pooled.mean if shown.pooled else sum(unpooled) / len(unpooled) if unpooled else math.nan,
         "low": low,
         "high": high,
-        "unit": shown.contrast.score.unit,
+        "unit": shown.contrast.unit,
         "n": shown.pairs,
-        "needed": finding.needed(shown, family) if verdict == UNDECIDED else math.nan,
+        "needed": finding.needed(shown, p_holm, family) if verdict == UNDECIDED else math.nan,
         "against": shown.contrast.says,
         "p": finding.p,
         "p_holm": p_holm,
@@ -84,9 +84,10 @@ def _limits(claim: Claim, finding: Finding) -> list[str]:
     absent = [family for family in wanted if not any(belongs(name, family) for name in used)]
     variants = sorted(name for name in used if name not in wanted and any(belongs(name, f) for f in wanted))
     others = sorted(name for name in used if not any(belongs(name, family) for family in paper.datasets))
-    networks = ", ".join(sorted({f"{sample.model}, {sample.runs[0]['epochs']} epochs" for sample in samples}))
+    networks = ", ".join(sorted({sample.model for sample in samples}))
+    epochs = {int(row["epochs"]) for sample in samples for row in sample.runs}
     return [
-        *([f"here: {networks}; the paper: {paper.trained}"] if samples else []),
+        *([f"here: {networks}, {_span(epochs)} epochs; the paper: {paper.trained}"] if samples else []),
         *finding.limits,
         *([f"data sets of the paper without pairs: {', '.join(absent)}"] if absent else []),
         *([f"variants of the paper's data sets: {', '.join(variants)}"] if variants else []),
@@ -94,11 +95,15 @@ def _limits(claim: Claim, finding: Finding) -> list[str]:
     ]
 
 
+def _span(numbers: set[int]) -> str:
+    return " to ".join(str(number) for number in dict.fromkeys((min(numbers), max(numbers))))
+
+
 def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
     """A claim's contrasts by data set and network; see `claims.detail`."""
     import pandas as pd
 
-    contrasts = claim.rule.contrasts if isinstance(claim.rule, Above | Within) else ()
+    contrasts = claim.rule.contrasts if isinstance(claim.rule, Compared) else ()
     rows = [row for contrast in contrasts for row in _rows(compare(contrast, tables), margin)]
     return pd.DataFrame(rows, columns=list(DETAIL))
 
@@ -115,8 +120,8 @@ def _rows(comparison: Comparison, points: float) -> list[dict[str, Any]]:
             "model": sample.model,
             "estimate": row.mean,
             "margin": math.nan if margin is None else margin,
-            "unit": score.unit,
-            "unfinished": sample.unfinished,
+            "unit": comparison.contrast.unit,
+            "unfinished": sum(map(is_unfinished, sample.runs)),
             "runs": len(sample.runs),
             "limits": "; ".join(sample.limits),
             "setting": sample.setting,

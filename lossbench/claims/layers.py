@@ -16,11 +16,11 @@ from lossbench.claims.rules import (
     NOT_TESTED,
     SUPPORTED,
     UNDECIDED,
-    Above,
     Answer,
     Exact,
     OwnTest,
-    Within,
+    above,
+    within,
 )
 from lossbench.claims.tables import Tables, belongs, setting_of, untrained_accuracy
 from lossbench.stats.paired import holm
@@ -73,10 +73,11 @@ def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:
     tested: dict[tuple[object, ...], dict[str, np.ndarray]] = defaultdict(dict)
     for row in tables.rows:
         for name, where in FOLDED.items():
-            if row["run_id"] in folds and row["ended"] and matches(row, {**where, **PLAIN}):
-                if belongs(row["dataset"], "cifar-10") and row["test_accuracy"] > untrained_accuracy(row):
-                    place = (*setting_of(row, ()), row["probability"], row["seed"])
-                    tested[place][name] = folds[row["run_id"]]
+            usable = row["run_id"] in folds and row["ended"] and belongs(row["dataset"], "cifar-10")
+            learned = row.get("test_accuracy", 1.0) > untrained_accuracy(row)
+            if usable and learned and matches(row, {**where, **PLAIN}):
+                place = (*setting_of(row, ()), row["probability"], row["seed"])
+                tested[place][name] = folds[row["run_id"]]
     return [scores for scores in tested.values() if len(scores) == len(FOLDED)]
 
 
@@ -93,19 +94,19 @@ CLAIMS = (
     Claim(
         "layers-hierarchical-below-ce", "004", "Results after training",
         "The hierarchical loss scores lower than cross-entropy.",
-        Above(tuple(minus(CE, reading, datasets=CIFAR) for reading in READINGS), readings=True),
+        above(tuple(minus(CE, reading, datasets=CIFAR) for reading in READINGS), readings=True),
         "layers-accuracy", "h-CE < CE, no numbers", ALL_READINGS,
     ),
     Claim(
         "layers-penalty-equals-ce", "004", "Results after training",
         "The penalty on confident predictions scores about as cross-entropy does.",
-        Within((minus(RCE, CE, datasets=CIFAR),)),
+        within((minus(RCE, CE, datasets=CIFAR),)),
         "layers-accuracy", "CE and r-CE about equal, no numbers", PENALTY,
     ),
     Claim(
         "layers-no-improvement", "004", "Conclusions",
         "Neither the penalty nor the hierarchical loss improves on cross-entropy.",
-        Above(tuple(minus(CE, other, datasets=CIFAR) for other in (RCE, *READINGS)), bound=-NO_GAIN),
+        above(tuple(minus(CE, other, datasets=CIFAR) for other in (RCE, *READINGS)), bound=-NO_GAIN, everywhere=True),
         "layers-accuracy", "no significant improvement",
         f"{ALL_READINGS}; no improvement is read as: at most {NO_GAIN:g} points; {PENALTY}",
     ),
@@ -120,7 +121,7 @@ CLAIMS = (
     Claim(
         "layers-fewer-critical-mistakes", "004", "Introduction",
         "Knowledge of the class tree could make critical mistakes, an animal for a vehicle or the reverse, fewer.",
-        Above(
+        above(
             tuple(c for reading in READINGS for c in lead_over(reading, (CE,), "test_critical_error", CIFAR)),
             readings=True,
         ),
@@ -129,13 +130,13 @@ CLAIMS = (
     Claim(
         "layers-penalty-overfits-less", "004", "A closer look at the losses",
         "The penalty on confident predictions avoids overfitting.",
-        Above(lead_over(RCE, (CE,), "train_gap", CIFAR)),
+        above(lead_over(RCE, (CE,), "train_gap", CIFAR)),
         "layers-accuracy", "", PENALTY,
     ),
     Claim(
         "layers-helps-on-harder-data", "004", "Conclusions",
         "On harder data such as CIFAR-100 the hierarchical loss would help.",
-        Above((minus(FLAT, CE, datasets=("cifar-100",)),)),
+        above((minus(FLAT, CE, datasets=("cifar-100",)),)),
         "layers-accuracy", "", READING,
     ),
     Claim(

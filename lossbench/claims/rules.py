@@ -1,7 +1,7 @@
 """How a claim is decided: one rule for all that are decided by runs.
 
-Every number comes from `stats`: differences paired by seed and judged by `stats.judge` on one data set, pooled over data
-sets with weights by precision (`stats.pooled`). A claim names the values that it allows, above a bound or within a
+Every number comes from `stats`: differences paired by seed and judged by `stats.judge` on one data set, pooled over
+data sets with weights by precision (`stats.pooled`). A claim names the values that it allows, above a bound or within a
 margin, and often makes several contrasts, such as "better than each rival"; then all of them must hold.
 
 - **supported**: every interval lies among the allowed values; "within" must hold on every data set;
@@ -9,39 +9,121 @@ margin, and often makes several contrasts, such as "better than each rival"; the
 - **undecided**: neither, or the runs decide and something else speaks against saying so: see below;
 - **not tested**: no pair of runs that the claim is about.
 
-Both verdicts are held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. What the runs
-say stays undecided where
+Both verdicts are held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. What the
+runs say stays undecided where
 
 - runs diverged, or data sets show opposite effects;
 - the loss is our reconstruction because the paper's formula is lost: it decides nothing about the original;
-- the claim speaks of trained networks, and more than half of the runs that contradict it had their best epoch last: a
-  network that is still improving supports a claim for the budget it had, but refutes none about trained ones;
-- the claim is that some setting exists, and one setting fails.
+- the claim is about trained networks, and more than half of the runs against it had their best epoch last. A network
+  that is still improving supports a claim for the budget that it had, but refutes none about trained ones;
+- the claim is that some setting has a property, and this one has not.
 
-Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side stayed
-at chance. Every verdict by runs is one about the networks and budgets that it names: "here".
+Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side
+stayed at chance. Every verdict by runs is about the networks and budgets that it names: "here".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from lossbench.claims.claim import RUNS
 from lossbench.claims.contrasts import Comparison, Contrast, compare
-from lossbench.claims.tables import Tables
+from lossbench.claims.tables import Row, Tables, is_unfinished
 from lossbench.stats.paired import ALPHA, pairs_needed
 from lossbench.stats.planning import sample_size_equivalence
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
 MOSTLY = 0.5
-POWER = 0.8
-# Scores of which the end of training takes nothing away.
-OF_THE_START = ("first_epoch_accuracy", "epochs_needed")
+OF_THE_START = "first_epoch_accuracy"  # the end of training takes nothing away from it
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Decided by runs: the values that every contrast may have; made by `above` and `within`.
+
+    Args:
+        contrasts: each the better side minus the worse, in the direction of its score.
+        low, high: the allowed values; without a `high` it is a claim of "better", and -inf as `low` stands for the
+            margin of `evaluate`.
+        everywhere: whether they must hold on each data set by itself, in place of the pooled mean.
+        size: the size that the claim states; an interval wholly below it contradicts the claim.
+        readings: whether each contrast is one reading of the claim, so that it falls only if it falls in all.
+        exists: whether the claim is that some setting has the property, which a setting that fails does not refute.
+        rebuilt: whether the loss is our reconstruction because the paper's formula is lost.
+    """
+
+    contrasts: tuple[Contrast, ...]
+    low: float = 0.0
+    high: float = math.inf
+    everywhere: bool = False
+    size: float | None = None
+    readings: bool = False
+    exists: bool = False
+    rebuilt: bool = False
+
+    kind = RUNS
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if math.isfinite(self.high):
+            return f"within ±{self.high:g}"
+        return "within the margin" if math.isinf(self.low) else f"above {self.low:g}"
+
+    @property
+    def words(self) -> str:
+        """The test in words."""
+        size = "" if self.size is None else f", and not below {self.size:g}"
+        place = " on every data set" if self.everywhere else ""
+        return f"paired by seed, {self.allowed}{size}{place}: {'; '.join(c.says for c in self.contrasts)}"
+
+    def judge(self, tables: Tables, margin: float) -> Finding:
+        """Compare the runs."""
+        rule = replace(self, low=-margin, high=margin) if math.isinf(self.low) else self
+        comparisons = [compare(contrast, tables) for contrast in self.contrasts]
+        limits = _limits(comparisons)
+        if self.everywhere:  # one without any data set stays, so that it is missed
+            comparisons = [part for whole in comparisons for part in whole.by_data_set() or [whole]]
+        p_values = [rule.p_values(comparison) for comparison in comparisons]
+        support, contradict = zip(*p_values, strict=True)
+        return Finding(rule, tuple(comparisons), support, contradict, limits)
+
+    def p_values(self, comparison: Comparison) -> tuple[float, float]:
+        """That the truth is allowed, and that it is not; nan without an interval."""
+        mean = comparison.pooled
+        if mean is None:
+            return math.nan, math.nan
+        if math.isfinite(self.high):
+            outside = 2 * min(mean.p_above(self.high), mean.p_below(self.low))
+            return max(mean.p_above(self.low), mean.p_below(self.high)), min(1.0, outside)
+        against = min(1.0, 2 * mean.p_below(self.low if self.size is None else self.size))
+        short = self.size is not None and against < ALPHA  # above the bound and clearly below the size is no support
+        return 1.0 if short else min(1.0, 2 * mean.p_above(self.low)), against
+
+    def needed(self, comparison: Comparison, family: int) -> float:
+        """Pairs that would decide if the truth were as seen."""
+        assert comparison.pooled is not None
+        mean, sd = comparison.pooled.mean, comparison.pooled.se * math.sqrt(comparison.pooled.n)
+        room = self.high - abs(mean)
+        if math.isfinite(room) and room > 2e-3 * sd:
+            return float(sample_size_equivalence(mean, sd, self.high))
+        return pairs_needed(-room if math.isfinite(room) else mean - self.low, sd, None, family)
+
+
+def above(contrasts: Sequence[Contrast], bound: float = 0.0, **options: Any) -> Compared:
+    """Every contrast is above a bound: 0 for "better", less for "not behind by more than"."""
+    return Compared(tuple(contrasts), low=bound, **options)
+
+
+def within(contrasts: Sequence[Contrast], margin: float = math.inf) -> Compared:
+    """Every contrast lies within a margin of 0 on every data set, or differences that cancel would pass for none."""
+    return Compared(tuple(contrasts), low=-margin, high=margin, everywhere=True)
 
 
 @dataclass(frozen=True)
@@ -52,18 +134,14 @@ class Finding:
         rule: what the claim allows.
         comparisons: what must hold: one a contrast, or a contrast and data set.
         support, contradict: p value of each comparison for either verdict, nan where it has no interval.
+        limits: what keeps the runs from saying more.
     """
 
-    rule: Above | Within
+    rule: Compared
     comparisons: tuple[Comparison, ...]
     support: tuple[float, ...]
     contradict: tuple[float, ...]
     limits: tuple[str, ...]
-
-    @property
-    def tested(self) -> bool:
-        """Whether any contrast has a pair of runs."""
-        return any(comparison.pairs for comparison in self.comparisons)
 
     @property
     def p_support(self) -> float:
@@ -89,171 +167,66 @@ class Finding:
         Args:
             p_family: `p` after the correction for the paper's other claims.
         """
-        if not self.tested:
+        paired = [comparison for comparison in self.comparisons if comparison.samples]
+        if not paired:
             return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about"
         if math.isnan(p_family):
-            return UNDECIDED, next(c for c in self.comparisons if c.pairs), "no spread over seeds, so no interval"
-        weakest = self.comparisons[int(np.nanargmax(self.support))]
-        opposed = self.comparisons[int(np.nanargmin(self.contradict))]
+            return UNDECIDED, paired[0], "no spread over seeds, so no interval"
         against = self.p_contradict < self.p_support
+        weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
+        shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
         if p_family >= ALPHA:
-            if self.p >= ALPHA:
-                return UNDECIDED, weakest, self.rule.open(weakest)
-            return UNDECIDED, opposed if against else weakest, "the interval alone would decide, but not after Holm"
-        shown, verdict = (opposed, CONTRADICTED) if against else (weakest, SUPPORTED)
-        said = self.rule.outside(shown) if against else "every interval lies where the claim puts it"
+            return (
+                UNDECIDED,
+                shown,
+                "not after Holm's correction" if self.p < ALPHA else f"it may be {self.rule.allowed}",
+            )
+        verdict = CONTRADICTED if against else SUPPORTED
+        why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
+        if against and self.rule.size is not None:
+            why = f"the interval lies below the claimed {self.rule.size:g}"
         doubt = self._doubt(shown, against)
-        return (UNDECIDED, shown, f"{said}, but {doubt}") if doubt else (verdict, shown, said)
+        return (UNDECIDED, shown, f"{why}, but {doubt}") if doubt else (verdict, shown, why)
 
     def _doubt(self, shown: Comparison, against: bool) -> str:
         """Why a verdict is withheld although the intervals would give it; empty if it is not."""
         checked = (shown,) if against else self.comparisons
-        runs = [row for comparison in checked for sample in comparison.samples for row in sample.runs]
-        last = sum(sample.unfinished for comparison in checked for sample in comparison.samples)
-        cut_off = last > MOSTLY * len(runs) and (against or shown.contrast.metric == "best_epoch")
+        runs = _runs(checked)
+        last = sum(map(is_unfinished, runs))
         if not all(row["ended"] for row in runs):
             return "runs diverged"
         if self.rule.rebuilt:
             return "the loss is our reconstruction, which decides nothing about the paper's own"
         if against and self.rule.exists:
             return "the claim is that some setting exists, and this is one"
-        if isinstance(self.rule, Above) and (opposed := next(filter(None, (c.opposed for c in checked)), "")):
+        if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
             return f"the data sets disagree ({opposed}); more seeds would not settle it"
-        if cut_off and shown.contrast.metric not in OF_THE_START:
+        about_the_end = against and shown.contrast.metric != OF_THE_START
+        if last > MOSTLY * len(runs) and (about_the_end or shown.contrast.metric == "best_epoch"):
             return f"{last} of {len(runs)} runs were still improving when training ended"
         return ""
 
-    def needed(self, shown: Comparison, comparisons: int) -> float:
+    def needed(self, shown: Comparison, p_family: float, family: int) -> float:
         """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
-        if shown.pooled is None or shown.opposed:
+        if shown.pooled is None or shown.opposed or p_family < ALPHA or self.rule.rebuilt:
             return math.nan
-        more = self.rule.needed(shown, comparisons)
+        more = self.rule.needed(shown, family)
         return max(more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
 
 
-@dataclass(frozen=True)
-class Above:
-    """Every contrast is above a bound.
-
-    Args:
-        contrasts: each the better side minus the worse, in the direction of its score.
-        bound: 0 for "better"; below 0 for "not behind by more than".
-        size: the size that the claim states; an interval wholly below it contradicts the claim.
-        readings: whether each contrast is one reading of the claim, so that it falls only if it falls in all.
-        exists: whether the claim is that some setting has the property, which a setting that fails does not refute.
-        rebuilt: whether the loss is our reconstruction because the paper's formula is lost.
-    """
-
-    contrasts: tuple[Contrast, ...]
-    bound: float = 0.0
-    size: float | None = None
-    readings: bool = False
-    exists: bool = False
-    rebuilt: bool = False
-
-    kind = RUNS
-
-    @property
-    def words(self) -> str:
-        """The test in words."""
-        size = "" if self.size is None else f", and not below {self.size:g} {self.contrasts[0].score.unit}"
-        every = "each " if len(self.contrasts) > 1 else ""
-        return f"paired by seed, {every}above {self.bound:g}{size}: {'; '.join(c.says for c in self.contrasts)}"
-
-    def judge(self, tables: Tables, margin: float) -> Finding:
-        """Compare the runs; `margin` plays no part."""
-        comparisons = tuple(compare(contrast, tables) for contrast in self.contrasts)
-        support = [min(1.0, 2 * c.pooled.p_above(self.bound)) if c.pooled else math.nan for c in comparisons]
-        contradict = [min(1.0, 2 * c.pooled.p_below(self._least)) if c.pooled else math.nan for c in comparisons]
-        if self.size is not None:  # above the bound and clearly below the size is no support
-            support = [1.0 if against < ALPHA else p for p, against in zip(support, contradict, strict=True)]
-        return Finding(self, comparisons, tuple(support), tuple(contradict), _limits(comparisons))
-
-    @property
-    def _least(self) -> float:
-        return self.bound if self.size is None else self.size
-
-    def open(self, shown: Comparison) -> str:
-        """Why intervals decide nothing."""
-        return f"the interval holds {self.bound:g}"
-
-    def outside(self, shown: Comparison) -> str:
-        """How an interval speaks against the claim."""
-        assert shown.pooled is not None
-        if self.size is not None and shown.pooled.interval()[1] > self.bound:
-            return f"the interval lies below the claimed {self.size:g}"
-        return f"the interval lies below {self.bound:g}"
-
-    def needed(self, shown: Comparison, comparisons: int) -> float:
-        """Pairs that would show the difference that was seen."""
-        assert shown.pooled is not None
-        sd = shown.pooled.se * math.sqrt(shown.pooled.n)
-        return pairs_needed(shown.pooled.mean - self.bound, sd, None, comparisons, POWER)
+def _runs(comparisons: Sequence[Comparison]) -> list[Row]:
+    """The runs behind some comparisons, each once."""
+    runs = {row["run_id"]: row for c in comparisons for sample in c.samples for row in sample.runs}
+    return list(runs.values())
 
 
-@dataclass(frozen=True)
-class Within:
-    """Every contrast lies within a margin of 0 on every data set: two one-sided tests.
-
-    Differences that cancel over data sets are differences, so nothing is pooled.
-
-    Args:
-        margin: in the unit of the score; None takes that of `evaluate`.
-    """
-
-    contrasts: tuple[Contrast, ...]
-    margin: float | None = None
-    readings: bool = False
-    exists: bool = False
-    rebuilt: bool = False
-
-    kind = RUNS
-
-    @property
-    def words(self) -> str:
-        """The test in words."""
-        margin = "the margin" if self.margin is None else f"±{self.margin:g} {self.contrasts[0].score.unit}"
-        return f"paired by seed, within {margin} on every data set: {'; '.join(c.says for c in self.contrasts)}"
-
-    def judge(self, tables: Tables, margin: float) -> Finding:
-        """Compare the runs."""
-        rule = replace(self, margin=margin if self.margin is None else self.margin)
-        whole = [compare(contrast, tables) for contrast in self.contrasts]
-        parts = tuple(part for comparison in whole for part in comparison.by_data_set() or [comparison])
-        bound = rule.margin or 0.0
-        inside = [max(c.pooled.p_above(-bound), c.pooled.p_below(bound)) if c.pooled else math.nan for c in parts]
-        beyond = [2 * min(c.pooled.p_above(bound), c.pooled.p_below(-bound)) if c.pooled else math.nan for c in parts]
-        return Finding(rule, parts, tuple(inside), tuple(min(1.0, p) for p in beyond), _limits(whole))
-
-    def open(self, shown: Comparison) -> str:
-        """Why intervals decide nothing."""
-        assert shown.pooled is not None
-        low, high = shown.pooled.interval()
-        differs = "" if low <= 0 <= high else ", nor does it hold 0"
-        return f"the interval is not within ±{self.margin:g}{differs}"
-
-    def outside(self, shown: Comparison) -> str:
-        """How an interval speaks against the claim."""
-        return f"the difference is larger than ±{self.margin:g}"
-
-    def needed(self, shown: Comparison, comparisons: int) -> float:
-        """Pairs that would show the difference that was seen to be within the margin, or beyond it."""
-        assert shown.pooled is not None
-        assert self.margin is not None
-        mean, sd = abs(shown.pooled.mean), shown.pooled.se * math.sqrt(shown.pooled.n)
-        if self.margin - mean > 2e-3 * sd:
-            return float(sample_size_equivalence(mean, sd, self.margin, ALPHA, POWER))
-        return pairs_needed(mean - self.margin, sd, None, comparisons, POWER)
-
-
-def _limits(comparisons: tuple[Comparison, ...] | list[Comparison]) -> tuple[str, ...]:
+def _limits(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
     """Everything that keeps these runs from saying more, each once."""
     limits = [limit for comparison in comparisons for limit in comparison.limits]
-    runs = {row["run_id"]: row for c in comparisons for sample in c.samples for row in sample.runs}.values()
-    last = sum(float(row.get("best_epoch", math.nan)) >= float(row["epochs"]) for row in runs)
-    limits += [f"the best epoch is the last one in {last} of {len(runs)} runs"] if last else []
-    if any(comparison.pairs for comparison in comparisons):
-        limits += [f"missing cells: no pairs for {c.contrast.says}" for c in comparisons if not c.pairs]
+    runs = _runs(comparisons)
+    if last := sum(map(is_unfinished, runs)):
+        limits.append(f"the best epoch is the last one in {last} of {len(runs)} runs")
+    limits += [f"missing cells: no pairs for {c.contrast.says}" for c in comparisons if runs and not c.samples]
     return tuple(dict.fromkeys(limits))
 
 
@@ -304,7 +277,7 @@ class OwnTest:
     kind = RUNS
 
 
-Rule = Above | Within | Exact | OwnTest
+Rule = Compared | Exact | OwnTest
 
 
 def settle(true: bool) -> str:

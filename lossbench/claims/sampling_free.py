@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from lossbench.claims import algebra
 from lossbench.claims.claim import MATHEMATICS, Claim
 from lossbench.claims.contrasts import Contrast, Where, lead_over, loss, minus
-from lossbench.claims.rules import Above, Exact
+from lossbench.claims.rules import Compared, Exact, above
 
 TRIPLET, MARGIN = loss("triplet"), loss("margin")
 RIVALS = (TRIPLET, MARGIN, loss("n_pair"), loss("proxy_nca"))
@@ -30,12 +30,12 @@ OURS, OURS_FASHION = ours(4.0, 5.0), ours(4.0, 10.0)
 OTHER_BETAS = tuple(ours(beta, 3.0) for beta in (2.0, 3.0, 5.0, 7.0, 10.0))
 
 
-def ahead(first: Where, rivals: Sequence[Where], metrics: Sequence[str], datasets: Sequence[str]) -> Above:
+def ahead(first: Where, rivals: Sequence[Where], metrics: Sequence[str], datasets: Sequence[str]) -> Compared:
     """The reconstruction is ahead of each rival in each score."""
     contrasts: tuple[Contrast, ...] = ()
     for metric in metrics:
         contrasts += lead_over(first, rivals, metric, datasets)
-    return Above(contrasts, rebuilt=True)
+    return above(contrasts, rebuilt=True)
 
 
 CLAIMS = (
@@ -54,13 +54,13 @@ CLAIMS = (
     Claim(
         "sampling-free-beats-triplet-by-six", "002", "Section 4.3, Figure 8",
         "On a ResNet and CIFAR-10 its macro F1 is 0.06 above that of triplet.",
-        Above((minus(OURS, TRIPLET, BY_CLASS_MEAN, CIFAR),), size=6.0, rebuilt=True),
+        above((minus(OURS, TRIPLET, BY_CLASS_MEAN, CIFAR),), size=6.0, rebuilt=True),
         "sampling-comparison", "+0.06", ONE_JUDGE,
     ),
     Claim(
         "sampling-free-triplet-nmi-slightly-higher", "002", "Section 4.3, Figure 8",
         "On a ResNet and CIFAR-10 the NMI of triplet is slightly higher.",
-        Above((minus(TRIPLET, OURS, "test_nmi", CIFAR),), rebuilt=True),
+        above((minus(TRIPLET, OURS, "test_nmi", CIFAR),), rebuilt=True),
         "sampling-comparison", "", FORMULA,
     ),
     Claim(
@@ -78,7 +78,7 @@ CLAIMS = (
     Claim(
         "sampling-free-recall-at-8", "002", "Section 4.4, Table 2",
         "Its recall@8 is above that of triplet and margin on every data set.",
-        Above(
+        above(
             lead_over(OURS, (TRIPLET, MARGIN), "test_recall_at_8", CIFAR)
             + lead_over(OURS, (TRIPLET, MARGIN), "test_recall_at_8", CIFAR_100)
             + lead_over(OURS_FASHION, (TRIPLET, MARGIN), "test_recall_at_8", FASHION),

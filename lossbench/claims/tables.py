@@ -113,6 +113,11 @@ def untrained_accuracy(row: Row) -> float:
     return next(known, _chance(row))
 
 
+def is_unfinished(row: Row) -> bool:
+    """Whether the best epoch of a run is its last, so that it might have become better."""
+    return float(row.get("best_epoch", math.nan)) >= float(row["epochs"])
+
+
 def text(row: Row, name: str) -> str:
     """A run's value in a column as text, empty where there is none."""
     value = str(row.get(name, ""))

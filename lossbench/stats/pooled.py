@@ -51,7 +51,7 @@ def pool(samples: Sequence[ArrayLike], resolutions: Sequence[float] = ()) -> Poo
         resolutions: how finely each is counted, as in `judge`.
     """
     pairs = zip_longest(samples, resolutions, fillvalue=0.0)
-    judged = [judge([sample], margin=None, resolution=float(resolution))[0] for sample, resolution in pairs]  # type: ignore[arg-type]
+    judged = [judge([sample], margin=None, resolution=float(resolution))[0] for sample, resolution in pairs]
     usable = [row for row in judged if row.n >= LEAST_PAIRS and math.isfinite(row.low)]
     if not usable:
         return None
