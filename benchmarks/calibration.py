@@ -1,8 +1,8 @@
-"""Do the intervals cover what they promise, and do the tests stay silent when nothing differs? By simulation.
+"""How often are the words of `stats.compare` wrong, and how often are they found? By simulation.
 
-Run `python -m benchmarks.calibration [--grids 2000] [--seed 0]`; it writes `benchmarks/calibration.csv`. A null grid
-is five losses on three data sets under five seeds whose accuracies differ by noise alone: a part that all losses
-share under a seed, and a part of their own.
+Run `python -m benchmarks.calibration [--grids 2000] [--seed 0]`; it writes `benchmarks/calibration.csv`. A grid is what
+one setting gives: a reference and some losses under the same seeds. A seed moves all of them alike, each has noise of
+its own, and since all are compared with one reference, their differences are correlated by a half.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,124 +18,127 @@ import pandas as pd
 
 from lossbench import stats
 
-LOSSES = ("cross_entropy", "js_divergence", "focal", "mse", "adma")
-DATASETS = {"easy": 0.97, "middle": 0.86, "hard": 0.61}
-SD, SHARED = 0.005, 0.3  # of one run; share of the variance that a seed gives to all losses alike
+MARGIN = 0.005  # half a point of accuracy
+SD = 0.005  # of one paired difference, as on CIFAR-10 in outputs/reference
+SEEDS, LOSSES = (3, 5, 10, 20), (4, 8, 16)
+DISTRIBUTIONS = ("normal", "skewed", "skewed losses", "heavy tails", "1/50", "1/500", "1/10,000")
+INSIDE = ("equivalent", "slightly better", "slightly worse")
+FAR = ("better", "slightly better", "worse", "slightly worse")
 
 
-def draw_grid(rng: np.random.Generator, seeds: int = 5, shared: float = SHARED) -> pd.DataFrame:
-    """A table of runs in which no loss matters."""
-    rows = []
-    for dataset, level in DATASETS.items():
-        common = math.sqrt(shared) * rng.normal(size=seeds)
-        for loss in LOSSES:
-            noise = common + math.sqrt(1 - shared) * rng.normal(size=seeds)
-            rows += [(dataset, loss, seed, level + SD * noise[seed]) for seed in range(seeds)]
-    table = pd.DataFrame(rows, columns=["dataset", "loss", "seed", "test_accuracy"])
-    return table.assign(model="m", probability="softmax", label=table["loss"], status="finished")
+def draw(
+    rng: np.random.Generator, distribution: str, losses: int, seeds: int, shift: float = 0.0, sd: float = SD
+) -> tuple[list[list[float]], float]:
+    """Paired differences of each loss to the reference, whose true means are `shift`, and how finely they are counted.
+
+    `1/m` counts right answers among m images at an accuracy of 0.9. The others have a standard deviation of `sd`; noise
+    is skewed in all runs alike, which leaves differences symmetric, or in those of the losses only.
+    """
+    size = (losses + 1, seeds)
+    if distribution.startswith("1/"):
+        images = int(distribution[2:].replace(",", ""))
+        level = np.full((losses + 1, 1), 0.9 + shift)
+        level[0] = 0.9
+        scores = rng.binomial(images, level, size) / images
+        return (scores[1:] - scores[0]).tolist(), 1 / images
+    noise = rng.standard_t(3, size=size) / math.sqrt(3) if distribution == "heavy tails" else rng.normal(size=size)
+    if distribution.startswith("skewed"):
+        skewed = (rng.gamma(2, size=size) - 2) / math.sqrt(2)
+        noise = skewed if distribution == "skewed" else np.concatenate([noise[:1], skewed[1:]])
+    return (shift + sd / math.sqrt(2) * (noise[1:] - noise[0])).tolist(), 0.0
 
 
-def holm(runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """Any false alarm of the paired tests over all data sets, corrected by Holm."""
-    found = stats.significance(runs, rng, resamples=999)
-    return {f"{test}, Holm": bool((found[f"p_{test}_holm"] < 0.05).any()) for test in ("t", "wilcoxon", "permutation")}
+def false_words(distribution: str, losses: int, seeds: int, grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """Where no loss differs: how often any is said to, and whether the interval of the first holds 0."""
+    rng, false, covered = np.random.default_rng(seed), 0, 0
+    for _ in range(grids):
+        samples, resolution = draw(rng, distribution, losses, seeds)
+        judged = stats.judge(samples, margin=MARGIN, resolution=resolution)
+        false += any(judgement.verdict in FAR for judgement in judged)
+        covered += judged[0].low <= 0 <= judged[0].high
+    setup = {"rule": "fixed", "distribution": distribution, "losses": losses, "pairs": seeds}
+    yield {"measure": "family-wise error", **setup, **_rate(false, grids)}
+    yield {"measure": "coverage", **setup, **_rate(covered, grids)}
 
 
-def simultaneous(runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """Any false alarm of Dunnett's test and of the noise floor's wide band, on one data set."""
-    one = runs[runs["dataset"] == "middle"]
-    far = stats.compare(one)["verdict"].isin(["above", "below"]).any()
-    return {"Dunnett with blocks": bool((stats.dunnett(one)["p"] < 0.05).any()), "noise floor": bool(far)}
+def false_words_by_look(distribution: str, losses: int, grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """How often any loss is said to differ where none does, if one looks until every word is final."""
+    rng, false = np.random.default_rng(seed), 0
+    for _ in range(grids):
+        samples, resolution = draw(rng, distribution, losses, stats.LOOKS[-1])
+        judged = stats.judge_by_look(samples, margin=MARGIN, resolution=resolution)
+        false += any(judgement.verdict in FAR for _, judgement in judged)
+    setup = {"rule": "until decided", "distribution": distribution, "losses": losses, "pairs": stats.LOOKS[-1]}
+    yield {"measure": "family-wise error", **setup, **_rate(false, grids)}
 
 
-def unshared(_: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """The same when a seed gives nothing to all losses alike, which is what the noise floor assumes."""
-    return simultaneous(draw_grid(rng, shared=0.0), rng)
-
-
-def ranked(runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """A false alarm of Friedman's test, and of any of Nemenyi's."""
-    found = stats.rank_losses(runs)
-    nemenyi = bool((found.pairwise.to_numpy() < 0.05).any())
-    return {"Friedman": found.p < 0.05, "Nemenyi": nemenyi}
-
-
-def modelled(runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """Whether the mixed model's interval of one loss holds 0."""
-    row = stats.mixed_model(runs).iloc[0]
-    return {"mixed model interval": bool(row["low"] <= 0 <= row["high"])}
-
-
-def resampled(runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """Whether bootstrap intervals of one loss hold the truth."""
-    loss = runs[runs["loss"] == "mse"]
-    middle = stats.interquartile_mean(_independent(rng), rng, resamples=1000).iloc[0]
-    unpaired = draw_grid(rng, shared=0.0)
-    pair = unpaired[unpaired["loss"].isin(["cross_entropy", "focal"])]
-    better = stats.probability_of_improvement(pair, rng, resamples=1000).iloc[0]
-    low, high = stats.t_interval(loss[loss["dataset"] == "easy"]["test_accuracy"])
-    return {
-        "t interval, 5 seeds": low <= DATASETS["easy"] <= high,
-        "interquartile mean, 3 x 5 runs": bool(middle["low"] <= 0.86 <= middle["high"]),
-        "probability of improvement, 3 x 5 pairs": bool(better["low"] <= 0.5 <= better["high"]),
-    }
-
-
-def _independent(rng: np.random.Generator) -> pd.DataFrame:
-    """Runs on three data sets with one level, so that the true interquartile mean is known."""
-    values = 0.86 + SD * rng.normal(size=15)
-    table = pd.DataFrame({"test_accuracy": values, "dataset": np.repeat(list("abc"), 5), "seed": np.tile(range(5), 3)})
-    return table.assign(model="m", probability="softmax", loss="mse", label="mse", status="finished")
-
-
-def means(_: pd.DataFrame, rng: np.random.Generator) -> dict[str, bool]:
-    """Whether intervals for a mean of n differences hold the truth, with normal and with skewed noise."""
-    found = {}
-    for n in (5, 20, 50, 80):
-        for name, sample in (("normal", rng.normal(size=n)), ("skewed", rng.gamma(4, size=n) / 2 - 2)):
-            low, high, method = stats.mean_interval(sample, rng, resamples=1000)
-            found[f"mean of {n} {name} differences, {method}"] = low <= 0 <= high
-    return found
-
-
-# Each part with the share of the grids that it is given: the slow ones get a quarter.
-PARTS: dict[str, tuple[Callable[[pd.DataFrame, np.random.Generator], dict[str, bool]], float]] = {
-    "family-wise false alarms": (simultaneous, 1),
-    "family-wise false alarms, independent runs": (unshared, 1),
-    "coverage of means": (means, 1),
-    "coverage": (resampled, 1),
-    "family-wise false alarms, pooled": (holm, 0.25),
-    "false alarms of ranks": (ranked, 0.25),
-    "coverage of a model": (modelled, 0.25),
-}
-
-
-def calibrate(
-    part: Callable[[pd.DataFrame, np.random.Generator], dict[str, bool]], grids: int, seed: int
-) -> pd.DataFrame:
-    """How often each thing happened: columns `method`, `grids`, `rate`, `standard_error`."""
+def false_equivalence(distribution: str, grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """How often a loss that differs by exactly the margin is placed inside it, by number of pairs and by looks."""
     rng = np.random.default_rng(seed)
-    rates = pd.DataFrame([part(draw_grid(rng), rng) for _ in range(grids)]).mean()
-    errors = np.sqrt(rates * (1 - rates) / grids)
-    columns = {"method": rates.index, "grids": grids, "rate": rates.round(4), "standard_error": errors.round(4)}
-    return pd.DataFrame(columns).reset_index(drop=True)
+    inside = {**dict.fromkeys(SEEDS, 0), "until decided": 0}
+    for _ in range(grids):
+        samples, resolution = draw(rng, distribution, 1, stats.LOOKS[-1], MARGIN)
+        for seeds in SEEDS:
+            judged = stats.judge([samples[0][:seeds]], margin=MARGIN, resolution=resolution)
+            inside[seeds] += judged[0].verdict in INSIDE
+        ((_, judgement),) = stats.judge_by_look(samples, margin=MARGIN, resolution=resolution)
+        inside["until decided"] += judgement.verdict in INSIDE
+    for key, count in inside.items():
+        rule, pairs = ("fixed", key) if key in SEEDS else (key, stats.LOOKS[-1])
+        setup = {"rule": rule, "distribution": distribution, "losses": 1, "pairs": pairs}
+        yield {"measure": "error of equivalent", **setup, **_rate(count, grids)}
+
+
+def found_words(difference: float, sd: float, grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """Share of decided comparisons where each of four losses differs by `difference`: by pairs, and by looks."""
+    rng = np.random.default_rng(seed)
+    decided, looks = dict.fromkeys(stats.LOOKS, 0), []
+    for _ in range(grids):
+        samples, _ = draw(rng, "normal", 4, stats.LOOKS[-1], difference, sd)
+        for pairs in stats.LOOKS:
+            decided[pairs] += (
+                stats.judge([sample[:pairs] for sample in samples], margin=MARGIN)[0].verdict != "undecided"
+            )
+        looks.append(stats.judge_by_look(samples, margin=MARGIN)[0][0])
+    about = f"difference {100 * difference:g} points, sd of a pair {100 * sd:g}"
+    setup = {"measure": "share decided", "distribution": about, "losses": 4}
+    for pairs, count in decided.items():
+        yield {**setup, "rule": "fixed", "pairs": pairs, **_rate(count, grids)}
+    for pairs in stats.LOOKS:
+        count = sum(look is not None and look <= pairs for look in looks)
+        yield {**setup, "rule": "until decided", "pairs": pairs, **_rate(count, grids)}
+
+
+def _rate(count: int, grids: int) -> dict[str, float]:
+    rate = count / grids
+    return {"grids": grids, "rate": round(rate, 4), "standard_error": round(math.sqrt(rate * (1 - rate) / grids), 4)}
+
+
+def calibrate(grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """All rows of the table."""
+    for distribution in DISTRIBUTIONS:
+        for losses in LOSSES:
+            for seeds in SEEDS:
+                yield from false_words(distribution, losses, seeds, grids, seed)
+            yield from false_words_by_look(distribution, losses, grids, seed)
+        yield from false_equivalence(distribution, 2 * grids, seed)
+    for difference in (0.0, 0.0025, 0.005, 0.01):
+        for sd in (0.003, 0.006):
+            yield from found_words(difference, sd, grids, seed)
 
 
 def main() -> None:
-    """Run everything and write the table beside this file."""
+    """Run everything and write the table beside this file, growing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--grids", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    path = Path(__file__).with_suffix(".csv")
-    tables = []
-    for kind, (part, share) in PARTS.items():
-        began = time.perf_counter()
-        found = calibrate(part, max(1, round(share * options.grids)), options.seed)
-        found.insert(0, "kind", kind)
-        tables.append(found)
-        pd.concat(tables).to_csv(path, index=False)
-        print(f"{found.to_string(index=False, header=False)}\n{time.perf_counter() - began:.0f} s", flush=True)
+    path, began, rows = Path(__file__).with_suffix(".csv"), time.perf_counter(), []
+    columns = ["measure", "rule", "distribution", "losses", "pairs", "grids", "rate", "standard_error"]
+    for row in calibrate(options.grids, options.seed):
+        rows.append(row)
+        pd.DataFrame(rows)[columns].to_csv(path, index=False)
+        print(" ".join(map(str, row.values())), f"{time.perf_counter() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def prepare(output: Path) -> None:
         text = page.read_text(encoding="utf-8").replace("](../notebooks/", "](notebooks/")
         (SOURCE / page.name).write_text(text, encoding="utf-8")
     shutil.copytree(DOCS / "_static", SOURCE / "_static")
-    shutil.copytree(DOCS / "images", SOURCE / "images")
+    for folder in (SOURCE / "images", SOURCE / "_extra" / "images"):  # the second for <picture>, which Sphinx passes on
+        shutil.copytree(DOCS / "images", folder)
     (SOURCE / "_static" / "mathjax").mkdir()
     shutil.copy(find_mathjax(), SOURCE / "_static" / "mathjax")
     for name in ("CONTRIBUTING", "CHANGELOG"):

@@ -71,11 +71,12 @@ def remove_checkpoint(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def describe_origin(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """What a state belongs to and what its next epoch's exact bits depend on."""
+def describe_origin(config: RunConfig, device: torch.device, fingerprint: str) -> dict[str, Any]:
+    """What a state belongs to and what its next epoch's exact bits depend on; `fingerprint` is the data set's."""
     machine = describe_machine(device)
     versions = {name: str(machine["versions"][name]) for name in ("torch", "lossbench")}
-    return {"config": config.to_dict(), "threads": machine["threads"], "device": machine["device"], **versions}
+    belongs = {"config": config.to_dict(), "data": fingerprint}
+    return {**belongs, "threads": machine["threads"], "device": machine["device"], **versions}
 
 
 def find_resumable(folder: Path, origin: Mapping[str, Any], resume: str) -> dict[str, Any] | None:
@@ -97,9 +98,12 @@ def find_resumable(folder: Path, origin: Mapping[str, Any], resume: str) -> dict
     if state is None:
         return None
     before = state.get("origin", {})
-    if before.get("config") != origin["config"]:
-        warnings.warn(f"{folder / _NAME} belongs to another config and is not used", stacklevel=2)
-        return None
+    before = {**before, "config": RunConfig.defaults() | before.get("config", {})}  # of a version with fewer fields
+    before.setdefault("data", origin["data"])
+    for key, what in (("config", "config"), ("data", "version of its data set")):
+        if before[key] != origin[key]:
+            warnings.warn(f"{folder / _NAME} belongs to another {what} and is not used", stacklevel=2)
+            return None
     changed = [f"{key} {before.get(key)} (now {now})" for key, now in origin.items() if before.get(key) != now]
     if changed and resume == "same":
         raise ValueError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 import warnings
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +17,36 @@ from lossbench.data.commands import app as data_app
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.interrupt import Stop, gentle_interrupt
 from lossbench.lease import Held
-from lossbench.options import Data, Device, Extend, Output, Tensorboard
+from lossbench.options import (
+    Address,
+    Data,
+    Datasets,
+    Device,
+    DryRun,
+    EngineName,
+    Epochs,
+    Extend,
+    Gpus,
+    Losses,
+    Margin,
+    Output,
+    Plan,
+    Price,
+    Report,
+    ScaleName,
+    Seeds,
+    Settings,
+    Shard,
+    StudyName,
+    Tensorboard,
+    Timeout,
+    UntilDecided,
+    Workers,
+)
 from lossbench.registry import extend, parse_loss, parse_pairs
+
+if TYPE_CHECKING:
+    from lossbench.config import RunConfig
 
 app = typer.Typer(
     add_completion=False,
@@ -56,6 +86,23 @@ def main() -> None:
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
+    except SystemExit as end:
+        if (where := _foreign_exit(end)) is None:
+            raise
+        typer.secho(
+            f"error: {where} calls sys.exit({end.code!r}), which ends the program; take it out", fg="red", err=True
+        )
+        sys.exit(2)
+
+
+def _foreign_exit(end: SystemExit) -> str | None:
+    """The file and line that ended the program where that was neither lossbench nor its command line."""
+    frame, line = list(traceback.walk_tb(end.__traceback__))[-1]
+    while frame.f_globals.get("__name__") == "_sitebuiltins" and frame.f_back:  # exit() and quit()
+        frame, line = frame.f_back, frame.f_back.f_lineno
+    if str(frame.f_globals.get("__name__")).partition(".")[0] in ("lossbench", "typer", "click"):
+        return None
+    return f"{frame.f_code.co_filename}, line {line},"
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -123,7 +170,7 @@ def run_one(
         "seed": seed,
     }
     config = RunConfig.from_dict(named | parse_pairs(setting, "--set"))
-    if Record.of(config, output).finished:
+    if Record.of(config, output).has(config, data):
         typer.echo("already finished; this is its record:")
     stopping = threading.Event()
 
@@ -144,39 +191,26 @@ def run_one(
 
 @app.command("study")
 def run_study(
-    name: Annotated[str | None, typer.Argument(help="See `lossbench list studies`.")] = None,
-    loss: Annotated[
-        list[str] | None,
-        typer.Option(help="Instead of a named study: a loss to compare, such as focal:gamma=2; repeat for each."),
-    ] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. (default: the scale's, or 5)")
-    ] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="smoke, laptop or paper: which data, models and epochs of a named study. (default: laptop)"),
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images. (default: the scale's)")] = None,
-    engine: Annotated[
-        str, typer.Option(help="process, papermill, ray or ensemble: what executes the runs.")
-    ] = "process",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once, one thread each. (default: one per core)")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the study, as in 1/4.")
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join. (engine ray)")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. (engine ray)")] = None,
+    name: StudyName = None,
+    loss: Losses = None,
+    dataset: Datasets = None,
+    seeds: Seeds = None,
+    until: UntilDecided = None,
+    margin: Margin = None,
+    scale: ScaleName = None,
+    setting: Settings = None,
+    epochs: Epochs = None,
+    engine: EngineName = "process",
+    workers: Workers = None,
+    shard: Shard = None,
+    address: Address = None,
+    gpus: Gpus = None,
+    timeout: Timeout = None,
     tensorboard: Tensorboard = False,
-    report: Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs and what they will cost, and stop.")
-    ] = False,
+    report: Report = False,
+    dry_run: DryRun = False,
+    plan: Plan = False,
+    price: Price = None,
     device: Device = None,
     data: Data = None,
     extensions: Extend = None,
@@ -195,29 +229,59 @@ def run_study(
     if not dry_run:
         refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
     extend(*extensions or ())
-    from lossbench.study import plan_losses, plan_study
+    from lossbench.decisions import read_margin, require_judgeable, run_until_decided
+    from lossbench.declaration import declare
+    from lossbench.stats import LOOKS
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
-    if (name is None) == (not loss):
-        raise ValueError("give the name of a study, such as thesis, or losses to compare, such as --loss focal:gamma=2")
-    if name is not None:
-        configs = plan_study(name, dataset or (), seeds, shared, scale or "laptop")
-    elif scale is not None:
-        raise ValueError(f"--scale {scale} belongs to a named study; use --epochs, --dataset and --set with --loss")
-    else:
-        configs = plan_losses([parse_loss(text, "--loss") for text in loss or []], dataset or (), seeds, shared)
-    if shard is not None:
-        configs = take_shard(configs, shard)
-    if dry_run:
-        _show_plan(configs, output, workers, device, data)
+    looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
+    most = max(LOOKS) if plan and seeds is None else max(looks, default=seeds)
+    configs = _plan(name, loss, dataset or (), most, shared, scale)
+    matters = read_margin(margin)
+    if plan:
+        from lossbench.estimate import estimate_pilot
+
+        here: dict[str, Any] = {"workers": workers, "device": device, "data": data}
+        typer.echo(estimate_pilot(configs, output_folder(output), matters, price=price, **here))
         return
-    summary = run_configs(
-        configs, output, engine=engine, workers=workers, device=device, data=data, tensorboard=tensorboard, **options
-    )
+    if until:
+        require_judgeable(configs, LOOKS, matters, shard)
+    part = configs if shard is None else take_shard(configs, shard)
+    if dry_run:
+        _show_plan(part, output, workers, device, data, looks)
+        return
+    options |= {"engine": engine, "workers": workers, "device": device, "data": data, "tensorboard": tensorboard}
+    options |= {"timeout": timeout}
+    if until:
+        decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **options)
+        typer.echo(decisions)
+        summary = decisions.summary
+    else:
+        declare(configs, output, margin=matters, study=name)
+        summary = run_configs(part, output, **options)
     typer.echo(summary)
     if report and not summary.interrupted:
         build_report(output)
     sys.exit(summary.exit_code)
+
+
+def _plan(
+    name: str | None,
+    loss: list[str] | None,
+    datasets: Sequence[str],
+    seeds: int | None,
+    shared: dict[str, Any],
+    scale: str | None,
+) -> list[RunConfig]:
+    from lossbench.study import plan_losses, plan_study
+
+    if (name is None) == (not loss):
+        raise ValueError("give the name of a study, such as thesis, or losses to compare, such as --loss focal:gamma=2")
+    if name is not None:
+        return plan_study(name, datasets, seeds, shared, "laptop" if scale is None else scale)
+    if scale is not None:
+        raise ValueError(f"--scale {scale} belongs to a named study; use --epochs, --dataset and --set with --loss")
+    return plan_losses([parse_loss(text, "--loss") for text in loss or []], datasets, seeds, shared)
 
 
 @app.command("weights")
@@ -271,16 +335,21 @@ def run_notebook(
 
 
 def _show_plan(
-    configs: list[Any], output: Path | None, workers: int | None, device: str | None, data: Path | None
+    configs: list[RunConfig],
+    output: Path | None,
+    workers: int | None,
+    device: str | None,
+    data: Path | None,
+    looks: Sequence[int],
 ) -> None:
     from lossbench.estimate import estimate
     from lossbench.records import Record
 
-    todo = [config for config in configs if not Record.of(config, output).finished]
+    todo = [config for config in configs if not Record.of(config, output).has(config, data)]
     typer.echo("\n".join(config.run_id for config in todo))
     typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
     if todo:
-        typer.echo(estimate(todo, workers=workers, device=device, data=data), err=True)
+        typer.echo(estimate(todo, workers=workers, device=device, data=data, looks=looks), err=True)
 
 
 def _print_epoch(row: dict[str, float]) -> None:

@@ -63,8 +63,8 @@ def find_device(device: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=found).item()  # a number that can be read back, which "meta" has not
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         here = "cpu" + (", cuda" if torch.cuda.is_available() else "")
         raise ValueError(f"device {device!r} is not available; choose from {here}") from error
     return found

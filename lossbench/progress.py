@@ -24,7 +24,7 @@ class StudyBar:
         from tqdm.auto import tqdm
 
         self.lock = threading.Lock()
-        self.epochs = dict.fromkeys((config.run_id for config in configs), 0)
+        self.epochs = dict.fromkeys(configs, 0)
         self.runs_done = 0
         self.best: dict[str, Any] | None = None
         in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
@@ -53,8 +53,8 @@ class StudyBar:
     def epoch(self, config: RunConfig, epoch: int) -> None:
         """Run `config` has ended this epoch."""
         with self.lock:
-            self.bar.update(max(0, epoch - self.epochs[config.run_id]))
-            self.epochs[config.run_id] = max(epoch, self.epochs[config.run_id])
+            self.bar.update(max(0, epoch - self.epochs[config]))
+            self.epochs[config] = max(epoch, self.epochs[config])
 
     def finish(self, config: RunConfig, answer: dict[str, Any] | None) -> None:
         """Run `config` has come to its end; `answer` is None when it failed."""

@@ -40,8 +40,13 @@ class Record:
 
     @classmethod
     def of(cls, config: RunConfig, output: str | os.PathLike[str] | None = None) -> Record:
-        """Where the record of `config` is, or will be."""
-        return cls(output_folder(output) / "runs" / config.run_id)
+        """Where the record of `config` is, or will be: under its longer id where another config has the shorter one."""
+        runs = output_folder(output) / "runs"
+        record = cls(runs / config.run_id)
+        try:
+            return record if record.is_of(config) else cls(runs / config.long_run_id)
+        except (ValueError, OSError):  # nothing there yet, or damaged, which whoever reads it will say
+            return record
 
     @property
     def finished(self) -> bool:
@@ -51,7 +56,44 @@ class Record:
     @property
     def config(self) -> RunConfig:
         """What was run."""
-        return RunConfig.from_dict(read_json(self.path / "config.json"))
+        path = self.path / "config.json"
+        values = read_json(path)
+        try:
+            return RunConfig.from_dict(values)
+        except (TypeError, ValueError) as error:
+            hint = "what a file of yours registers is known after lossbench.extend('FILE.py') or --extend FILE.py"
+            raise type(error)(f"{path}: {error}; {hint}") from error
+
+    def is_of(self, config: RunConfig) -> bool:
+        """Whether config.json holds this config; fields that it lacks count as at their defaults.
+
+        Raises: ValueError if the file is damaged or not there.
+        """
+        stored = RunConfig.defaults() | read_json(self.path / "config.json")
+        return stored == dict(json.loads(_json(config.to_dict())))
+
+    def has(self, config: RunConfig, data: Path | None = None) -> bool:
+        """Whether this is the finished record of `config`, on the images that its data set has now.
+
+        Raises: ValueError when it was computed on others.
+        """
+        from lossbench.data.loading import known_fingerprint
+
+        if not self.finished:
+            return False
+        try:
+            if not self.is_of(config):
+                return False
+            before = self.result.get("dataset_fingerprint")
+        except (ValueError, OSError):
+            return False
+        now = known_fingerprint(config.dataset, data)
+        if before and now and before != now:
+            raise ValueError(
+                f"{self.path} was computed on other images of {config.dataset} (fingerprint {before[:12]}, now "
+                f"{now[:12]}): move the folder away or use another output"
+            )
+        return True
 
     @property
     def result(self) -> dict[str, Any]:
@@ -111,8 +153,8 @@ class Record:
     def write_config(self, config: RunConfig) -> None:
         """Start a record. A folder that holds another config under the same name is never overwritten."""
         if (self.path / "config.json").exists():
-            if (stored := read_json(self.path / "config.json")) != json.loads(_json(config.to_dict())):
-                raise ValueError(f"{self.path} already holds another run: {stored}; move it away or use another output")
+            if not self.is_of(config):
+                raise ValueError(f"{self.path} already holds another run; move it away or use another output")
             return
         write_text(self.path / "config.json", _json(config.to_dict()))
 

@@ -75,11 +75,16 @@ class Registry(dict[str, Entry]):
     def __missing__(self, name: str) -> Entry:
         raise ValueError(unknown(self.kind, name, self))
 
+    def is_own(self, name: str) -> bool:
+        """Whether the entry came with lossbench."""
+        entry = self[name]
+        if self.given:
+            return self.given.get(name) is entry
+        return str(getattr(self.function(entry), "__module__", "")).partition(".")[0] == OWN
+
     def own(self) -> dict[str, Entry]:
         """The entries that came with lossbench."""
-        if self.given:
-            return {name: entry for name, entry in self.items() if self.given.get(name) is entry}
-        return {name: entry for name, entry in self.items() if _is_own(self.function(entry))}
+        return {name: entry for name, entry in self.items() if self.is_own(name)}
 
     def extension(self, name: str) -> Extension | None:
         """The user's file that made this entry, if one did."""
@@ -93,15 +98,15 @@ class Registry(dict[str, Entry]):
         """
         if (extension := self.extension(name)) is not None:
             return extension.digest
-        entry = self[name]
-        if name in self.own():
+        if self.is_own(name):
             return None
+        entry = self[name]
         described = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(entry))
         return hashlib.sha256(f"{digest(self.function(entry))} {described}".encode()).hexdigest()
 
     def require_in_file(self, name: str) -> None:
         """Refuse an entry that other processes could not find, such as a function of a notebook's cell."""
-        if self.extension(name) is None and name not in self.own():
+        if self.extension(name) is None and not self.is_own(name):
             raise ValueError(
                 f"{self.kind} {name!r} is known to this process only (it is defined in "
                 f"{self.function(self[name]).__module__!r}), and this engine trains in others; put it into a file of "
@@ -398,6 +403,7 @@ def _imported_names(file: Path, text: bytes, package: str) -> Iterator[str]:
 
 
 _loaded: dict[Path, Extension] = {}
+_loading: list[Path] = []  # the file that is being loaded may be the first to import what loads inherited ones
 
 
 def extend(*files: str | os.PathLike[str]) -> None:
@@ -417,7 +423,7 @@ def extend(*files: str | os.PathLike[str]) -> None:
 
 def extend_once(files: Iterable[str]) -> None:
     """Load those of the files that this process has not loaded."""
-    extend(*[file for file in files if _check_path(file) not in _loaded])
+    extend(*[file for file in files if _check_path(file) not in (*_loaded, *_loading)])
 
 
 def extend_inherited() -> None:
@@ -458,10 +464,6 @@ def digest(function: Callable[..., Any]) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def _is_own(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).partition(".")[0] == OWN
-
-
 def _check_path(file: str | os.PathLike[str]) -> Path:
     path = Path(file).resolve()
     if path.suffix != ".py":
@@ -477,6 +479,7 @@ def _load(path: Path) -> None:
     extension, former = Extension(path), _loaded.get(path)
     before = [(registry, dict(registry), dict(registry.extended)) for registry in _all_registries()]
     modules, finders = dict(sys.modules), list(sys.meta_path)
+    _loading.append(path)
     try:
         try:
             extension.read()
@@ -492,13 +495,13 @@ def _load(path: Path) -> None:
     except BaseException:
         _undo(before, modules, finders, extension)
         raise
+    finally:
+        _loading.remove(path)
     extension.seal()
     for registry in _all_registries():
-        others = (
-            rest.get(id(registry)) or registry.own()
-        )  # without entries before: the file was the first to ask for it
+        others = rest[id(registry)] if id(registry) in rest else registry.own()
         for name, entry in registry.items():
-            if others.get(name) is not entry:
+            if others.get(name) is not entry and registry.extension(name) is None:
                 registry.extended[name] = (entry, extension)
     _loaded[path] = extension
     os.environ[VARIABLE] = json.dumps(loaded())
@@ -533,8 +536,9 @@ def _undo(
 ) -> None:
     """Everything as it was before a file that failed."""
     known = {id(registry) for registry, _, _ in before}
-    newborn: list[Any] = [(registry, registry.own(), {}) for registry in _all_registries() if id(registry) not in known]
-    for registry, entries, extended in (*before, *newborn):
+    fresh = [registry for registry in _all_registries() if id(registry) not in known]
+    first: list[Any] = [(registry, registry.given or registry.own(), {}) for registry in fresh]
+    for registry, entries, extended in (*before, *first):
         dict.clear(registry)
         registry.update(entries)
         registry.extended = extended

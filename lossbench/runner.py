@@ -17,6 +17,7 @@ import torch
 
 from lossbench.augmentation import AUGMENTATIONS
 from lossbench.checkpoint import (
+    RESUMES,
     describe_origin,
     find_resumable,
     remove_checkpoint,
@@ -26,12 +27,14 @@ from lossbench.checkpoint import (
 )
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
+from lossbench.data.search import search_roots
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.lease import Held, Lease, hold
 from lossbench.losses import Criterion
 from lossbench.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.models import MODELS, ModelEntry
 from lossbench.records import Record, output_folder
+from lossbench.registry import unknown
 from lossbench.scores import SCORES, score
 from lossbench.tensorboard import event_writer
 from lossbench.train import Diverged, Normalise, Training, class_means, predict, train
@@ -87,25 +90,33 @@ def run(
         Held: another process works on this run, and `wait` is False or that process is this one.
         DiskFull: no room for a file; every file from before stands.
     """
-    record = Record.of(config, output)
-    if _is_done(record, config):
+    record, where = Record.of(config, output), find_device(device)
+    place = None if data is None else Path(data)
+    if resume not in RESUMES:
+        raise ValueError(unknown("choice of resume", resume, RESUMES))
+    if place is not None:
+        search_roots(place)
+    if _is_done(record, config, place):
         return record
     require_writable(output_folder(output))
-    where = find_device(device)
     warn_of_slow_precision(config.precision, where)
     callbacks = [progress] if progress is not None else []
-    if tensorboard:
-        callbacks.append(event_writer(record.path))
     for turn in itertools.count():
         try:
             with hold(record.path) as lease:
-                if not _is_done(record, config):  # by another process, a moment ago
-                    dataset = load(config.dataset, None if data is None else Path(data))
-                    if threads is not None:
-                        torch.set_num_threads(threads)
-                    _compute(record, config, dataset, where, lease, callbacks, resume)
-            break
+                if Record.of(config, output) == record:
+                    if not _is_done(record, config, place):  # by another process, a moment ago
+                        dataset = load_images(config, place)
+                        if threads is not None:
+                            torch.set_num_threads(threads)
+                        writers = [event_writer(record.path)] if tensorboard else []
+                        _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume)
+                    break
+            record = Record.of(config, output)  # another config has taken the shorter name meanwhile
         except Held as held:
+            if (taken := Record.of(config, output)) != record:
+                record = taken
+                continue
             if held.mine or not wait:
                 raise
             if turn == 0:
@@ -114,8 +125,23 @@ def run(
     return record
 
 
-def _is_done(record: Record, config: RunConfig) -> bool:
-    return record.finished and record.config == config
+def _is_done(record: Record, config: RunConfig, data: Path | None) -> bool:
+    """Whether there is nothing left to do; ValueError for a finished record that is damaged or of other images."""
+    if record.has(config, data):
+        return True
+    return record.finished and record.is_of(config) and bool(record.result)  # says what of it is damaged
+
+
+def load_images(config: RunConfig, data: Path | None) -> Dataset:
+    """The data set of a config; ValueError where it is not the one that the config's name was made for."""
+    dataset = load(config.dataset, data)
+    expected = config.versions.get("dataset_fingerprint", dataset.fingerprint)
+    if dataset.fingerprint != expected:
+        raise ValueError(
+            f"{config.dataset} has other images (fingerprint {dataset.fingerprint[:12]}) than when this config was "
+            f"made ({expected[:12]}): make the config anew; images in another folder are found through LOSSBENCH_DATA"
+        )
+    return dataset
 
 
 def _compute(
@@ -133,7 +159,7 @@ def _compute(
     record.write_config(config)
     splits = prepare(config, dataset, device)
     training = start(config, dataset, splits.train, device)
-    origin = describe_origin(config, device)
+    origin = describe_origin(config, device, dataset.fingerprint)
     epoch_seconds = restore(record, training, origin, resume)
     status = "finished"
     began = time.perf_counter()
@@ -148,7 +174,7 @@ def _compute(
             began = time.perf_counter()
     except Diverged as error:
         status = "diverged"
-        warnings.warn(f"{config.run_id}: {error}", stacklevel=3)
+        warnings.warn(f"{record.path.name}: {error}", stacklevel=3)
     except SystemExit as error:
         raise ValueError(f"{config.loss} called sys.exit({error.code!r}) while it was trained; take it out") from error
     except Exception as error:
@@ -243,7 +269,7 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         means = class_means(training, splits.train, len(dataset.class_names)).cpu().numpy()
         scores = score(target, found, output.embeddings.cpu().numpy(), means, dataset.class_names)
     result = {
-        "run_id": config.run_id,
+        "run_id": record.path.name,
         "label": config.label,
         "loss_params": config.full_loss_params,
         "probability_params": config.full_probability_params,

@@ -25,9 +25,13 @@ def main() -> None:
     """Serve runs until standard input closes."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a loss prints must not be taken for an answer
+    orders = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())  # a loss that reads, as breakpoint() does, must not wait for our orders
+    os.close(nothing)
     tasks: queue.Queue[dict[str, Any]] = queue.Queue()
     stopping = threading.Event()
-    threading.Thread(target=_listen, args=(tasks, stopping), daemon=True).start()
+    threading.Thread(target=_listen, args=(orders, tasks, stopping), daemon=True).start()
     import lossbench.runner  # noqa: F401  loads torch while the study plans
 
     _answer(answers, event="ready")
@@ -67,21 +71,21 @@ def perform(task: dict[str, Any], epoch: Callable[[int], object], stopping: Call
         if config.run_id != expected:
             raise ValueError(
                 f"here the run is {config.run_id!r}, where the study was started {expected!r}: this process has "
-                "another version of its loss or probability function, or of lossbench"
+                "another version of its loss, of another file or data set of yours, or of lossbench"
             )
         outcome = run(config, **task, threads=1, progress=progress, wait=False).outcome
     except Stop:
         return {"event": "stopped"}
     except Held:
         return {"event": "held"}
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a loss may call sys.exit
         text, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         return {"event": "failed", "error": text, "trace": trace, "disk_full": isinstance(error, DiskFull)}
     return {"event": "done", **outcome}
 
 
-def _listen(tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:
-    for line in sys.stdin:
+def _listen(orders: TextIO, tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:
+    for line in orders:
         if line.strip() == "stop":
             stopping.set()
         else:

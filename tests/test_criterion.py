@@ -402,3 +402,17 @@ def test_torch_func_takes_the_gradient(name: str):
     before = dict(criterion.events)
     torch.func.grad(criterion)(LOGITS, TARGET)
     assert criterion.events == before
+
+
+@pytest.mark.parametrize("probability", ["softmax", "soft_margin_softmax"])
+@pytest.mark.parametrize("name", FLAT)
+def test_a_class_whose_logits_are_masked_counts_as_one_that_is_impossible(name: str, probability: str):
+    masked, low = LOGITS.clone(), LOGITS.clone()
+    masked[:, 3], low[:, 3] = -torch.inf, -1e4
+    criterion, target = Criterion(name, probability=probability), TARGET.clamp(max=2)
+    values = [criterion(logits.requires_grad_(), target) for logits in (masked, low)]
+    torch.testing.assert_close(*values)
+    gradients = [torch.autograd.grad(value, logits)[0] for value, logits in zip(values, (masked, low), strict=True)]
+    torch.testing.assert_close(*gradients)
+    if name == "cross_entropy" and probability == "softmax":
+        torch.testing.assert_close(values[0], F.cross_entropy(masked, target))

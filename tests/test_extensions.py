@@ -141,7 +141,7 @@ def test_a_loss_of_a_cell_is_refused_by_engines_with_other_processes(tmp_path: P
 
 def test_a_file_that_fails_leaves_nothing_behind(own_losses: Path) -> None:
     own_losses.write_text(SOURCE + "\nraise RuntimeError('half way')\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"my_losses\.py:24: RuntimeError: half way") as caught:
+    with pytest.raises(ValueError, match=r"my_losses\.py:\d+: RuntimeError: half way") as caught:
         extend(own_losses)
     assert "\n" not in str(caught.value)
     assert "scaled" not in LOSSES
@@ -160,7 +160,7 @@ def test_a_file_that_was_broken_by_a_change_leaves_what_it_was(own_losses: Path)
 def test_a_name_that_is_taken_is_refused(own_losses: Path) -> None:
     own_losses.write_text(SOURCE.replace("def scaled", "def focal"), encoding="utf-8")
     ours = LOSSES["focal"]
-    with pytest.raises(ValueError, match=r"my_losses\.py:7: a loss named 'focal' is registered already"):
+    with pytest.raises(ValueError, match=r"my_losses\.py:\d+: a loss named 'focal' is registered already"):
         extend(own_losses)
     assert LOSSES["focal"] is ours
 
@@ -192,6 +192,16 @@ def test_the_command_line_knows_the_files_that_the_environment_names(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert load_runs(tmp_path)["label"].tolist() == ["scaled scale=2"]
+
+
+def test_a_file_that_the_option_and_the_environment_name_is_loaded_once(
+    own_losses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(own_losses))
+    command = [sys.executable, "-m", "lossbench", "list", "losses", "--extend", str(own_losses)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "scaled" in done.stdout
 
 
 def test_a_worker_loads_a_file_once(own_losses: Path) -> None:

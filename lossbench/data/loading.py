@@ -66,6 +66,16 @@ def find_spec(name: str, data: Path | None = None) -> DatasetSpec:
     )
 
 
+def known_fingerprint(name: str, data: Path | None = None) -> str:
+    """The fingerprint of what `load` would read; "" where only reading it tells, or where nothing is there."""
+    try:
+        spec = find_spec(name, data)
+        place = None if spec.fingerprint else find_dataset(spec, data)
+        return read_about(place).fingerprint if place and place.suffix == SUFFIX else spec.fingerprint
+    except (ValueError, FileNotFoundError):
+        return ""
+
+
 def imported_names(data: Path | None = None) -> list[str]:
     """The datasets of the user's own that were imported, sorted."""
     roots = {*search_roots(data), cache_folder()}

@@ -76,6 +76,7 @@ def run_configs(
     shard: str | None = None,
     show_progress: bool = True,
     tensorboard: bool = False,
+    timeout: float | None = None,
     **options: Any,
 ) -> Summary:
     """Run every config that has no finished record yet.
@@ -91,6 +92,7 @@ def run_configs(
         device, data, tensorboard: as in `run`.
         shard: `i/n` runs only the i-th of n parts of the plan, see `take_shard`.
         show_progress: draw a bar on standard error.
+        timeout: seconds that a run may take; one that takes longer, such as a loss that hangs, is ended and has failed.
         options: what the engine takes beyond that.
 
     Raises:
@@ -99,22 +101,28 @@ def run_configs(
             each data set, before any run starts.
     """
     entry = ENGINES[engine].accept(options)
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be greater than 0 seconds, got {timeout!r}")
+    if timeout is not None and entry.here:
+        raise ValueError(
+            f"engine {engine!r} trains in this process and cannot end a run; leave out timeout={timeout:g}"
+        )
     if tensorboard:
         require_tensorboard()
     unique = list(dict.fromkeys(configs))
     if shard is not None:
         unique = take_shard(unique, shard)
     folder = require_writable(output_folder(output)).resolve()
-    todo = tuple(config for config in unique if not Record.of(config, folder).finished)
+    place = None if data is None else Path(data).resolve()
+    todo = tuple(config for config in unique if not Record.of(config, folder).has(config, place))
     if not todo:
         return Summary(planned=len(unique), skipped=len(unique))
-    place = None if data is None else Path(data).resolve()
     where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
     if not entry.here:
         for config in todo:
             config.require_in_files()
     board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
-    _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board))
+    _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board, timeout))
     return board.summary
 
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lossbench.engines.process import SINGLE_THREAD
+from lossbench.engines.reaper import watch_descendants
 
 ANSWER_SECONDS = 3.0
 STORE_BYTES = 80_000_000  # a little above Ray's least: runs pass each other nothing, and /dev/shm may be small
@@ -48,11 +49,16 @@ def joined(address: str | None, cpus: int) -> Iterator[None]:
             return
         if not starts:
             require_answer(str(address))
+        reaper = None
         try:
             _connect("local" if starts else str(address), cpus)
+            reaper = watch_descendants() if starts else None
             yield
         finally:
             ray.shutdown()  # stops what was started here, and only leaves what was joined
+            if reaper is not None:
+                reaper.kill()
+                reaper.communicate()
 
 
 def _connect(address: str, cpus: int) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lossbench.checkpoint import describe_origin
 from lossbench.config import RunConfig
-from lossbench.data import Dataset, load
+from lossbench.data import Dataset
 from lossbench.engines.job import Job
 from lossbench.engines.slots import HELD_SECONDS
 from lossbench.ensemble import shared_settings, shared_state, train_together
@@ -25,7 +25,7 @@ from lossbench.files import remove_temporaries
 from lossbench.lease import Held, Lease, hold
 from lossbench.machine import keep_freed_memory
 from lossbench.records import Record
-from lossbench.runner import Progress, Splits, finish, prepare, restore, save, start
+from lossbench.runner import Progress, Splits, finish, load_images, prepare, restore, save, start
 from lossbench.tensorboard import event_writer
 from lossbench.train import Diverged, Training
 from lossbench.worker import perform
@@ -68,7 +68,7 @@ def _run_group(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
     except Exception as error:  # whatever it is, a run alone will meet it too if it is not about being together
         why = f"{type(error).__name__}: {error}"
     # Outside the handler, whose traceback would keep the memory that the halves need.
-    rest = [config for config in configs if not Record.of(config, job.output).finished]
+    rest = [config for config in configs if not Record.of(config, job.output).has(config, job.data)]
     job.board.say(f"{len(configs)} runs cannot be trained together ({why}); trying halves")
     half = (len(rest) + 1) // 2
     return [config for part in (rest[:half], rest[half:]) if part for config in _run_group(job, part)]
@@ -95,10 +95,10 @@ def _run_together(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
                 leases[config] = stack.enter_context(hold(Record.of(config, job.output).path))
             except Held:
                 held.append(config)
-        todo = [config for config in leases if not Record.of(config, job.output).finished]
+        todo = [config for config in leases if not Record.of(config, job.output).has(config, job.data)]
         held += [config for config in leases if config not in todo]  # by another process, a moment ago
         if todo:
-            dataset = load(todo[0].dataset, job.data)
+            dataset = load_images(todo[0], job.data)
             splits = prepare(todo[0], dataset, torch.device(job.device))
             members = [_Member.open(job, config, leases[config], dataset, splits) for config in todo]
             for alike in _alike(members):
@@ -126,7 +126,7 @@ class _Member:
         remove_temporaries(record.path, everyones=True)
         record.write_config(config)
         training = start(config, dataset, splits.train, device)
-        origin = describe_origin(config, device)
+        origin = describe_origin(config, device, dataset.fingerprint)
         # A run alone would round otherwise, and does not go on from here unless it is told to.
         origin["device"] += ", ensemble"
         seconds = restore(record, training, origin, "anyway")

@@ -26,21 +26,41 @@ class Summary:
     interrupted: bool = False
     seconds: float = 0.0
 
+    def __add__(self, other: Summary) -> Summary:
+        """Both together, for a study that plans its runs in parts."""
+        counts = {name: getattr(self, name) + getattr(other, name) for name in ("planned", "skipped", "finished")}
+        return Summary(
+            **counts,
+            diverged=self.diverged + other.diverged,
+            failed=self.failed | other.failed,
+            interrupted=self.interrupted or other.interrupted,
+            seconds=self.seconds + other.seconds,
+        )
+
+    @property
+    def done(self) -> int:
+        """Runs that have a record."""
+        return self.skipped + self.finished + self.diverged
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run has come to its end, well or not: the study was not stopped."""
+        return not self.interrupted and self.done + len(self.failed) == self.planned
+
     @property
     def exit_code(self) -> int:
         """0, also with diverged runs; 1 when runs failed; 130 when interrupted."""
         return 130 if self.interrupted else 1 if self.failed else 0
 
     def __str__(self) -> str:
-        done = self.skipped + self.finished + self.diverged
-        parts = [f"{done} of {self.planned} runs finished"]
+        parts = [f"{self.done} of {self.planned} runs finished"]
         parts += [f"{self.skipped} of them earlier"] if self.skipped else []
         parts += [f"{self.diverged} diverged"] if self.diverged else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
         text = f"{', '.join(parts)}, in {self.seconds:.0f} s"
         if self.interrupted:
             text += "; interrupted, the same command finishes the rest"
-        elif done + len(self.failed) < self.planned:
+        elif not self.complete:
             text += "; stopped early, the same command finishes the rest"
         return "\n".join([text, *(f"  {run_id}: {why}" for run_id, why in self.failed.items())])
 
@@ -101,6 +121,7 @@ class Job:
         tensorboard: whether to write TensorBoard events beside the records.
         options: what only this engine takes.
         board: where to report.
+        timeout: seconds that a run may take until it is ended and has failed; None for no limit.
     """
 
     todo: tuple[RunConfig, ...]
@@ -111,6 +132,12 @@ class Job:
     tensorboard: bool
     options: Mapping[str, Any]
     board: Board
+    timeout: float | None = None
+
+    @property
+    def out_of_time(self) -> str:
+        """Why a run failed that was ended."""
+        return f"did not end within the timeout of {self.timeout:g} s; its last checkpoint stands"
 
     @property
     def at_once(self) -> int:

@@ -18,7 +18,8 @@ from lossbench.config import RunConfig
 from lossbench.files import write_text
 from lossbench.records import Record
 
-_RUN = re.compile(r"(?P<run_id>.+-s\d+-[0-9a-f]{6})(\.failed)?\.ipynb")
+_RUN = re.compile(r"(?P<run_id>.+-s\d+-[0-9a-f]{6}(?:[0-9a-f]{10})?)(\.failed)?\.ipynb")
+DAMAGED = "Damaged records"
 _IN_COLUMNS = ("dataset", "model", "loss", "loss_params", "probability", "probability_params", "seed")
 
 
@@ -73,7 +74,12 @@ def _rows(path: Path, output: Path) -> list[Row]:
     if match is None:
         return []
     record = Record(output / "runs" / match["run_id"])
-    return [_read(path, record, record.finished, path.stat().st_mtime_ns)]
+    changed = path.stat().st_mtime_ns
+    try:
+        return [_read(path, record, record.finished, changed)]
+    except Exception as error:  # whatever is wrong with one record, the page tells of the others
+        why = f"Its record cannot be read: {type(error).__name__}: {error}"
+        return [Row(path.name, DAMAGED, record.path.name, "", None, "damaged", None, "", why)]
 
 
 @cache
@@ -87,8 +93,8 @@ def _read(path: Path, record: Record, finished: bool, changed: int) -> Row:
         label=config.label if config else record.path.name,
         probability=" ".join([config.probability, *_pairs(config.probability_params)]) if config else "",
         seed=config.seed if config else None,
-        status=result.get("status", "failed"),
-        accuracy=result.get("test_accuracy"),
+        status=str(result.get("status", "failed")),
+        accuracy=None if result.get("test_accuracy") is None else float(result["test_accuracy"]),
         seconds=f"{result['seconds']:.1f}" if finished else "",
         why=f"The notebook stopped: {_last_error(path)}" if stopped else "",
     )

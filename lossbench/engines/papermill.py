@@ -7,8 +7,10 @@ own work, by `run`, so they are those of every other engine.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -59,10 +61,14 @@ class _Notebooks(Slot):
         self.kernel = replace(kernel, started=self._kernel_started)
         self.end_kernel: Callable[[], None] = lambda: None
         self.watched: _Watched | None = None
+        self.deadline, self.timed_out = math.inf, False
 
     def look(self) -> None:
         """Count the epochs by their checkpoints; when the study stops, end the kernel that has just written one."""
         watched = self.watched
+        if time.monotonic() > self.deadline:
+            self.deadline, self.timed_out = math.inf, True
+            self.end_kernel()
         if watched is not None and (epochs := watched.count()):
             self.board.epoch(watched.config, epochs)
             if self.board.stopping.is_set():
@@ -73,6 +79,8 @@ class _Notebooks(Slot):
 
     def _kernel_started(self, end: Callable[[], None]) -> None:
         self.end_kernel = end
+        if self.job.timeout is not None:
+            self.deadline = time.monotonic() + self.job.timeout
 
     def serve(self, i: int, config: RunConfig) -> None:
         record = Record.of(config, self.job.output)
@@ -80,21 +88,27 @@ class _Notebooks(Slot):
             return self.queue.put_back(i, config)
         if record.finished:  # by another study, meanwhile
             return self.board.done(config, record.outcome)
+        self.timed_out = False
         for _ in range(TRIES):
             stopped = self._run_notebook(config, record)
-            if stopped is None or stopped.error is not None or self.board.stopping.is_set():
+            if stopped is None or self.timed_out or stopped.error is not None or self.board.stopping.is_set():
                 break  # only a dead kernel is worth another try: an exception repeats itself
         if record.finished:
             self._write_events(record)
             self.board.done(config, record.outcome)
         elif stopped is None:
             self.board.failed(config, f"notebook {NOTEBOOK!r} has left no record of it")
+        elif self.timed_out:
+            self.board.failed(config, self.job.out_of_time)
         elif stopped.error is None and self.board.stopping.is_set():
             _forget(stopped)
         else:
             self.board.failed(config, str(stopped), disk_full=stopped.error == DiskFull.__name__)
-        with _listing:
-            write_index(self.job.output)
+        try:
+            with _listing:
+                write_index(self.job.output)
+        except OSError as error:  # a page that cannot be written ends no study
+            self.board.say(f"the index of the notebooks is not written: {error}")
 
     def _run_notebook(self, config: RunConfig, record: Record) -> NotebookFailed | None:
         """Execute the notebook once; None when it came to its end."""
@@ -104,14 +118,14 @@ class _Notebooks(Slot):
                 NOTEBOOK,
                 config.to_dict(),
                 self.job.output,
-                name_as=config.run_id,
+                name_as=record.path.name,
                 leave_out=LEFT_OUT,
                 kernel=self.kernel,
             )
         except NotebookFailed as stopped:
             return stopped
         finally:
-            self.watched, self.end_kernel = None, lambda: None
+            self.watched, self.end_kernel, self.deadline = None, lambda: None, math.inf
         return None
 
     def _write_events(self, record: Record) -> None:

@@ -7,6 +7,7 @@ A task that does not find it there either comes too late or runs on a node that 
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections import deque
@@ -77,12 +78,12 @@ def train(task: dict[str, Any], sign: str) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class _Run:
-    """A config on its way: how often its worker was lost, when to try it again, whether it has begun."""
+    """A config on its way: how often its worker was lost, when to try it again, when it has begun."""
 
     config: RunConfig
     deaths: int = 0
     due: float = 0.0
-    begun: bool = False
+    began: float | None = None
 
 
 class _Study:
@@ -107,6 +108,7 @@ class _Study:
                     self._ask_to_stop()
                 else:
                     self._submit_due()
+                self._end_late()
                 self._read()
         finally:
             for stream in self.streams:
@@ -127,9 +129,18 @@ class _Study:
 
     def _ask_to_stop(self) -> None:
         self.sign.unlink(missing_ok=True)
-        for stream in [stream for stream, run in self.streams.items() if not run.begun]:
+        for stream in [stream for stream, run in self.streams.items() if run.began is None]:
             self.ray.cancel(stream, force=True)
             del self.streams[stream]
+
+    def _end_late(self) -> None:
+        """End the tasks that have taken longer than the job allows."""
+        timeout = math.inf if self.job.timeout is None else self.job.timeout
+        for stream, run in list(self.streams.items()):
+            if run.began is not None and time.monotonic() - run.began > timeout:
+                self.ray.cancel(stream, force=True)
+                del self.streams[stream]
+                self._fail(run, self.job.out_of_time)
 
     def _read(self) -> None:
         if not self.streams:
@@ -149,7 +160,7 @@ class _Study:
             if event["event"] == "epoch":
                 self.board.epoch(run.config, event["epoch"])
             elif event["event"] == "began":
-                run.begun = True
+                run.began = time.monotonic()
             else:
                 del self.streams[stream]
                 self._settle(run, event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from lossbench.entry import search, slider, symbol
@@ -41,4 +42,5 @@ def confidence_penalty(
     loss = over_target(-of_target(log_probs, target), target)
     if lam == 0:
         return loss
-    return loss + lam * (log_probs.exp() * log_probs).sum(1)
+    finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)  # a class whose logit is masked with -inf adds 0
+    return loss + lam * (log_probs.exp() * finite).sum(1)

@@ -88,7 +88,8 @@ class Criterion(nn.Module):
             generator=torch.Generator().manual_seed(seed),
             class_names=None if class_names is None else tuple(class_names),
         )
-        self.state = (self.entry.state and self.entry.state(self.loss_params, context)) or LossState()
+        state = self.entry.state(self.loss_params, context) if self.entry.state else None
+        self.state = LossState() if state is None else state
         self.num_classes: int | None = self.state.num_classes or num_classes
         self._proven: set[tuple[object, ...]] = set()
         for event in self.entry.events:
@@ -186,7 +187,7 @@ class Criterion(nn.Module):
         if "valid" in tensors:
             arguments["valid"] = valid
         for event, happened in self.entry.events.items():
-            if torch._C._functorch.maybe_current_level() is None:  # inside vmap or grad there is no one batch to count
+            if not _is_transformed():  # inside vmap or grad there is no one batch to count
                 self.get_buffer(f"count_{event}").add_(happened(inputs.detach(), target))
         return self._call(arguments, inputs)
 
@@ -194,9 +195,8 @@ class Criterion(nn.Module):
         """The loss of each sample: (batch,), which is proven once for inputs of each shape, not in every step."""
         slopes = inputs.requires_grad and torch.is_grad_enabled()
         case = (inputs.shape, arguments["target"].dim(), slopes)
-        transformed = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
         loss: Tensor
-        if transformed or case in self._proven:
+        if torch.compiler.is_compiling() or case in self._proven or _is_transformed():
             loss = self.entry.function(**arguments)
             return loss
         tensors = {name: value for name, value in arguments.items() if name in TENSORS and isinstance(value, Tensor)}
@@ -227,6 +227,11 @@ class Criterion(nn.Module):
         if self.reduction == "none":
             return loss
         return loss.mean() if self.reduction == "mean" else loss.sum()
+
+
+def _is_transformed() -> bool:
+    """Whether this is inside torch.func.vmap, grad and so on."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,26 +18,6 @@ if TYPE_CHECKING:
 FOLDS = 10
 
 
-def mann_whitney_folds(
-    predictions: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    folds: int = FOLDS,
-    seed: int = 0,
-    score: Callable[[ArrayLike, ArrayLike], float] = metrics.accuracy,
-) -> pd.DataFrame:
-    """Score each loss on stratified folds of the test images and compare every two losses with `compare_folds`.
-
-    Args:
-        predictions: label -> (target, log_probs) of one run each, as `load_predictions` gives them.
-        folds: number of folds; no class may have fewer images.
-        seed: fixes the folds.
-        score: (log_probs, target) -> float.
-
-    Raises:
-        ValueError: fewer than two losses, or they were tested on different images.
-    """
-    return compare_folds(fold_scores(predictions, folds, seed, score))
-
-
 def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every two losses over the same folds.
 
@@ -45,7 +25,7 @@ def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
     paper's Mann-Whitney U. Folds of one trained model show test sampling, not how training varies.
 
     Args:
-        scores: a row a fold, a column a loss, as from `fold_scores`, or from the table of `load_folds` by
+        scores: a row a fold, a column a loss, as from the table of `load_folds` by
             `table.pivot(index="fold", columns="run_id", values="accuracy")`.
 
     Returns: columns `first`, `second`, `n`, `difference` (median of first minus second), `u` (of first),
@@ -70,29 +50,6 @@ def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
         rows.append((first, second, len(scores), median, float(test.statistic), float(test.pvalue), float(signed)))
     names = ["first", "second", "n", "difference", "u", "p_mann_whitney", "p_wilcoxon"]
     return pd.DataFrame(rows, columns=names)
-
-
-def fold_scores(
-    predictions: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    folds: int = FOLDS,
-    seed: int = 0,
-    score: Callable[[ArrayLike, ArrayLike], float] = metrics.accuracy,
-) -> pd.DataFrame:
-    """Score each loss on each stratified fold: a row a fold, a column a label."""
-    import pandas as pd
-
-    if len(predictions) < 2:
-        raise ValueError(f"{len(predictions)} loss(es) given; pass the predictions of at least two")
-    targets = [np.asarray(target) for target, _ in predictions.values()]
-    if any(not np.array_equal(targets[0], other) for other in targets[1:]):
-        raise ValueError("the losses were tested on different images; folds must be the same for all of them")
-    places = stratified_folds(targets[0], folds, seed)
-    return pd.DataFrame(
-        {
-            label: [score(np.asarray(log_probs)[place], targets[0][place]) for place in places]
-            for label, (_, log_probs) in predictions.items()
-        }
-    )
 
 
 def score_folds(

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lossbench.stats.grouping import REFERENCE, Setting, merge_idle, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLAN_COLUMNS = (
+    *("setting", "dataset", "model", "probability", "loss", "label", "n", "sd", "sd_high"),
+    *("pairs_difference", "pairs_equivalence", "pairs", "pairs_high", "seconds", "hours", "cost"),
+)
 
 
 def power(effect: float, sd: float, n: int, alpha: float = 0.05, comparisons: int = 1) -> float:
@@ -54,6 +64,97 @@ def sample_size_equivalence(
         return float(sum(stats.nct.sf(bound, n - 1, (margin + sign * effect) * root) for sign in (1, -1)) - 1)
 
     return _fewest((margin - abs(effect)) / sd, alpha, target_power, reached)
+
+
+def plan(
+    pilot: pd.DataFrame,
+    difference: float | None = None,
+    metric: str = "test_accuracy",
+    reference: str = REFERENCE,
+    *,
+    target_power: float = 0.8,
+    price: float | None = None,
+) -> pd.DataFrame:
+    """What it takes, for each loss of a pilot, to tell a difference of `difference` from none, both with `target_power`.
+
+    Args:
+        pilot: what `load_runs` gives, the runs of one study with at least three pairs of each loss.
+        difference: in the unit of the column; None takes the margin of `OUTCOMES`.
+        price: of an hour of one core.
+
+    Returns: a row a loss, columns `PLAN_COLUMNS`. `sd` is the spread of the `n` paired differences of the pilot, and
+        `sd_high` its upper 80 % limit. `pairs_difference` find a true difference of `difference` (level 0.05 over the
+        losses of the setting), `pairs_equivalence` place a true difference of 0 inside +-`difference`; `pairs` do both,
+        and `pairs_high` if the spread is `sd_high`. `seconds` are those of a pair in the pilot, on one core; `hours` of
+        one core and `cost` are for all `pairs`. nan with fewer than three pairs.
+
+    Raises: ValueError for a difference that is not above 0, or an outcome without a margin.
+    """
+    import pandas as pd
+
+    from lossbench.stats.paired import OUTCOMES
+
+    outcome = OUTCOMES.get(metric)
+    difference = outcome.margin if difference is None and outcome else difference
+    if difference is None or not difference > 0:
+        raise ValueError(f"difference={difference!r} must be greater than 0, in the unit of {metric}")
+    rows = []
+    for setting in settings(merge_idle(pilot)):
+        rows += _plan_setting(setting, difference, metric, reference, target_power)
+    table = pd.DataFrame(rows, columns=PLAN_COLUMNS)
+    return table.assign(hours=table["pairs"] * table["seconds"] / 3600).assign(
+        cost=lambda t: t["hours"] * (math.nan if price is None else price)
+    )
+
+
+def _plan_setting(
+    setting: Setting, difference: float, metric: str, reference: str, target_power: float
+) -> list[dict[str, Any]]:
+    from scipy import stats
+
+    from lossbench.stats.paired import LEAST_PAIRS, OUTCOMES, TWINS, judge, paired_differences
+    from lossbench.stats.summary import probability_labels
+
+    pairs = paired_differences(setting.runs, metric, reference)
+    pairs = pairs[[not {loss, reference} <= set(TWINS) for loss in pairs["loss"]]]
+    counted = metric in OUTCOMES and OUTCOMES[metric].counts_images and "test_images" in setting.runs
+    resolution = 1 / float(setting.runs["test_images"].min()) if counted else 0.0
+    runs = setting.runs.assign(probability=probability_labels(setting.runs))
+    core_seconds = (runs["seconds"] * runs.get("threads", 1)).groupby([runs["probability"], runs["label"]]).mean()
+    seconds: dict[Any, float] = core_seconds.to_dict()
+    beside = next(iter(runs.loc[runs["loss"] == reference, "label"]), "")
+    rows: list[dict[str, Any]] = []
+    for key, sample in pairs.groupby(["probability", "loss", "label"], sort=False):
+        (probability, loss, label), n = map(str, key), len(sample)
+        row: dict[str, Any] = {
+            "setting": setting.name,
+            **{name: setting.fields.get(name) for name in ("dataset", "model")},
+        }
+        row |= {"probability": probability, "loss": loss, "label": label, "n": n}
+        row["seconds"] = seconds[probability, label] + seconds[probability, beside]
+        if n >= LEAST_PAIRS:
+            comparisons = pairs.loc[pairs["probability"] == probability, "label"].nunique()
+            (judgement,) = judge([sample["difference"]], margin=None, resolution=resolution)
+            sd = judgement.se * math.sqrt(n)
+            high = sd * math.sqrt((n - 1) / stats.chi2.ppf(0.2, n - 1))
+            found, same = _pairs_for(difference, sd, target_power, comparisons)
+            row |= {"sd": sd, "sd_high": high, "pairs_difference": found, "pairs_equivalence": same}
+            row |= {
+                "pairs": max(found, same),
+                "pairs_high": max(_pairs_for(difference, high, target_power, comparisons)),
+            }
+        rows.append(row)
+    return rows
+
+
+def _pairs_for(difference: float, sd: float, target_power: float, comparisons: int) -> tuple[int, int]:
+    from lossbench.stats.paired import LEAST_PAIRS
+
+    if not sd > 0:
+        return LEAST_PAIRS, LEAST_PAIRS
+    found = sample_size(difference, sd, target_power=target_power, comparisons=comparisons)
+    same = sample_size_equivalence(0.0, sd, difference, target_power=target_power)
+    return max(LEAST_PAIRS, found), max(LEAST_PAIRS, same)
 
 
 def _fewest(standardised: float, tail: float, target_power: float, reached: Callable[[int], float]) -> int:
