@@ -37,7 +37,7 @@ site: $(VENV)/.installed-site  ## render the notebooks and the report into docs/
 	LOSSBENCH_OUTPUT=outputs $(BIN)/python docs/build.py
 
 explore: $(VENV)/.installed  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR) notebooks/01_quickstart.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/01_quickstart.ipynb
 
 clean:  ## remove what tests and builds leave; results and .venv stay
 	rm -rf outputs/test build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
