@@ -31,6 +31,7 @@ from lossbench.data.search import search_roots
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.lease import Held, Lease, hold
 from lossbench.losses import Criterion
+from lossbench.losses.validation import BadLoss
 from lossbench.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.models import MODELS, ModelEntry
 from lossbench.records import Record, output_folder
@@ -177,6 +178,8 @@ def _compute(
         warnings.warn(f"{record.path.name}: {error}", stacklevel=3)
     except SystemExit as error:
         raise ValueError(f"{config.loss} called sys.exit({error.code!r}) while it was trained; take it out") from error
+    except BadLoss:
+        raise  # says all in one line
     except Exception as error:
         error.add_note(f"while training {config.run_id}")
         raise

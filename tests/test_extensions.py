@@ -372,6 +372,16 @@ def test_a_broken_file_is_one_line_and_exit_code_2(text: str, way: str, leave_no
     assert re.fullmatch(BROKEN[text] + ".*", done.stderr.strip())
 
 
+def test_a_loss_that_returns_a_column_is_one_line(own_losses: Path, tmp_path: Path) -> None:
+    own_losses.write_text(SOURCE.replace("    return over", "    return log_probs[:, :1] + over"), encoding="utf-8")
+    command = [sys.executable, "-m", "lossbench", "run", "--dataset", "shapes", "--loss", "scaled", "--extend"]
+    done = subprocess.run([*command, str(own_losses), "--output", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: scaled must return a loss for each sample, .* \(32, 32\): add up .*", done.stderr.strip()
+    )
+
+
 def test_a_loss_that_leaves_python_is_an_error(own_losses: Path, tmp_path: Path) -> None:
     own_losses.write_text(
         SOURCE.replace("    return over", "    raise SystemExit(0)\n    return over"), encoding="utf-8"

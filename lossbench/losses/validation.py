@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 
 
+class BadLoss(TypeError):
+    """A loss function that does not do what every loss must; the message says what to change."""
+
+
 def check_inputs(name: str, inputs: Tensor, *, columns: int | None, takes: str) -> None:
     """Logits or embeddings: floating, (batch, columns); logits need two classes or more.
 
@@ -49,7 +53,7 @@ def check_returned(name: str, loss: object, batch: int, *, slopes: bool, changed
     """What a loss function gives back: a floating loss of each sample, with a gradient where the inputs have one.
 
     Raises:
-        TypeError: something else, or arguments `changed` in place; says what to do.
+        BadLoss: something else, or arguments `changed` in place.
     """
     hint = ""
     if not isinstance(loss, Tensor):
@@ -63,11 +67,11 @@ def check_returned(name: str, loss: object, batch: int, *, slopes: bool, changed
         hint = hint or "add up what belongs to one sample, such as with .sum(1)"
     if hint:
         expected = f"must return a loss for each sample, a tensor of shape ({batch},)"
-        raise TypeError(f"{name} {expected}, not {'None' if loss is None else _kind(loss)}: {hint}")
+        raise BadLoss(f"{name} {expected}, not {'None' if loss is None else _kind(loss)}: {hint}")
     if changed:
-        raise TypeError(f"{name} changes its {' and '.join(changed)} in place; work on a copy, such as with .clone()")
+        raise BadLoss(f"{name} changes its {' and '.join(changed)} in place; work on a copy, such as with .clone()")
     if slopes and isinstance(loss, Tensor) and not loss.requires_grad:
-        raise TypeError(
+        raise BadLoss(
             f"{name} has no gradient: what it returns does not depend on its inputs in a way that can be "
             "differentiated (detach, .item(), numpy, a comparison and argmax cut the path)"
         )
