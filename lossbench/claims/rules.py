@@ -253,31 +253,17 @@ class Answer:
     limits: tuple[str, ...] = ()
     here: str = ""
 
-    def limited(self, *limits: str) -> Answer:
-        """The same with further limits."""
-        return replace(self, limits=(*self.limits, *limits))
-
 
 @dataclass(frozen=True)
 class Exact:
-    """Decided without a run: `kind` tells by mathematics or by the paper's own numbers, `find` gives the answer."""
+    """Decided by `find`: `kind` tells whether by mathematics, by the paper's own numbers, or from the tables of runs."""
 
     kind: str
     words: str
-    find: Callable[[], Answer]
+    find: Callable[..., Answer]
 
 
-@dataclass(frozen=True)
-class OwnTest:
-    """Decided by a test of its own kind on the tables of runs."""
-
-    words: str
-    find: Callable[[Tables], Answer]
-
-    kind = RUNS
-
-
-Rule = Compared | Exact | OwnTest
+Rule = Compared | Exact
 
 
 def settle(true: bool) -> str:
