@@ -176,11 +176,8 @@ class Finding:
         weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
         shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
         if p_family >= ALPHA:
-            return (
-                UNDECIDED,
-                shown,
-                "not after Holm's correction" if self.p < ALPHA else f"it may be {self.rule.allowed}",
-            )
+            corrected = "the interval alone would decide, but not after Holm's correction"
+            return UNDECIDED, shown, corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
         verdict = CONTRADICTED if against else SUPPORTED
         why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
         if against and self.rule.size is not None:
@@ -256,7 +253,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Exact:
-    """Decided by `find`: `kind` tells whether by mathematics, by the paper's own numbers, or from the tables of runs."""
+    """Decided by `find`, by mathematics, from the paper's own numbers, or (`kind` is runs) from the tables of runs."""
 
     kind: str
     words: str
