@@ -53,7 +53,7 @@ def test_a_reconstruction_of_a_lost_formula_decides_nothing_about_the_paper(clai
         assert math.isnan(row["needed"])
 
 
-@pytest.mark.parametrize("claim", COMPARED, ids=by_key)
+@pytest.mark.parametrize("claim", COMPARED[::4], ids=by_key)
 def test_one_seed_gives_no_interval_and_no_verdict(claim):
     row = decide(claim, invent(claim, effect=10.0, seeds=1))
     assert row["verdict"] == "undecided"
@@ -62,7 +62,7 @@ def test_one_seed_gives_no_interval_and_no_verdict(claim):
     assert np.isfinite(row["estimate"])
 
 
-@pytest.mark.parametrize("claim", COMPARED, ids=by_key)
+@pytest.mark.parametrize("claim", COMPARED[1::4], ids=by_key)
 def test_without_its_runs_a_claim_is_not_tested(claim):
     runs = pd.DataFrame([config("shapes", seed, {"loss": "kl_divergence"}) for seed in range(3)])
     row = decide(claim, runs.assign(run_id=["a", "b", "c"], test_accuracy=0.5))

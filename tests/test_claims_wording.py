@@ -49,13 +49,21 @@ def test_tables_in_markdown_stand_apart_by_group_and_link_each_claim_to_its_figu
     (line,) = (line for line in rows if "scores about as cross-entropy" in line)
     row = decided.set_index("claim").loc["layers-penalty-equals-ce"]
     assert "✓ supported here" in line
-    assert f"{row['estimate']:.3f} points (95 %: {row['low']:.3f} to {row['high']:.3f}) | {row['n']} |" in line
+    assert f"{row['estimate']:.3f} points (95 %: {row['low']:.3f} to {row['high']:.3f})" in line
+    assert f"test accuracy: confidence_penalty minus cross_entropy* | {row['n']} |" in line
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [(3.0, "data sets", "3 data sets"), (0.0, "nats", "0 nats"), (2.5, "images", "2.5 images"), (-0.2, "points", "−0.2 points"),
-     (92.6446, "% of runs below", "92.6 % of runs below"), (0.00123, "", "0.0012"), (float("nan"), "points", "–")],
-)  # fmt: skip
+QUANTITIES = [
+    (3.0, "data sets", "3 data sets"),
+    (0.0, "nats", "0 nats"),
+    (2.5, "images", "2.5 images"),
+    (-0.2, "points", "−0.2 points"),
+    (92.6446, "% of runs below", "92.6 % of runs below"),
+    (0.00123, "", "0.0012"),
+    (float("nan"), "points", "–"),
+]
+
+
+@pytest.mark.parametrize(("value", "unit", "text"), QUANTITIES)
 def test_counts_print_as_counts(value, unit, text):
     assert quantity(value, unit) == text

@@ -26,10 +26,8 @@ def ce_is_kl() -> Answer:
         first, second = (_value_and_gradient(name, probability) for name in ("cross_entropy", "kl_divergence"))
         gap = max(gap, *(float((a - b).abs().max()) for a, b in zip(first, second, strict=True)))
     why = "on class indices the two are one function; a difference between their runs is noise"
-    answer = Answer(settle(gap > EXACT), gap, "nats between them", 3 * SAMPLES, why)
-    return answer.limited(
-        "if KL divergence was implemented as equation 3.3 with its sign corrected; the code is not at hand"
-    )
+    limit = "if KL divergence was implemented as equation 3.3 with its sign corrected; the code is not at hand"
+    return Answer(settle(gap > EXACT), gap, "nats between them", 3 * SAMPLES, why, limits=(limit,))
 
 
 @cache
@@ -66,10 +64,8 @@ def adma_imitates_ce() -> Answer:
         gaps[a] = float((ratio.max() - ratio.min()) / (ratio.max() + ratio.min()))
     least = min(gaps[a] for a in REPORTED_A)
     why = f"Adma misses it by {least:.0%} or more with the paper's exponents, by {gaps[1e-4]:.2%} with a=0.0001"
-    answer = Answer(UNDECIDED, 100 * least, "% of cross-entropy", len(p), why)
-    return answer.limited(
-        "depends on the reading: true only as a goes to 0, far from the exponents that the paper uses"
-    )
+    limit = "depends on the reading: true only as a goes to 0, far from the exponents that the paper uses"
+    return Answer(UNDECIDED, 100 * least, "% of cross-entropy", len(p), why, limits=(limit,))
 
 
 @cache
@@ -127,8 +123,9 @@ def triplets_to_visit() -> Answer:
         counts.append((images, images * (images - 1) // 2, triplets))
     growth = [second / first for first, second in zip(*counts, strict=True)]
     why = "twice the images are {:.0f} times the terms without pairs, {:.1f} times with them and {:.1f} with triplets"
-    answer = Answer(settle(growth == sorted(growth)), growth[2], "times the triplets", 2, why.format(*growth))
-    return answer.limited("counts all that there are, of which losses on triplets sample a part")
+    limit = "counts all that there are, of which losses on triplets sample a part"
+    verdict = settle(growth == sorted(growth))
+    return Answer(verdict, growth[2], "times the triplets", 2, why.format(*growth), limits=(limit,))
 
 
 @cache
@@ -172,8 +169,8 @@ def second_sum() -> Answer:
         f"with inner nodes as sums of their classes it is a constant (gradient {slopes['leaf']:.0e}); in the most "
         f"literal reading, outputs for all nodes, it acts (gradient up to {slopes['flat_nodes']:.2g})"
     )
-    answer = Answer(UNDECIDED, slopes["flat_nodes"], "gradient", SAMPLES, why)
-    return answer.limited("depends on the reading", "on our reading of the poster's tree, every class at depth 3")
+    limits = ("depends on the reading", "on our reading of the poster's tree, every class at depth 3")
+    return Answer(UNDECIDED, slopes["flat_nodes"], "gradient", SAMPLES, why, limits=limits)
 
 
 def _grid() -> Tensor:

@@ -223,9 +223,10 @@ def compare(contrast: Contrast, tables: Tables) -> Comparison:
     return Comparison(contrast, tuple(samples), pooled, tuple(dict.fromkeys(limits)))
 
 
-def _preference(sample: Sample) -> tuple[int, float, int]:
-    """Most pairs, then most images, then least unusual."""
-    return len(sample.values), float(text(sample.runs[0], "train_images") or 0), -len(sample.unusual)
+def _preference(sample: Sample) -> tuple[float, ...]:
+    """Most pairs, then most images, then most epochs, then least unusual."""
+    first = sample.runs[0]
+    return len(sample.values), float(text(first, "train_images") or 0), first["epochs"], -len(sample.unusual)
 
 
 def _sides_by_setting(contrast: Contrast, tables: Tables) -> dict[tuple[str, str], dict[Any, list[list[Row]]]]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lossbench.claims.claim import GROUPS, PAPERS, Claim
+from lossbench.claims.claim import GROUPS, PAPERS, RUNS, Claim
 from lossbench.claims.contrasts import Comparison, compare
-from lossbench.claims.rules import UNDECIDED, VERDICTS, Compared, Exact, Finding, OwnTest
+from lossbench.claims.rules import UNDECIDED, VERDICTS, Compared, Exact, Finding
 from lossbench.claims.tables import Tables, belongs, is_unfinished
 from lossbench.stats.paired import OUTCOMES, holm, judge
 
@@ -44,8 +44,8 @@ def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN
         row = {"claim": claim.key, "paper": claim.paper, "place": claim.place, "says": claim.says,
                "kind": claim.rule.kind, "group": claim.group, "test": claim.rule.words, "printed": claim.printed,
                "reconstruction": claim.reconstruction, "notebook": claim.notebook, "figure": claim.figure}  # fmt: skip
-        if isinstance(claim.rule, Exact | OwnTest):
-            answer = claim.rule.find() if isinstance(claim.rule, Exact) else claim.rule.find(tables)
+        if isinstance(claim.rule, Exact):
+            answer = claim.rule.find(tables) if claim.rule.kind == RUNS else claim.rule.find()
             rows.append({**row, **vars(answer), "limits": "; ".join(answer.limits)})
         else:
             rows.append({**row, **_facts(claim, findings[claim.key], p_holm[claim.key], sizes[claim.paper])})

@@ -176,11 +176,8 @@ class Finding:
         weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
         shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
         if p_family >= ALPHA:
-            return (
-                UNDECIDED,
-                shown,
-                "not after Holm's correction" if self.p < ALPHA else f"it may be {self.rule.allowed}",
-            )
+            corrected = "the interval alone would decide, but not after Holm's correction"
+            return UNDECIDED, shown, corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
         verdict = CONTRADICTED if against else SUPPORTED
         why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
         if against and self.rule.size is not None:
@@ -253,31 +250,17 @@ class Answer:
     limits: tuple[str, ...] = ()
     here: str = ""
 
-    def limited(self, *limits: str) -> Answer:
-        """The same with further limits."""
-        return replace(self, limits=(*self.limits, *limits))
-
 
 @dataclass(frozen=True)
 class Exact:
-    """Decided without a run: `kind` tells by mathematics or by the paper's own numbers, `find` gives the answer."""
+    """Decided by `find`, by mathematics, from the paper's own numbers, or (`kind` is runs) from the tables of runs."""
 
     kind: str
     words: str
-    find: Callable[[], Answer]
+    find: Callable[..., Answer]
 
 
-@dataclass(frozen=True)
-class OwnTest:
-    """Decided by a test of its own kind on the tables of runs."""
-
-    words: str
-    find: Callable[[Tables], Answer]
-
-    kind = RUNS
-
-
-Rule = Compared | Exact | OwnTest
+Rule = Compared | Exact
 
 
 def settle(true: bool) -> str:

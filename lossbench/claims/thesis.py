@@ -201,12 +201,6 @@ CLAIMS = (
         "thesis-probabilities", "best on 3 of 3 data sets", "KL divergence is cross-entropy, whose runs stand for it",
     ),
     Claim(
-        "thesis-focal-2-best-with-softmax", "000", "Table 4.3",
-        "Focal loss with gamma 2 is most accurate with softmax in most cases.",
-        above(lead_over(SOFTMAX, (SOFT_MARGIN, TAYLOR), where=FOCAL_2)),
-        "thesis-probabilities", "best on 2 of 3 data sets",
-    ),
-    Claim(
         "thesis-soft-margin-fastest", "000", "Conclusions 5, Table 4.4",
         "Soft-margin softmax needs the fewest epochs of the three, by a little.",
         above(lead_over(SOFT_MARGIN, (SOFTMAX, TAYLOR), "best_epoch")),

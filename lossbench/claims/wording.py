@@ -31,8 +31,10 @@ def _rows(rows: list[dict[Any, Any]], links: bool) -> str:
     for row in rows:
         statement = f"[{row['says']}](#{row['figure']})" if links else row["says"]
         says = f"{statement} <br> *{row['place']}*"
-        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}{' here' if row['here'] else ''}"
-        cells = [says, verdict, estimate(row), count(row["n"] or None), count(row["needed"])]
+        here = " here" if row["here"] and row["verdict"] in (SUPPORTED, CONTRADICTED) else ""
+        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}{here} <br> *{row['why']}*"
+        against = f" <br> *{row['against']}*" if row["against"] and row["n"] else ""
+        cells = [says, verdict, estimate(row) + against, count(row["n"] or None), count(row["needed"])]
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)
 
