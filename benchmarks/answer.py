@@ -252,13 +252,13 @@ def say_calibration(evidence: Evidence) -> str:
     better = noisy[noisy["verdict"] == "better"].sort_values("mean")
     shown = listing([f"{row['title']} {levels[row['label']]:.1f} %" for row in records(better)])
     behind = clean[clean["label"].isin(better["label"]) & (clean["verdict"] == "worse")].sort_values("mean")
-    focal_ = [interval(rows[rows["label"] == FOCAL].iloc[0], CALIBRATION_ERROR) for rows in (clean, noisy)]
-    focal_words = {rows.loc[rows["label"] == FOCAL, "verdict"].iloc[0] for rows in (clean, noisy)}
+    usual = [rows[rows["label"] == FOCAL].iloc[0] for rows in (noisy, clean)]
+    with_, without = (f"{row['verdict']}, {interval(row, CALIBRATION_ERROR)}" for row in usual)
     return (
         f"**Calibration:** with the same wrong targets the calibration error (ECE) is {levels[REFERENCE]:.1f} % for "
         f"cross-entropy and lower for {shown} (all better); on clean data {len(behind)} of "
-        f"these {len(better)} are worse: {named(behind, CALIBRATION_ERROR)} points; focal γ=2 is "
-        f"{' or '.join(sorted(focal_words))} on both, {focal_[0]} and {focal_[1]} ({place(noisy)})."
+        f"these {len(better)} are worse: {named(behind, CALIBRATION_ERROR)} points; "
+        f"{usual[0]['title']} is {with_} with the wrong targets and {without} on clean data ({place(noisy)})."
     )
 
 
@@ -530,18 +530,8 @@ def write_changed(evidence: Evidence) -> str:
          interval(row), row["compare"], row["page"] or "–", row["verdict"]]
         for row in records(changed.sort_values("order", kind="stable"))
     ]  # fmt: skip
-    header = [
-        "loss",
-        "study",
-        "data set",
-        "images",
-        "condition",
-        "besides",
-        "points",
-        "`stats.compare`",
-        "front page",
-        "now",
-    ]
+    header = ["loss", "study", "data set", "images", "condition", "besides", "points"]
+    header += ["`stats.compare` before", "front page before", "now"]
     decided = changed[changed["verdict"].isin(DECIDED)]
     level, undecided = (int((changed["verdict"] == word).sum()) for word in ("equivalent", "undecided"))
     return (
