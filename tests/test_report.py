@@ -170,7 +170,7 @@ def test_seeds_that_no_other_loss_has_leave_nothing_to_compare(study_folder, qui
     study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0, 1, 2))
     text, _ = read(study_folder(losses=(FOCAL,), probabilities=("softmax",), seeds=(3, 4, 5)))
     assert "no loss has a finished run with the same seed and setting" in text
-    assert "seeds without a partner: 0, 1, 2, 3, 4, 5" in text
+    assert "0 pairs, a word takes 3" in text
 
 
 def test_scores_that_are_no_numbers_are_said_to_be_none(study_folder, quick):

@@ -85,7 +85,7 @@ def test_false_positives_of_a_class_are_counted_from_the_predictions(tmp_path):
         target, log_probs = records.load_predictions(run_id, tmp_path)
         matrix = confusion_matrix(target, log_probs.argmax(1))
         counts.append(matrix.sum(axis=0) - np.diag(matrix))
-    row = table.loc[("JS divergence", "Dress")]
+    row = table.loc[("js_divergence", "Dress")]
     assert row["mean"] == pytest.approx(np.mean(counts, axis=0)[3])
     assert row["n"] == 3
 

@@ -86,8 +86,8 @@ def verdicts(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     ax = axes(ax)
     judged = table[table["verdict"].isin(VERDICTS)]
     counts = judged.groupby(["loss", "verdict"]).size().unstack(fill_value=0).reindex(columns=VERDICTS, fill_value=0)
-    order = {word: 3.0 - place for place, word in enumerate(VERDICTS)}
-    counts = counts.loc[(counts @ [order[word] for word in VERDICTS] / counts.sum(axis=1)).sort_values().index[::-1]]
+    weights = np.arange(len(VERDICTS), 0, -1)
+    counts = counts.iloc[np.argsort(-(counts.to_numpy() @ weights) / counts.sum(axis=1).to_numpy(), kind="stable")]
     left = np.zeros(len(counts))
     for word in VERDICTS:
         width = counts[word].to_numpy()

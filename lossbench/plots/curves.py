@@ -25,10 +25,11 @@ def history(table: pd.DataFrame, ax: Any = None, what: str = "accuracy") -> Any:
         what: `accuracy` (percent) or `loss` (the loss function's own value, per image).
     """
     ax = axes(ax)
-    scale, dot = 100 if what == "accuracy" else 1, "o" if len(table) == 1 else None
-    ax.plot(table["epoch"], scale * table[f"train_{what}"], marker=dot, color=SKY, linestyle="--", label="training images")
+    scale = 100 if what == "accuracy" else 1
+    look = {"marker": "o" if len(table) == 1 else None}
+    ax.plot(table["epoch"], scale * table[f"train_{what}"], **look, color=SKY, linestyle="--", label="training images")
     scored, name = ("val", "validation") if f"val_{what}" in table else ("test", "test")
-    ax.plot(table["epoch"], scale * table[f"{scored}_{what}"], marker=dot, color=INK, label=f"{name} images")
+    ax.plot(table["epoch"], scale * table[f"{scored}_{what}"], **look, color=INK, label=f"{name} images")
     ax.legend(frameon=False, fontsize="small")
     _whole_epochs(ax, table["epoch"])
     return settle(ax, "", "epoch", "accuracy, %" if what == "accuracy" else "loss")

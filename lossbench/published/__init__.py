@@ -6,6 +6,7 @@ regularisation loss loss_params prob_fn prob_params class metric value unit epoc
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,15 @@ def runs(name: str) -> pd.DataFrame:
     Raises:
         ValueError: there is no such table, or it holds no accuracies of single configurations.
     """
-    import pandas as pd
-
     if name in NAMES and name not in WITH_RUNS:
         raise ValueError(f"published table {name!r} holds no runs; choose from {', '.join(WITH_RUNS)}")
+    return _runs(name).copy()
+
+
+@cache
+def _runs(name: str) -> pd.DataFrame:
+    import pandas as pd
+
     table = load(name)
     rows = []
     for key, cell in table.groupby(CONFIG, sort=False):

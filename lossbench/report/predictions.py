@@ -78,7 +78,9 @@ def reliability(evidence: Evidence) -> Figure | None:
     for label, runs in evidence.by_probability() if len(evidence.reliability) else ():
         table = pool_reliability(evidence.reliability, runs)
         if len(table):
-            gaps = [f"{evidence.titles[name]} {_gap(part)} points" for name, part in table.groupby("label", sort=False)]
+            gaps = [
+                f"{evidence.titles[str(name)]} {_gap(part)} points" for name, part in table.groupby("label", sort=False)
+            ]
             alt = f"Reliability diagram with {label}. Mean confidence minus accuracy: {', '.join(gaps)}."
             panels.append(Panel(partial(plots.reliability_curves, table, title=label), alt))
     if not panels:
@@ -114,7 +116,7 @@ def false_positives(evidence: Evidence) -> tuple[Figure, Table] | None:
     drawn = table[table["label"].isin(labels[:MOST_LOSSES])]
     sums = drawn.groupby("label", sort=False)["mean"].sum()
     alt = f"Images wrongly given to each class with {function}, a row a class. In all: " + ", ".join(
-        f"{evidence.titles[name]} {value:.0f}" for name, value in sums.items()
+        f"{evidence.titles[str(name)]} {value:.0f}" for name, value in sums.items()
     )
     left_out = len(labels) - drawn["label"].nunique()
     caption = say("figure_classes", function=function, runs=span(table["n"]), left_out=left_out)

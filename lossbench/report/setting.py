@@ -104,7 +104,7 @@ def _first(runs: pd.DataFrame, column: str) -> str:
 
 def _count(runs: pd.DataFrame, column: str) -> str:
     """A count in all runs, as a range where it differs."""
-    values = runs[column].dropna() if column in runs else []
+    values = runs[column].dropna() if column in runs else pd.Series(dtype=float)
     return span(values) if len(values) else ""
 
 
@@ -159,7 +159,7 @@ def at_chance(runs: pd.DataFrame, titles: dict[str, str]) -> list[str]:
     """The finished runs that are no better than guessing, as `stats.compare` counts them, named as by `named`."""
     counts: Counter[tuple[str, str]] = Counter()
     for (_, label, function), part in runs.groupby(["dataset", "label", stats.probability_labels(runs)], sort=False):
-        counts[label, function] += _at_chance(part)
+        counts[str(label), str(function)] += _at_chance(part)
     return [f"{count} × {titles[label]} with {function}" for (label, function), count in counts.items() if count]
 
 

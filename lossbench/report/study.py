@@ -118,7 +118,7 @@ def ranking(study: Study) -> Figure | None:
     if runs is None:
         return None
     ranks, titles = stats.rank_losses(runs), titles_of(runs)
-    listed = ", ".join(f"{titles[label]} {rank:.2f}" for label, rank in ranks.ranks.sort_values().items())
+    listed = ", ".join(f"{titles[str(label)]} {rank:.2f}" for label, rank in ranks.ranks.sort_values().items())
     alt = f"Critical-difference diagram over {ranks.blocks} blocks. Mean ranks: {listed}."
     lines = max(fold(titles[label], 30).count("\n") + 1 for label in ranks.ranks.index)
     height = 1.1 + (0.05 + 0.12 * lines) * len(ranks.ranks)
@@ -156,7 +156,7 @@ def robustness(study: Study, field: str) -> Iterator[Figure]:
             if table.empty:
                 continue
             shown = "; ".join(
-                f"{titles[label]} "
+                f"{titles[str(label)]} "
                 + ", ".join(f"{100 * row['mean']:.1f} at {row[field]:g}" for _, row in part.iterrows())
                 for label, part in table.groupby("label", sort=False)
             )

@@ -19,7 +19,19 @@ GROUP = "probability function"  # a first column of this name heads its block of
 # Columns of text, set at the left.
 WORDS = frozenset(("loss", "probability", "status", "word", "setting", "data", "source", "claim", "paper", "place"))
 WORDS |= {"verdict", "class", "limits"}
-COMPARISONS = ("study", "setting", "dataset", "model", "probability", "label", "n", "ahead", "mean", "low", "high")
+COMPARISONS: tuple[str, ...] = (
+    "study",
+    "setting",
+    "dataset",
+    "model",
+    "probability",
+    "label",
+    "n",
+    "ahead",
+    "mean",
+    "low",
+    "high",
+)
 COMPARISONS += ("p_holm", "verdict", "needed", "limits")
 # What pdflatex does not know as a letter.
 TEX = {"−": "$-$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}"}
@@ -179,8 +191,9 @@ def latex(table: Table) -> str:
     style = shown.style.format(escape="latex").format_index(escape="latex", axis="columns").hide(axis="index")
     places = "".join("l" if name in {GROUP, *WORDS} else "r" for name in shown.columns)
     caption = re.sub(r"([%_&#$])", r"\\\1", f"{table.title}.")
-    look = {"hrules": True, "column_format": places, "position_float": "centering"}
-    text = style.to_latex(**look, caption=caption, label=f"tab:{table.name}")
+    text: str = style.to_latex(
+        hrules=True, column_format=places, position_float="centering", caption=caption, label=f"tab:{table.name}"
+    )
     return "% needs \\usepackage{booktabs,amssymb}\n" + text.translate(str.maketrans(TEX))
 
 

@@ -34,7 +34,7 @@ def environment() -> Any:
     return made
 
 
-def say(name: str, **facts: Any) -> str:
+def say(name: str, /, **facts: Any) -> str:
     """The text of a macro of `text.html`, as plain text."""
     from markupsafe import Markup
 
