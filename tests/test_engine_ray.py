@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from ray_cases import needs_ray, quiet_and_local  # noqa: F401  a fixture that every test uses
 
@@ -74,6 +77,44 @@ def study(tmp_path: Path) -> Iterator[_Study]:
     job = Job((config,), tmp_path, "cpu", None, None, False, {}, Board((config,)))
     with (tmp_path / "ray.log").open("w") as log:
         yield _Study(job, {"CPU": 1.0}, tmp_path / "sign", log)
+
+
+PARENT = """
+import subprocess, sys, time
+from lossbench.engines.reaper import watch_descendants
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+watch_descendants()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_has_started_is_ended(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert child.name() == "sleep"
+    parent.kill()
+    parent.communicate()
+    assert psutil.wait_procs([child], timeout=30)[0], "a busy machine takes a while to start the reaper itself"
+
+
+@needs_ray
+def test_a_run_that_hangs_is_ended_and_named(study: _Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(study.ray, "cancel", lambda stream, force: ended.append((stream, force)))
+    study.job = replace(study.job, timeout=60.0)
+    run = study.waiting.popleft()
+    study.streams = {"stream": run}
+    study._end_late()
+    run.began = time.monotonic() - 59
+    study._end_late()
+    assert ended == [], "not begun, and not yet late"
+    run.began = time.monotonic() - 61
+    study._end_late()
+    assert (ended, study.streams) == ([("stream", True)], {})
+    (why,) = study.board.summary.failed.values()
+    assert why.startswith("did not end within the timeout of 60 s")
 
 
 @needs_ray

@@ -233,6 +233,20 @@ def test_ctrl_c_ends_the_epoch_keeps_its_state_and_leaves_no_process_of_our_own_
     assert same_bytes(resumed, unbroken)
 
 
+@needs_ray
+@pytest.mark.slow
+def test_no_process_of_our_own_cluster_outlives_a_killed_study(tmp_path: Path) -> None:
+    study = start_study(tmp_path, "--workers", "1", epochs=200)
+    try:
+        wait_for_an_epoch(study, tmp_path)
+        started = psutil.Process(study.pid).children(recursive=True)
+        assert len(started) > 5, "Ray and its workers"
+    finally:
+        study.kill()
+    study.communicate()
+    assert not psutil.wait_procs(started, timeout=5)[1]
+
+
 def start_study(output: Path, *options: str, epochs: int) -> subprocess.Popen[str]:
     """The command line as a terminal starts it, in a process group of its own."""
     command = [sys.executable, "-m", "lossbench", "study", "thesis", "--engine", "ray", "--output", str(output)]

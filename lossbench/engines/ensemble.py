@@ -65,7 +65,7 @@ def _run_group(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
         return _run_alone(job, configs[0])
     try:
         return _run_together(job, configs)
-    except (Exception, SystemExit) as error:  # whatever it is, a run alone will meet it too if it is not about being together
+    except (Exception, SystemExit) as error:  # a run alone will meet it too if it is not about being together
         why = f"{type(error).__name__}: {error}"
     # Outside the handler, whose traceback would keep the memory that the halves need.
     rest = [config for config in configs if not Record.of(config, job.output).has(config, job.data)]
