@@ -75,7 +75,7 @@ def plan(
     target_power: float = 0.8,
     price: float | None = None,
 ) -> pd.DataFrame:
-    """What each loss of a pilot takes to tell `difference` from none, with probability `target_power`.
+    """What it takes, for each loss of a pilot, to tell a difference of `difference` from none with `target_power`.
 
     Args:
         pilot: what `load_runs` gives, the runs of one study with at least three pairs of each loss.
