@@ -52,13 +52,7 @@ RANGES: dict[str, dict[str, Control]] = {
     "taylor_softmax": {"order": Choices((2, 4, 6, 8))},
 }
 
-# Parameters without a control, and what the explorer uses instead of the default where that cannot be drawn.
-FIXED: dict[str, dict[str, Any]] = {
-    "adma": {"learnable": False},
-    "hierarchical_cross_entropy": {"tree": "cifar-10", "mode": "leaf", "kappa": None},
-}
-# alpha="batch" depends on the other samples of a batch, and a curve shows one sample at a time.
-STARTS: dict[str, dict[str, Any]] = {"false_positive": {"alpha": "dataset"}}
+FIXED = {"adma": ("learnable",), "hierarchical_cross_entropy": ("tree", "mode", "kappa")}  # no control for these
 
 
 def find_controls(entry: Entry) -> dict[str, Control]:
@@ -67,11 +61,6 @@ def find_controls(entry: Entry) -> dict[str, Control]:
         return RANGES.get(entry.name, {})
     guesses = {name: _guess(value) for name, value in entry.defaults.items()}
     return {name: control for name, control in guesses.items() if control is not None}
-
-
-def starting_values(entry: Entry) -> dict[str, Any]:
-    """Every parameter's value before anything was moved."""
-    return {**entry.defaults, **FIXED.get(entry.name, {}), **STARTS.get(entry.name, {})}
 
 
 def _guess(default: object) -> Control | None:
