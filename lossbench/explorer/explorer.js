@@ -291,6 +291,7 @@ const toScale = (value, scale) => scale === "log" ? (value ? Math.log10(Math.abs
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
+  if (["select", "input", "textarea"].includes(tag)) element.dataset.lmSuppressShortcuts = "true"; // JupyterLab's keys
   for (const [name, value] of Object.entries(attributes)) {
     if (name in element && typeof value !== "string") element[name] = value; else element.setAttribute(name, value);
   }
@@ -476,7 +477,6 @@ class Explorer {
     this.surfaces = {};
     this.start = this.startOf(state.preset);
     root.classList.add("lossbench-explorer");
-    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves the keys to the controls
     this.build();
     this.follow();
     this.update();
@@ -750,7 +750,7 @@ class Explorer {
     const panel = this.panels[4], {batch} = this.setup;
     const tables = SIDES.map(name => this.table("batch", this.state[name], name));
     const failed = tables.findIndex(table => table && table.error);
-    panel.setTitle("|dL/dz|: pull of 128 real images", "on all logits together");
+    panel.setTitle("|dL/dz|: 128 real images", "pull of each on all logits");
     panel.setNote(failed >= 0 ? `Not drawn: ${SIDES[failed]}: ${tables[failed].error}` : "");
     this.shares = null;
     if (failed >= 0 || tables.includes(null)) return this.tell();
@@ -759,7 +759,7 @@ class Explorer {
       return Array.from(blended, value => table.log ? value : Math.log10(Math.max(value, 1e-12)));
     });
     const drawn = sizes.map(values => values.map(value => value > -11.9 ? value : NaN));
-    panel.setAxes({...X.p, words: "softmax p of the image's target"}, limitsOf(drawn.flat(), 1, "log"), "log", 0);
+    panel.setAxes({...X.p, words: "softmax p of the target"}, limitsOf(drawn.flat(), 1, "log"), "log", 0);
     const places = values => values.map((value, i) => [panel.x(batch.p[i]), panel.y(value)]).filter(([, y]) => Number.isFinite(y));
     panel.setPath("dots-right", places(drawn[1]).map(([x, y]) =>
       `M${(x - 2.4).toFixed(1)} ${(y - 2.4).toFixed(1)}l4.8 4.8m0 -4.8l-4.8 4.8`).join(""));

@@ -72,14 +72,14 @@ def surface(shown: Side, noise: float, seed: int) -> dict[str, Any]:
     found = train_on_moons(shown, noise=noise, seed=seed)
     values = None if found.p is None else _bytes(np.round(255 * found.p).astype(np.uint8))
     accuracy = None if found.p is None else found.accuracy
-    message = "Two moons have two classes, and this loss cannot: " + found.message if found.p is None else ""
+    message = "No network: the moons have two classes, which this loss cannot have." if found.p is None else ""
     return {"values": values, "accuracy": accuracy, "message": message, "points": _points(noise, seed)}
 
 
 def opening(comparison: Comparison) -> dict[str, Any]:
     """What a widget begins with: the tables of its own sides; it asks the kernel for others."""
     sides = (comparison.left, comparison.right, *comparison.others)
-    return _common() | _tables((one, comparison.num_classes) for one in sides) | {"points": {}, "surfaces": []}
+    return _common() | _tables(((one, comparison.num_classes) for one in sides), opening=True) | {"points": {}, "surfaces": []}
 
 
 @lru_cache(maxsize=1)
@@ -168,14 +168,18 @@ def _typed(entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(value) if name in floats else value for name, value in params.items()}
 
 
-def _tables(sides: Iterable[tuple[Side, int]]) -> dict[str, Any]:
-    """Tables by the names that the page looks for; equal ones are sent once."""
+def _tables(sides: Iterable[tuple[Side, int]], *, opening: bool = False) -> dict[str, Any]:
+    """Tables by the names that the page looks for; equal ones are sent once.
+
+    Every menu of a probability function is drawn; those of the batch follow when it is the `opening` view.
+    """
     tables: dict[str, list[int]] = {}
     distinct: dict[str, int] = {}
     for shown, num_classes in sides:
+        plain = shown.probability_params == PROBABILITIES[shown.probability].defaults
         for kind in ("loss", "probability", "batch"):
             key = key_of(kind, shown, num_classes)
-            if key not in tables:
+            if key not in tables and (plain or kind != "batch" or opening):
                 text = json.dumps(make_table(kind, shown, num_classes))
                 tables[key] = [distinct.setdefault(text, len(distinct))]
     return {"tables": tables, "distinct": [json.loads(text) for text in distinct]}

@@ -107,11 +107,8 @@ def key_of(kind: str, shown: Side, num_classes: int = 0) -> str:
     loss, probability = find_loss(shown.loss), find_probability(shown.probability)
     of_loss = [shown.loss, choices_of(loss, shown.loss_params), fixed_code(loss, shown.loss_params)]
     of_probability = [shown.probability, choices_of(probability, shown.probability_params)]
-    if kind == "probability":
-        parts = of_probability
-    else:
-        parts = [*of_loss, num_classes] if kind == "loss" else [*of_loss, *of_probability]
-    return json.dumps([kind, *parts], separators=(",", ":"), ensure_ascii=False)
+    parts: dict[str, list[Any]] = {"probability": of_probability, "batch": of_loss + of_probability}
+    return json.dumps([kind, *parts.get(kind, [*of_loss, num_classes])], separators=(",", ":"), ensure_ascii=False)
 
 
 def make_table(kind: str, shown: Side, num_classes: int = 10, free: str = "") -> dict[str, Any]:
@@ -228,7 +225,7 @@ def _fit(sample: Sample, spans: Sequence[Span], free: str, *, packed: bool = Fal
     else:
         moving = next((span for span in spans if span.name == free), spans[-1])
         held = {span.name: span.value for span in spans if span is not moving}
-        return _fit(_holding(sample, held), [moving], "", packed=packed) | {"held": held}
+        return _fit(_holding(sample, held), [moving], "", packed=packed) | {"held": held, "blocked": blocked}
     data = {"sliders": [axis.describe() for axis in axes], "held": {}, "blocked": blocked, "log": log}
     data |= {"rows": values.shape[-2]}
     return data | (_pack(values) if packed else {"values": _encode(values.astype("<f4"))})
