@@ -14,11 +14,9 @@ from scipy.optimize import brentq
 
 from lossbench import LOSSES, PROBABILITIES
 from lossbench.explorer import PRESETS, crossings, curves, pull_on_batch, real_batch, side, train_on_moons
-from lossbench.explorer.crossings import sign_changes
-from lossbench.explorer.curves import QUANTITIES
-from lossbench.explorer.moons import make_moons
-from lossbench.explorer.ranges import FIXED, Choices, Slider, find_controls, starting_values
-from lossbench.explorer.sides import drawable_losses
+from lossbench.explorer.measure import make_moons
+from lossbench.explorer.ranges import FIXED, Choices, Slider, find_controls
+from lossbench.losses.curves import QUANTITIES, drawable_losses, sign_changes, starting_values
 
 ENTRIES = {name: LOSSES[name] for name in drawable_losses()} | dict(PROBABILITIES)
 P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
@@ -26,7 +24,7 @@ P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_parameter_has_a_slider_or_a_reason_not_to(name):
-    rows = set(find_controls(ENTRIES[name])) | (set(FIXED.get(name, {})) & set(ENTRIES[name].defaults))
+    rows = set(find_controls(ENTRIES[name])) | (set(FIXED.get(name, ())) & set(ENTRIES[name].defaults))
     assert rows == set(ENTRIES[name].defaults)
 
 
@@ -135,6 +133,19 @@ def test_crossings_along_the_logit_are_those_along_p():
     assert along_z.at == pytest.approx(math.log(9 * along_p.at / (1 - along_p.at)), abs=1e-5)
 
 
+def test_where_curves_meet_to_third_order_the_crossing_is_still_found_to_four_digits():
+    taylor = side("cross_entropy", probability="taylor_softmax")  # its logarithm is z - z^3 / 6 + ...
+    (only,) = crossings(taylor, side("cross_entropy"), axis="z")
+    assert only.at == pytest.approx(0, abs=5e-5)
+
+
+def test_a_label_tells_which_reading_is_drawn():
+    tree = {name: side("hierarchical_cross_entropy", mode=name).label for name in ("leaf", "conditional")}
+    assert "mode=leaf" in tree["leaf"]
+    assert "mode=conditional" in tree["conditional"]
+    assert "α=dataset" in side("false_positive").label
+
+
 @pytest.mark.parametrize(
     ("difference", "brackets"),
     [
@@ -213,6 +224,6 @@ def test_every_paper_has_a_preset_that_says_where_it_comes_from():
 
 
 def test_numbers_load_without_widgets_and_figures():
-    heavy = "{'ipywidgets', 'matplotlib', 'pandas', 'torchvision'}"
+    heavy = "{'ipywidgets', 'anywidget', 'matplotlib', 'pandas', 'torchvision'}"
     code = f"import sys, lossbench.explorer; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -10,13 +10,13 @@ const SIDES = ["left", "right"];
 const PANELS = {
   p: [
     {quantity: "loss", symbol: "L", words: "the loss", unit: "nats, or the loss's own unit", coverage: 0.96},
-    {quantity: "slope_z", symbol: "dL/dz", words: "pull on the target's logit", unit: "L per unit of z", coverage: 0.98},
+    {quantity: "slope_z", symbol: "dL/dz", words: "pull on the logit", unit: "L per unit of z", coverage: 0.98},
     {quantity: "curvature", symbol: "", words: "", unit: "", coverage: 0.96},
     {quantity: "slope_p", symbol: "dL/dp", words: "slope in p", unit: "L per unit of p", coverage: 0.7},
   ],
   z: [
     {quantity: "loss", symbol: "L", words: "the loss", unit: "nats, or the loss's own unit", coverage: 1},
-    {quantity: "slope_z", symbol: "dL/dz", words: "pull on the target's logit", unit: "L per unit of z", coverage: 1},
+    {quantity: "slope_z", symbol: "dL/dz", words: "pull on the logit", unit: "L per unit of z", coverage: 1},
     {quantity: "curvature", symbol: "", words: "", unit: "", coverage: 1},
     {quantity: "p", symbol: "p", words: "probability of the target", unit: "", coverage: 1},
   ],
@@ -72,24 +72,32 @@ function blend(table, params) {
   return Object.assign(table, {at, blended}).blended;
 }
 
-// Value, slope and curvature at x from the polynomial of degree five between two nodes.
-function between(nodes, rows, first, x) {
-  const last = nodes.length - 1;
-  if (!(x >= nodes[0] - 1e-9 && x <= nodes[last] + 1e-9)) return [NaN, NaN, NaN];
-  let low = 0, high = last;
+// Value, slope and curvature at x: polynomials of degree five and three that meet what the nodes hold, and one through
+// the curvatures of `around` nodes. Derivatives are not taken of interpolated values: that would blow up rounding.
+function between(nodes, rows, first, x, around = 6) {
+  const n = nodes.length;
+  if (!(x >= nodes[0] - 1e-9 && x <= nodes[n - 1] + 1e-9)) return [NaN, NaN, NaN];
+  let low = 0, high = n - 1;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
     if (nodes[middle] <= x) low = middle; else high = middle;
   }
-  const n = nodes.length, h = nodes[high] - nodes[low], t = (x - nodes[low]) / h, from = first * n;
-  const a0 = rows[from + low], a1 = h * rows[from + n + low], a2 = h * h * rows[from + 2 * n + low] / 2;
-  const A = rows[from + high] - a0 - a1 - a2, B = h * rows[from + n + high] - a1 - 2 * a2;
-  const C = h * h * rows[from + 2 * n + high] - 2 * a2;
+  const value = first * n, slope = value + n, curvature = slope + n, h = nodes[high] - nodes[low], t = (x - nodes[low]) / h;
+  const d0 = rows[slope + low], d1 = rows[slope + high], s0 = rows[curvature + low], s1 = rows[curvature + high];
+  const a0 = rows[value + low], a1 = h * d0, a2 = h * h * s0 / 2;
+  const A = rows[value + high] - a0 - a1 - a2, B = h * d1 - a1 - 2 * a2, C = h * h * s1 - 2 * a2;
   const a3 = 10 * A - 4 * B + C / 2, a4 = 7 * B - 15 * A - C, a5 = 6 * A - 3 * B + C / 2;
+  const D = d1 - d0 - h * s0, E = h * (s1 - s0), window = Math.min(Math.max(low + 1 - around / 2, 0), n - around);
+  let bend = 0;
+  for (let i = window; i < window + around; i++) {
+    let share = 1;
+    for (let k = window; k < window + around; k++) if (k !== i) share *= (x - nodes[k]) / (nodes[i] - nodes[k]);
+    bend += share * rows[curvature + i];
+  }
   return [
     a0 + t * (a1 + t * (a2 + t * (a3 + t * (a4 + t * a5)))),
-    (a1 + t * (2 * a2 + t * (3 * a3 + t * (4 * a4 + t * 5 * a5)))) / h,
-    (2 * a2 + t * (6 * a3 + t * (12 * a4 + t * 20 * a5))) / (h * h),
+    d0 + t * (h * s0 + t * (3 * D - E + t * (E - 2 * D))),
+    bend,
   ];
 }
 
@@ -108,17 +116,19 @@ function curveOf(tables, side, numClasses) {
     const [train, trainSlope, trainCurvature] = between(nodes, odds, 0, z);
     const [test, testSlope, testCurvature] = between(nodes, odds, 3, z);
     const p = 1 / (1 + Math.exp(offset - test));
-    let [value, slope, curvature] = between(lossTable.nodes, loss, 0, lossTable.over === "z" ? z : train - offset);
+    const onLogits = lossTable.over === "z"; // such losses have corners, through which no high polynomial goes
+    let [value, slope, curvature] = between(lossTable.nodes, loss, 0, onLogits ? z : train - offset, onLogits ? 2 : 6);
     if (lossTable.log) {
       value = Math.exp(value);
       [slope, curvature] = [value * slope, value * (slope * slope + curvature)];
     }
-    if (lossTable.over !== "z") {
+    if (!onLogits) {
       [slope, curvature] = [slope * trainSlope, curvature * trainSlope * trainSlope + slope * trainCurvature];
     }
     const dp = p * (1 - p) * testSlope, ddp = p * (1 - p) * ((1 - 2 * p) * testSlope * testSlope + testCurvature);
-    const slope_p = slope / dp;
-    return {z, p, loss: value, slope_z: slope, curvature_z: curvature, slope_p, curvature_p: (curvature - slope_p * ddp) / (dp * dp)};
+    const slope_p = slope / dp, bend = (curvature - slope_p * ddp) / (dp * dp);
+    const curvature_p = p < 5e-4 ? NaN : bend; // below, single precision cannot tell
+    return {z, p, loss: value, slope_z: slope, curvature_z: curvature, slope_p, curvature_p};
   }
 
   function logitOf(p) {
@@ -234,7 +244,7 @@ function codeOf(entries, state, start) {
   return `explore(${parts.join(", ")})`;
 }
 
-const digits = value => Math.abs(value) < 5e-5 ? "0" : String(+value.toPrecision(4)).replace("-", "\u2212");
+const digits = value => Math.abs(value) < 5e-4 ? "0" : String(+value.toPrecision(4)).replace("-", "\u2212");
 
 function sentence(quantity, axis, found, points) {
   if (found.length) {
@@ -923,5 +933,5 @@ function render({model, el}) {
   return () => { model.off("msg:custom", take); explorer.close(); };
 }
 
-export {mount, start, curveOf, crossings, codeOf, labelOf, blend, decode};
+export {GRIDS, mount, start, curveOf, crossings, codeOf, labelOf, blend, decode};
 export default {render};

@@ -32,7 +32,7 @@ from lossbench.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, V
 CROSSED = {"loss": "loss", "slope_z": "pull on the logit"}
 TITLES = {
     "loss": "L: the loss",
-    "slope_z": "dL/dz: pull on the target's logit",
+    "slope_z": "dL/dz: pull on the logit",
     "slope_p": "dL/dp: slope in p",
     "curvature_z": "d²L/dz²: curvature in z",
     "curvature_p": "d²L/dp²: curvature in p",

@@ -79,7 +79,11 @@ def surface(shown: Side, noise: float, seed: int) -> dict[str, Any]:
 def opening(comparison: Comparison) -> dict[str, Any]:
     """What a widget begins with: the tables of its own sides; it asks the kernel for others."""
     sides = (comparison.left, comparison.right, *comparison.others)
-    return _common() | _tables(((one, comparison.num_classes) for one in sides), opening=True) | {"points": {}, "surfaces": []}
+    return (
+        _common()
+        | _tables(((one, comparison.num_classes) for one in sides), opening=True)
+        | {"points": {}, "surfaces": []}
+    )
 
 
 @lru_cache(maxsize=1)

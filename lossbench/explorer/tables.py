@@ -34,7 +34,7 @@ DOT_TOLERANCE = 5e-3  # the same for the images of the batch, drawn as dots on a
 COUNTS = (2, 3, 4, 6, 9, 13, 18)  # Chebyshev nodes a slider may get
 MOST_NODES = 150
 EXACT = 1e-9
-STEP = 0.2  # between log-odds, where value, slope and curvature fix a polynomial of degree five
+STEP = 0.2  # between log-odds; each node holds value, slope and curvature
 LOWEST, HIGHEST = -8.0, 8.0  # logits of the target on the axis z
 FAINTEST = 1e-12  # a pull below it counts as none
 LEVELS = 65535
@@ -148,7 +148,7 @@ def loss_table(shown: Side, num_classes: int, free: str = "") -> dict[str, Any]:
 def probability_table(shown: Side, free: str = "") -> dict[str, Any]:
     """log p_target - log p_other over the target's logit, with two derivatives: in training, then at test time."""
     far = HIGHEST * 1.1 ** np.arange(1, 56)
-    logits = np.concatenate([STEP * np.arange(round(LOWEST / STEP), round(HIGHEST / STEP) + 1), far])
+    logits = np.concatenate([np.linspace(LOWEST, HIGHEST, 321), far])  # close, for Taylor softmax turns sharply
 
     def sample(values: Mapping[str, float], num_classes: int = 2) -> Array:
         params = dict(shown.probability_params) | dict(values)
@@ -166,7 +166,7 @@ def probability_table(shown: Side, free: str = "") -> dict[str, Any]:
         raise ValueError(
             f"{shown.probability}: p of the target over p of another class depends on the number of classes"
         )
-    return {"nodes": logits.tolist(), **_fit(sample, _probability_spans(shown), free)}
+    return {"nodes": np.round(logits, 6).tolist(), **_fit(sample, _probability_spans(shown), free)}
 
 
 @lru_cache(maxsize=4096)
