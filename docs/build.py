@@ -42,7 +42,8 @@ All that the committed studies say, by `lossbench report --output outputs/refere
 EXPLORER = """# The explorer
 
 Two losses, side by side: every loss, with a slider for every parameter, computed by the package and drawn by this page.
-<a href="explorer.html">Open it alone</a>, for a projector; [notebook 05](notebooks/05_explorer.ipynb) asks the questions.
+<a href="explorer.html">Open it alone</a>, for a projector. The questions are in
+[notebook 05](notebooks/05_explorer.ipynb).
 
 <iframe class="report" src="explorer.html" title="The explorer"></iframe>
 """
