@@ -39,6 +39,14 @@ All that the committed studies say, by `lossbench report --output outputs/refere
 
 <iframe class="report" src="report_page.html" title="The report"></iframe>
 """
+EXPLORER = """# The explorer
+
+Two losses, side by side: every loss, with a slider for every parameter, computed by the package and drawn by this page.
+<a href="explorer.html">Open it alone</a>, for a projector. The questions are in
+[notebook 05](notebooks/05_explorer.ipynb).
+
+<iframe class="report" src="explorer.html" title="The explorer"></iframe>
+"""
 
 
 def main() -> int:
@@ -64,7 +72,7 @@ def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
     from reference import write_reference
 
-    from lossbench import archive, report
+    from lossbench import archive, explorer, report
     from lossbench.machine import usable_cores
 
     for folder in (SOURCE, HTML, BUILD / "doctrees", BUILD / "report"):
@@ -92,6 +100,9 @@ def prepare(output: Path) -> None:
     page = report.build(archive.reference_folder(), BUILD / "report")
     shutil.copy(page, SOURCE / "_extra" / "report_page.html")
     (SOURCE / "report.md").write_text(REPORT, encoding="utf-8")
+    say("tabulating every loss for the explorer")
+    explorer.write_page(SOURCE / "_extra" / "explorer.html")
+    (SOURCE / "two_losses.md").write_text(EXPLORER, encoding="utf-8")
     say("writing the reference of the package")
     (SOURCE / "reference.md").write_text(write_reference(SOURCE / "_extra"), encoding="utf-8")
 

@@ -137,6 +137,17 @@ class Entry:
         """The value of each hyperparameter that is not given."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
 
+    @cached_property
+    def controls(self) -> dict[str, Slider | Choices]:
+        """What the explorer lets a reader move: a control for each parameter that is not fixed."""
+        controls = {name: parameter.control for name, parameter in self.parameters.items()}
+        return {name: control for name, control in controls.items() if isinstance(control, Slider | Choices)}
+
+    @cached_property
+    def starts(self) -> dict[str, Any]:
+        """Every parameter's value before anything was moved."""
+        return {name: parameter.start for name, parameter in self.parameters.items()}
+
     def check(self, params: Mapping[str, object]) -> dict[str, Any]:
         """Validate and coerce the given hyperparameters; return only those given.
 

@@ -44,15 +44,15 @@ RUN = """async ([command, cell]) => {
     notebook.activeCellIndex = cell;
     await window.jupyterapp.commands.execute(command);
 }"""
-# Times are taken inside the page: from the key to the moment the new pictures are decoded.
-WATCH = """() => {
-    window.pictures = [];
-    window.pressed = 0;
-    document.addEventListener('keydown', () => { window.pressed = performance.now(); window.pictures = []; }, true);
-    document.addEventListener('load', event => {
-        if (event.target.matches && event.target.matches('.lossbench-explorer img'))
-            window.pictures.push(performance.now());
+# Times are taken inside the page: from the move of a control to the end of its work, and to the frame that shows it.
+STEPS = """() => {
+    window.work = []; window.painted = [];
+    document.addEventListener('input', () => {
+        const start = window.start = performance.now(), channel = new MessageChannel();
+        channel.port1.onmessage = () => window.painted.push(performance.now() - start);
+        requestAnimationFrame(() => channel.port2.postMessage(0));
     }, true);
+    document.addEventListener('input', () => window.work.push(performance.now() - window.start));
 }"""
 
 
@@ -150,13 +150,7 @@ class Watched:
             ".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000, state="attached"
         )
         self.page.evaluate(READY)
-        self.page.evaluate(WATCH)
 
     def run(self, command: str, cell: int) -> None:
         """Execute one of JupyterLab's notebook commands with `cell` active."""
         self.page.evaluate(RUN, [f"notebook:{command}", cell])
-
-    def wait_for_pictures(self, count: int, limit: float = 30) -> float:
-        """Wait until `count` pictures have loaded since the last key. Returns the page's time of the last, in ms."""
-        self.page.wait_for_function(f"window.pictures.length >= {count}", timeout=1000 * limit, polling=4)
-        return self.page.evaluate(f"window.pictures[{count - 1}]")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from typing import Annotated
 
 import numpy as np
 import pytest
@@ -14,14 +13,11 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from lossbench import LOSSES, PROBABILITIES
-from lossbench.entry import read_signature
+from lossbench.entry import Choices, Slider
 from lossbench.explorer import PRESETS, crossings, curves, pull_on_batch, real_batch, side, train_on_moons
-from lossbench.explorer.crossings import sign_changes
-from lossbench.explorer.curves import QUANTITIES
-from lossbench.explorer.moons import make_moons
-from lossbench.explorer.ranges import Choices, Slider, find_controls, starting_values
-from lossbench.explorer.sides import drawable_losses
-from lossbench.losses import above
+from lossbench.explorer.measure import make_moons
+from lossbench.losses import register
+from lossbench.losses.curves import QUANTITIES, drawable_losses, sign_changes
 
 ENTRIES = {name: LOSSES[name] for name in drawable_losses()} | dict(PROBABILITIES)
 P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
@@ -29,31 +25,28 @@ P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_parameter_has_a_slider_or_a_reason_not_to(name):
-    assert all(parameter.control is not None for parameter in ENTRIES[name].parameters.values())
+    assert all(parameter.control for parameter in ENTRIES[name].parameters.values())
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_ends_of_every_slider_are_allowed_values(name):
-    for parameter, control in find_controls(ENTRIES[name]).items():
+    for parameter, control in ENTRIES[name].controls.items():
         ends = control.values if isinstance(control, Choices) else (control.low, control.high)
-        start = starting_values(ENTRIES[name])[parameter]
+        start = ENTRIES[name].starts[parameter]
         assert start in ends if isinstance(control, Choices) else ends[0] <= start <= ends[1]
         for value in ends:
             assert ENTRIES[name].check({parameter: value})[parameter] == value
 
 
 def test_a_loss_of_ones_own_gets_sliders_from_its_defaults():
-    def own(
-        log_probs, target, rate=0.5, share: Annotated[float, above(0, up_to=1)] = 0.5, count=3, flag=False, word=""
-    ):
-        return log_probs
+    def own(logits, target, *, rate: float = 0.5, count: int = 3, flag: bool = False, word: str = "a"):
+        return logits.gather(1, target[:, None]).squeeze(1)
 
-    controls = {name: parameter.control for name, parameter in read_signature(own, ("log_probs", "target"))[1].items()}
+    controls = register(own) and LOSSES.pop("own").controls
     assert controls["rate"] == Slider(0.05, 1.5, 0.025)
-    assert controls["share"] == Slider(0.05, 1, 0.025)
     assert controls["count"] == Slider(1, 10, 1)
     assert controls["flag"].values == (False, True)
-    assert controls["word"] is None
+    assert "word" not in controls
 
 
 # Value, slope and curvature in p, slope and curvature in the target's logit on softmax with 10 classes, by hand.
@@ -140,6 +133,19 @@ def test_crossings_along_the_logit_are_those_along_p():
     assert along_z.at == pytest.approx(math.log(9 * along_p.at / (1 - along_p.at)), abs=1e-5)
 
 
+def test_where_curves_meet_to_third_order_the_crossing_is_still_found_to_four_digits():
+    taylor = side("cross_entropy", probability="taylor_softmax")  # its logarithm is z - z^3 / 6 + ...
+    (only,) = crossings(taylor, side("cross_entropy"), axis="z")
+    assert only.at == pytest.approx(0, abs=5e-5)
+
+
+def test_a_label_tells_which_reading_is_drawn():
+    tree = {name: side("hierarchical_cross_entropy", mode=name).label for name in ("leaf", "conditional")}
+    assert "mode=leaf" in tree["leaf"]
+    assert "mode=conditional" in tree["conditional"]
+    assert "α=dataset" in side("false_positive").label
+
+
 @pytest.mark.parametrize(
     ("difference", "brackets"),
     [
@@ -218,6 +224,6 @@ def test_every_paper_has_a_preset_that_says_where_it_comes_from():
 
 
 def test_numbers_load_without_widgets_and_figures():
-    heavy = "{'ipywidgets', 'matplotlib', 'pandas', 'torchvision'}"
+    heavy = "{'ipywidgets', 'anywidget', 'matplotlib', 'pandas', 'torchvision'}"
     code = f"import sys, lossbench.explorer; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

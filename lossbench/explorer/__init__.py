@@ -2,7 +2,8 @@
 
     explore(left=side("focal", gamma=2.0), right=side("cross_entropy"))
 
-Everything the picture shows can be had as numbers too: `curves`, `crossings`, `pull_on_batch`, `train_on_moons`.
+The kernel tabulates (`tables`), the page draws (`explorer.js`), with a kernel or without one. Everything it shows can
+be had as numbers too: `curves`, `crossings`, `pull_on_batch`, `train_on_moons`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lossbench.explorer.batch import Pull, pull_on_batch, real_batch
-from lossbench.explorer.comparison import Comparison
-from lossbench.explorer.crossings import Crossing, crossings
-from lossbench.explorer.curves import Curves, curves
-from lossbench.explorer.moons import Surface, train_on_moons
-from lossbench.explorer.presets import PRESETS
-from lossbench.explorer.sides import Side, side
+from lossbench.explorer.comparison import PRESETS, Comparison
+from lossbench.explorer.measure import Pull, Surface, pull_on_batch, real_batch, train_on_moons
+from lossbench.losses.curves import Crossing, Curves, Side, crossings, curves, side
 
 __all__ = [
     "PRESETS",
@@ -35,9 +32,10 @@ __all__ = [
     "real_batch",
     "side",
     "train_on_moons",
+    "write_page",
 ]
 
-_LAZY = {"explore": "opening", "draw": "still", "explore_in_page": "in_page"}
+_LAZY = {"explore": "widget", "draw": "in_page", "explore_in_page": "in_page", "write_page": "in_page"}
 
 
 def __getattr__(name: str) -> Any:
@@ -47,6 +45,7 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
+    from lossbench.explorer.in_page import draw as draw
     from lossbench.explorer.in_page import explore_in_page as explore_in_page
-    from lossbench.explorer.opening import explore as explore
-    from lossbench.explorer.still import draw as draw
+    from lossbench.explorer.in_page import write_page as write_page
+    from lossbench.explorer.widget import explore as explore

@@ -12,7 +12,7 @@ import torch
 
 from lossbench.config import RunConfig
 from lossbench.data import load
-from lossbench.explorer.batch import BATCH
+from lossbench.explorer.measure import BATCH
 from lossbench.runner import start
 from lossbench.train import predict, train_epoch
 

@@ -1,68 +1,167 @@
-"""Everything that a comparison's picture shows, as numbers."""
+"""What a loss does beyond its curve: how hard it pulls on each image of a real batch, and the surface it draws.
+
+The batch is the logits of a trained network for 128 test images; `fashion_batch.npz` lies beside this file and
+`python -m lossbench.explorer.build_batch` makes it again. The surface is that of a tiny network on two moons, trained
+in a few milliseconds.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
-from lossbench.explorer.batch import Pull, pull_on_batch
-from lossbench.explorer.comparison import Comparison
-from lossbench.explorer.crossings import Crossing, compare, locate
-from lossbench.explorer.curves import Axis, Curves, curves
-from lossbench.explorer.sides import Side
+import numpy as np
+import torch
+from torch import Tensor
 
-CROSSED = {"loss": "loss", "slope_z": "pull on the logit"}
+from lossbench.losses.curves import Array, Side
+
+BATCH = Path(__file__).parent / "fashion_batch.npz"
+POINTS, HIDDEN, STEPS = 160, 24, 70
+STEP_LENGTH, MOMENTUM = 0.25, 0.85
+ACROSS, UP = (-1.9, 2.9), (-1.6, 2.1)
+COLUMNS, ROWS = 64, 50
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Curves, crossings and gradients of one comparison.
+class Pull:
+    """What one loss asks of a batch.
 
     Attributes:
-        left, right, others: curves of the sides.
-        crossings: of the loss and of the pull on the logit, by the names in `CROSSED`.
-        pulls: gradients of left and right on the real batch.
+        p: (batch,) softmax probability of the target, the same for every loss.
+        size: (batch,) length of dL/dz over all logits of an image.
+        wrong: (batch,) True where the network's largest logit is not the target's.
     """
 
-    left: Curves
-    right: Curves
-    others: tuple[Curves, ...]
-    crossings: dict[str, list[Crossing]]
-    pulls: tuple[Pull, Pull]
+    p: Array
+    size: Array
+    wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
-    def sentence(self, quantity: str, axis: Axis) -> str:
-        """Say where a quantity of the two sides crosses, or which one is larger throughout."""
-        name, found = CROSSED[quantity], self.crossings[quantity]
-        if found:
-            places = ", then ".join(f"{one.larger_after} is larger from {axis} = {one.at:.3g}" for one in found)
-            return f"{name}: {places}"
-        verdict = compare((self.left, self.right), quantity)
-        return f"{name}: " + {"same": "the two are equal", "mixed": "no crossing"}.get(
-            verdict, f"{verdict} is larger throughout"
-        )
+    @property
+    def share_of_wrong(self) -> float:
+        """The part of all pulling that goes to images which the network gets wrong; nan if nothing pulls."""
+        total = float(self.size.sum())
+        return float(self.size[self.wrong].sum()) / total if total > 0 else float("nan")
 
 
-def measure(comparison: Comparison) -> Measured:
-    """Compute what is drawn. A side that did not change is remembered.
+@lru_cache(maxsize=1)
+def real_batch() -> tuple[Tensor, Tensor]:
+    """Logits (128, 10) in float64 and target (128,) of test images of fashion-mini.
 
-    Raises: ValueError when a loss cannot have this number of classes, or its parameters do not go together.
+    The network is small_cnn after 3 epochs of cross-entropy on the training images, seed 0; the images are drawn at
+    random.
     """
-    axis, num_classes = comparison.axis, comparison.num_classes
-    sides = (comparison.left, comparison.right)
-    left, right = (_curves(one, axis, num_classes) for one in sides)
-    others = tuple(_curves(one, axis, num_classes) for one in comparison.others)
-    found = {
-        quantity: locate(sides, (left, right), quantity, axis=axis, num_classes=num_classes, rounds=0)
-        for quantity in CROSSED
-    }
-    return Measured(left, right, others, found, (_pull(sides[0]), _pull(sides[1])))
+    with np.load(BATCH, allow_pickle=False) as stored:
+        return torch.from_numpy(stored["logits"]).double(), torch.from_numpy(stored["target"]).long()
+
+
+def pull_on_batch(side: Side) -> Pull:
+    """Hand the batch's logits to a loss and measure the gradient that each image sends back.
+
+    Raises: ValueError if the loss cannot have 10 classes.
+    """
+    stored, target = real_batch()
+    logits = stored.clone().requires_grad_()
+    loss = side.criterion(logits.shape[1]).train()(logits, target)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    p = stored.softmax(1).gather(1, target[:, None]).squeeze(1)
+    return Pull(p.numpy(), gradient.norm(dim=1).numpy(), (stored.argmax(1) != target).numpy())
+
+
+@dataclass(frozen=True)
+class Moons:
+    """Points of two interleaved half circles.
+
+    Attributes:
+        points: (160, 2) float32.
+        target: (160,) class to train on, 0 or 1, of which a share was flipped.
+        truth: (160,) the class before flipping.
+    """
+
+    points: Tensor
+    target: Tensor
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a trained network believes: `p` (rows, columns) of class 1 over the plane, and its `accuracy` against the
+    classes before flipping. `message` says why there is none.
+    """
+
+    p: Array | None
+    accuracy: float = float("nan")
+    message: str = ""
 
 
 @lru_cache(maxsize=32)
-def _curves(side: Side, axis: Axis, num_classes: int) -> Curves:
-    return curves(side, axis=axis, num_classes=num_classes)
+def make_moons(noise: float = 0.0, seed: int = 0) -> Moons:
+    """Draw the points and flip the class of a share `noise` of them, in [0, 0.5]."""
+    generator = torch.Generator().manual_seed(seed)
+    half = POINTS // 2
+    angle = torch.pi * torch.rand(half, generator=generator)
+    upper = torch.stack([angle.cos(), angle.sin()], 1)
+    lower = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], 1)
+    points = torch.cat([upper, lower]) + 0.16 * torch.randn(POINTS, 2, generator=generator)
+    truth = torch.arange(POINTS) // half
+    order = torch.randperm(POINTS, generator=generator)
+    flipped = order[: round(noise * POINTS)]
+    target = truth.clone()
+    target[flipped] = 1 - truth[flipped]
+    return Moons(points, target, truth)
 
 
-@lru_cache(maxsize=32)
-def _pull(side: Side) -> Pull:
-    return pull_on_batch(side)
+def train_on_moons(side: Side, *, noise: float = 0.0, seed: int = 0) -> Surface:
+    """Train 2-24-24-2 tanh units on all points for 70 steps from weights that depend on `seed` alone.
+
+    Every step has the same length whatever the size of the gradient: a loss is judged by where it pulls, not by its
+    scale.
+
+    Returns: the surface, or a message where the loss cannot have two classes.
+    """
+    try:
+        criterion = side.criterion(2).train()
+    except ValueError as error:
+        return Surface(None, message=str(error))
+    data = make_moons(noise, seed)
+    weights = _first_weights(seed)
+    speed = [torch.zeros_like(weight) for weight in weights]
+    for step in range(STEPS):
+        loss = criterion(_forward(weights, data.points), data.target).mean()
+        gradients = torch.autograd.grad(loss, weights)
+        length = torch.stack(torch._foreach_norm(gradients)).norm().clamp_min(1e-12)
+        torch._foreach_mul_(speed, MOMENTUM)
+        torch._foreach_add_(speed, torch._foreach_div(gradients, length))
+        with torch.no_grad():
+            torch._foreach_add_(weights, speed, alpha=-STEP_LENGTH * (1 - MOMENTUM) * (1 - step / STEPS))
+    return _survey(weights, side, data)
+
+
+@torch.no_grad()
+def _survey(weights: list[Tensor], side: Side, data: Moons) -> Surface:
+    criterion = side.criterion(2).eval()
+    believed = criterion.log_probs(_forward(weights, data.points)).argmax(1)
+    p = criterion.log_probs(_forward(weights, _plane()))[:, 1].exp().reshape(ROWS, COLUMNS)
+    return Surface(p.double().numpy(), (believed == data.truth).double().mean().item())
+
+
+def _forward(weights: list[Tensor], points: Tensor) -> Tensor:
+    first, first_bias, second, second_bias, last, last_bias = weights
+    hidden = (points @ first + first_bias).tanh()
+    return (hidden @ second + second_bias).tanh() @ last + last_bias
+
+
+def _first_weights(seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weights = []
+    for inputs, outputs, spread in ((2, HIDDEN, 1.5), (HIDDEN, HIDDEN, 0.3), (HIDDEN, 2, 0.2)):
+        weights.append(spread * torch.randn(inputs, outputs, generator=generator))
+        weights.append(spread * torch.randn(outputs, generator=generator))
+    return [weight.requires_grad_() for weight in weights]
+
+
+@lru_cache(maxsize=1)
+def _plane() -> Tensor:
+    across, up = np.meshgrid(np.linspace(*ACROSS, COLUMNS), np.linspace(*UP, ROWS))
+    return torch.from_numpy(np.stack([across.ravel(), up.ravel()], 1)).float()

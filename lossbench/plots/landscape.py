@@ -46,8 +46,7 @@ def loss_curves(
     Raises:
         ValueError: a name that is not known, or a loss on embeddings.
     """
-    from lossbench.explorer.curves import curves
-    from lossbench.explorer.sides import side
+    from lossbench.losses.curves import curves, side
 
     ax = axes(ax)
     sides = [side(name, **params) for name, params in losses]

@@ -34,7 +34,15 @@ COMPARISONS: tuple[str, ...] = (
 )
 COMPARISONS += ("p_holm", "verdict", "needed", "limits")
 # What pdflatex does not know as a letter.
-TEX = {"−": "$-$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}"}
+TEX: dict[str, str | int | None] = {
+    "−": "$-$",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "…": r"\ldots{}",
+}
 TEX |= {"✓": r"$\checkmark$", "✗": r"$\times$", "√": r"$\surd$", "≠": r"$\neq$", "°": r"$^\circ$", "π": r"$\pi$"}
 TEX |= {"–": "--", "’": "'", "“": "``", "”": "''"}
 TEX |= {"α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "κ": r"$\kappa$", "λ": r"$\lambda$", "ν": r"$\nu$"}
