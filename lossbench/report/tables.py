@@ -34,7 +34,15 @@ COMPARISONS: tuple[str, ...] = (
 )
 COMPARISONS += ("p_holm", "verdict", "needed", "limits")
 # What pdflatex does not know as a letter.
-TEX = {"−": "$-$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}"}
+TEX: dict[str, str | int | None] = {
+    "−": "$-$",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "…": r"\ldots{}",
+}
 TEX |= {"✓": r"$\checkmark$", "✗": r"$\times$", "√": r"$\surd$", "≠": r"$\neq$", "°": r"$^\circ$", "π": r"$\pi$"}
 TEX |= {"–": "--", "’": "'", "“": "``", "”": "''"}
 TEX |= {"α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "κ": r"$\kappa$", "λ": r"$\lambda$", "ν": r"$\nu$"}
@@ -101,7 +109,7 @@ def differences(evidence: Evidence) -> Table:
             "pairs that decide": [f"{int(x):,}" if x > 0 else "" for x in values["needed"]],
         }
     )
-    return Table(f"{evidence.slug}-differences", say("table_differences"), values, shown)
+    return Table(f"{evidence.slug}-differences", say("table_differences"), values.drop(columns="study"), shown)
 
 
 def every_run(evidence: Evidence) -> Table:
