@@ -176,7 +176,7 @@ def name_ends(ax: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[
         limit = places[i + 1] - gap if i + 1 < len(places) else places[-1] - above
         places[i] = min(places[i], limit)
     for name, y in zip(order, places, strict=True):
-        look = {"color": INK, "linewidth": 0.4, "arrowstyle": "-", "shrinkA": 1, "shrinkB": 1}
+        look = {"color": INK, "linewidth": 0.4, "arrowstyle": "-", "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
         ax.annotate(
             name, (right, ends[name][1]), (1.03, y), textcoords=ax.get_yaxis_transform(), va="center",
             fontsize=FIGURE_FONT - 1, color=styles[name].colour, arrowprops=look, annotation_clip=False,

@@ -17,6 +17,9 @@ from lossbench.report.figures import Figure, Panel
 from lossbench.report.text import say, span
 
 
+MOST_LOSSES = 8  # lines that can be told apart
+
+
 def accuracy(evidence: Evidence) -> Figure:
     """Test accuracy of every loss, a panel a probability function."""
     return _scores(evidence, "accuracy", "test_accuracy", 100.0, plots.accuracy)
@@ -103,6 +106,8 @@ def curves(evidence: Evidence) -> Figure:
     history = evidence.history.assign(
         function=stats.probability_labels(evidence.history), accuracy=evidence.history["curve"]
     )
+    labels = list(dict.fromkeys(evidence.runs["label"]))
+    history = history[history["label"].isin(labels[:MOST_LOSSES])]
     reached = history["accuracy"].dropna()
     # A first epoch at chance level would flatten all that follows, so at most 45 points are shown.
     limits = (max(reached.min(), reached.max() - 0.45) * 100 - 1, reached.max() * 100 + 1) if len(reached) else (0, 100)
@@ -122,7 +127,13 @@ def curves(evidence: Evidence) -> Figure:
         alt = f"The same with {label}: each loss minus cross-entropy under the same seed, epoch by epoch, in points."
         panels.append(Panel(partial(draw, reference="cross_entropy"), alt))
     seeds = evidence.runs.groupby([stats.probability_labels(evidence.runs), "label"])["seed"].nunique()
-    caption = say("figure_curves", judged_on=evidence.judged_on, seeds=span(seeds), paired=paired)
+    caption = say(
+        "figure_curves",
+        judged_on=evidence.judged_on,
+        seeds=span(seeds),
+        paired=paired,
+        left_out=len(labels[MOST_LOSSES:]),
+    )
     return Figure(f"{evidence.slug}-curves", caption, panels, 3.0)
 
 

@@ -12,13 +12,12 @@ from lossbench import plots, stats
 from lossbench.claims.wording import number
 from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Figure, Panel
-from lossbench.report.panels import legend_room
+from lossbench.report.panels import MOST_LOSSES, legend_room
 from lossbench.report.tables import Table
 from lossbench.report.text import say, span
 
 LARGEST_MATRIX = 9.0  # inches
 MOST_CLASSES = 30  # more make rows too thin to tell apart
-MOST_LOSSES = 8
 
 
 def best_run(evidence: Evidence) -> dict[Any, Any] | None:
@@ -76,7 +75,8 @@ def reliability(evidence: Evidence) -> Figure | None:
     """Accuracy against confidence, a line a loss, a panel a probability function."""
     panels = []
     for label, runs in evidence.by_probability() if len(evidence.reliability) else ():
-        table = pool_reliability(evidence.reliability, runs)
+        labels = list(dict.fromkeys(runs["label"]))[:MOST_LOSSES]
+        table = pool_reliability(evidence.reliability, runs[runs["label"].isin(labels)])
         if len(table):
             gaps = [
                 f"{evidence.titles[str(name)]} {_gap(part)} points" for name, part in table.groupby("label", sort=False)
@@ -86,7 +86,12 @@ def reliability(evidence: Evidence) -> Figure | None:
     if not panels:
         return None
     height = 3.2 + legend_room(evidence.runs)
-    return Figure(f"{evidence.slug}-reliability", say("figure_reliability"), panels, height)
+    return Figure(
+        f"{evidence.slug}-reliability",
+        say("figure_reliability", left_out=evidence.runs["label"].nunique() - MOST_LOSSES),
+        panels,
+        height,
+    )
 
 
 def pool_reliability(bins: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

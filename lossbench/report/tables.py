@@ -109,7 +109,7 @@ def differences(evidence: Evidence) -> Table:
             "pairs that decide": [f"{int(x):,}" if x > 0 else "" for x in values["needed"]],
         }
     )
-    return Table(f"{evidence.slug}-differences", say("table_differences"), values, shown)
+    return Table(f"{evidence.slug}-differences", say("table_differences"), values.drop(columns="study"), shown)
 
 
 def every_run(evidence: Evidence) -> Table:
