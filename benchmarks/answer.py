@@ -180,11 +180,11 @@ def answer_clean(evidence: Evidence) -> str:
     rows = clean_rows(evidence)
     counts = {word: int((rows["verdict"] == word).sum()) for word in stats.VERDICTS}
     better, slight = counts["better"], counts["slightly better"]
-    start = "no loss beat cross-entropy" if not better else f"{better} comparisons beat cross-entropy"
+    level, behind = counts["equivalent"], counts["worse"] + counts["slightly worse"]
+    start = f"no loss was better by more than {margin(PRIMARY)}" if not better else f"{better} comparisons are better"
     return (
-        f"**Clean, balanced data:** {start}; of {len(rows)} comparisons of accuracy {better} are better, {slight} "
-        f"slightly better, {counts['equivalent']} equivalent within ±{margin(PRIMARY)}, {counts['undecided']} undecided "
-        f"and {counts['worse'] + counts['slightly worse']} worse."
+        f"**Clean, balanced data:** {start}; of {len(rows)} comparisons of test accuracy {slight} is slightly better, "
+        f"{level} are equivalent within ±{margin(PRIMARY)}, {counts['undecided']} undecided and {behind} worse."
     )
 
 
@@ -237,8 +237,8 @@ def answer_limits(evidence: Evidence) -> str:
     common = listing(["cross-entropy", *(LOSSES[name].title for name in IN_USE if name in ran)])
     return (
         f"Differences to cross-entropy [95 % interval], {span(evidence.accuracy['n'][evidence.accuracy['n'] > 0])} "
-        f"paired seeds; 2 to 4 on {row['dataset']} ({row['train_images']:,.0f} training images). One small network, few "
-        f"epochs, no learning rate tuned. Of the losses that people use, {common} are in these runs.{lacking}"
+        f"paired seeds; 2 to 4 on {row['dataset']} ({row['train_images']:,.0f} training images). One small network, "
+        f"few epochs, no learning rate tuned. Of the losses that people use, {common} are in these runs.{lacking}"
     )
 
 
