@@ -16,7 +16,6 @@ from lossbench.report.evidence import Evidence
 from lossbench.report.figures import Figure, Panel
 from lossbench.report.text import say, span
 
-
 MOST_LOSSES = 8  # lines that can be told apart
 
 

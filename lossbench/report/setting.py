@@ -58,7 +58,9 @@ def words(comparison: pd.DataFrame, titles: dict[str, str], most: int = 6) -> li
     order = (*stats.VERDICTS[:2], *stats.VERDICTS[:3:-1], *stats.VERDICTS[2:4])  # what differs before what does not
     shown = []
     for word in order:
-        rows = comparison[comparison["verdict"] == word].sort_values("mean", key=lambda mean: -mean.abs())
+        rows = comparison[comparison["verdict"] == word]
+        # A loss whose runs stayed at chance makes no headline.
+        rows = rows.assign(weak=rows["at_chance"] > 0, size=-rows["mean"].abs()).sort_values(["weak", "size"])
         named = [row | {"title": titles[row["label"]]} for row in rows.head(most).to_dict("records")]
         if named:
             needed = rows["needed"][rows["needed"] > 0]
