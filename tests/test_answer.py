@@ -54,11 +54,13 @@ def test_readme_answer_and_front_page_give_one_answer(blocks):
 
 
 def test_the_answer_is_five_sentences_in_order(blocks):
-    topics = re.findall(r"^\d\. \*\*(.+?):\*\* (.+)$", blocks["answer"], re.MULTILINE)
-    assert [topic for topic, _ in topics] == [
-        "Clean, balanced data", "Wrong targets", "Rare classes", "Calibration", "Step size",
-    ]  # fmt: skip
-    assert all(re.search(r"\d", sentence) and "n = " in sentence for _, sentence in topics)
+    order = ["Clean, balanced data", "Wrong targets", "Rare classes", "Calibration", "Step size"]
+    for name in ("answer", "details"):
+        topics = re.findall(r"^\d\. \*\*(.+?):\*\* (.+)$", blocks[name], re.MULTILINE)
+        assert [topic for topic, _ in topics] == order
+        assert all(re.search(r"\d", sentence) for _, sentence in topics)
+        assert name == "answer" or all("n = " in sentence for _, sentence in topics)
+    assert "5 to 10 paired seeds" in blocks["answer"]
 
 
 @pytest.mark.parametrize(("condition", "metric", "name"), [
@@ -72,7 +74,10 @@ def test_scipy_and_statsmodels_find_the_losses_that_a_sentence_calls_better_or_w
     losses = runs.drop(columns=["cross_entropy", "kl_divergence"])
     p = [ttest_rel(losses[label], runs["cross_entropy"]).pvalue for label in losses]
     differs = losses.columns[multipletests(p, method="holm")[0]]
-    sentence = re.search(rf"\*\*{name}:\*\* (.+)", blocks["answer"])[1]
+    sentence = re.search(rf"\*\*{name}:\*\* (.+)", blocks["details"])[1]
+    short = re.search(rf"\*\*{name}:\*\* (.+)", blocks["answer"])[1]
+    assert all(LOSSES[label.partition(" ")[0]].title in short for label in differs)
+    assert short.count("[") == len(differs)
     for label in differs:
         loss = label.partition(" ")[0]
         word = "better" if losses[label].mean() > runs["cross_entropy"].mean() else "worse"
