@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms as T
 
-from lossbench.augmentation import AUGMENTATIONS
 from lossbench.data import load
+from lossbench.data.augmentation import AUGMENTATIONS
 
 THEIRS = {
     "thesis": [

@@ -23,10 +23,9 @@ import torch
 
 from benchmarks.gpu_ways import LOSSES, SHAPES, Setting, Way, ensemble, make_images, one_after_the_other, plain_loop
 from lossbench.config import RunConfig
-from lossbench.engines import run_configs
-from lossbench.machine import find_device, keep_freed_memory, usable_cores
 from lossbench.models import MODELS
-from lossbench.study import plan_study
+from lossbench.studies import plan_study, run_configs
+from lossbench.training.machine import find_device, keep_freed_memory, usable_cores
 
 COMPILE_MODES = ("off", "default", "reduce-overhead")
 PAPER_IMAGES = 60_000 + 60_000 + 50_000  # Fashion-MNIST, KMNIST, CIFAR-10

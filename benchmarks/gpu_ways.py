@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from benchmarks.plain_loop import make_loaders
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, load
-from lossbench.ensemble import Stack
 from lossbench.models import MODELS
-from lossbench.papers import thesis
-from lossbench.runner import prepare, start
-from lossbench.train import train_step
+from lossbench.studies.plans import thesis
+from lossbench.training import prepare, start
+from lossbench.training.ensemble import Stack
+from lossbench.training.loop import train_step
 
 SHAPES = {"grey": (1, 28, 28), "colour": (3, 32, 32)}
 LOSSES = 15

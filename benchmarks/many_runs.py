@@ -19,12 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lossbench import records
 from lossbench.config import RunConfig
-from lossbench.record_cache import NAME
-from lossbench.records import Record
-from lossbench.scores import SCORES
-from lossbench.study import plan_study
+from lossbench.records import Record, tables
+from lossbench.records.tables import NAME
+from lossbench.stats.metrics import SCORES
+from lossbench.studies import plan_study
 
 EPOCHS = 5
 COLUMNS = ("lr", "train_loss", "train_accuracy", "val_loss", "val_nll", "val_accuracy")
@@ -104,15 +103,15 @@ def main() -> None:
             lambda: [config for config in plan(asked.runs) if not Record.of(config, output).finished],
         )
         forget = (output / NAME).unlink
-        time_rounds("load_runs, first", asked.rounds, lambda: records.load_runs(output), lambda: forget(True))
-        time_rounds("load_runs, again", asked.rounds, lambda: records.load_runs(output))
+        time_rounds("load_runs, first", asked.rounds, lambda: tables.load_runs(output), lambda: forget(True))
+        time_rounds("load_runs, again", asked.rounds, lambda: tables.load_runs(output))
         time_rounds(
             "load_runs after one more run",
             asked.rounds,
-            lambda: records.load_runs(output),
+            lambda: tables.load_runs(output),
             lambda: write_invented(next(later), output),
         )
-        time_rounds("load_history", asked.rounds, lambda: records.load_history(output))
+        time_rounds("load_history", asked.rounds, lambda: tables.load_history(output))
         print(f"cache: {(output / NAME).stat().st_size / 1e6:.1f} MB")
 
 

@@ -21,7 +21,7 @@ from lossbench.config import RunConfig
 from lossbench.data import Dataset as Images
 from lossbench.data import Split
 from lossbench.models import MODELS
-from lossbench.runner import prepare
+from lossbench.training import prepare
 
 Loader = DataLoader[tuple[Tensor, Tensor]]
 

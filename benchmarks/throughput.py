@@ -24,10 +24,11 @@ from torch import nn
 from benchmarks.plain_loop import make_loaders, train_plain
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, load
-from lossbench.engines import run_configs
-from lossbench.machine import computes_bfloat16, keep_freed_memory, usable_cores
 from lossbench.records import Record
-from lossbench.runner import prepare, run, start
+from lossbench.studies import run_configs
+from lossbench.training import prepare, start
+from lossbench.training.machine import computes_bfloat16, keep_freed_memory, usable_cores
+from lossbench.training.run import run
 
 LIMIT_STEPS = 150
 

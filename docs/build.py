@@ -73,7 +73,7 @@ def prepare(output: Path) -> None:
     from reference import write_reference
 
     from lossbench import archive, explorer, report
-    from lossbench.machine import usable_cores
+    from lossbench.training.machine import usable_cores
 
     for folder in (SOURCE, HTML, BUILD / "doctrees", BUILD / "report"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -120,7 +120,7 @@ def executed(source: Path, output: Path) -> Any:
 
     A copy made here goes to `<output>/site`, so that its runs do not mix with those of a study.
     """
-    from lossbench.notebook import execute
+    from lossbench.studies.notebooks import execute
 
     wanted = _sources(nbformat.read(source, as_version=4))
     for folder in (output, output / "site"):

@@ -9,8 +9,26 @@ from types import ModuleType
 
 PACKAGE = "lossbench"
 MODULES = (
-    *("losses", "probabilities", "metrics", "models", "data", "augmentation", "trees"),
-    *("study", "engines", "records", "archive", "stats", "claims", "report", "plots", "landscape", "explorer"),
+    "losses",
+    "losses.probabilities",
+    "data",
+    "data.augmentation",
+    "data.trees",
+    "models",
+    "training",
+    "training.landscape",
+    "records",
+    "records.archive",
+    "studies",
+    "stats",
+    "stats.metrics",
+    "published",
+    "claims",
+    "plots",
+    "plots.losses",
+    "report",
+    "explorer",
+    "registry",
 )
 HEAD = f"""# Reference
 
@@ -29,7 +47,10 @@ def write_reference(folder: Path) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Error parsing type annotation")  # of names imported for the types only
         pdoc.pdoc(PACKAGE, *(f"{PACKAGE}.{name}" for name in MODULES), output_directory=folder / "api")
-    rows = [f'- <a href="api/{PACKAGE}/{name}.html">{name}</a>: {_summary(modules[name])}' for name in MODULES]
+    rows = [
+        f'- <a href="api/{PACKAGE}/{name.replace(".", "/")}.html">{name}</a>: {_summary(modules[name])}'
+        for name in MODULES
+    ]
     return HEAD + "\n" + "\n".join(rows) + "\n"
 
 

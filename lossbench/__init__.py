@@ -13,34 +13,41 @@ __version__ = "0.1.0"
 _HOME = {
     "Criterion": "lossbench.losses",
     "LOSSES": "lossbench.losses",
-    "PROBABILITIES": "lossbench.probabilities",
+    "PROBABILITIES": "lossbench.losses.probabilities",
     "MODELS": "lossbench.models",
     "DATASETS": "lossbench.data",
-    "STUDIES": "lossbench.study",
+    "STUDIES": "lossbench.studies.plans",
     "RunConfig": "lossbench.config",
     "extend": "lossbench.registry",
-    "load_history": "lossbench.records",
-    "load_runs": "lossbench.records",
-    "run": "lossbench.runner",
+    "load_history": "lossbench.records.tables",
+    "load_runs": "lossbench.records.tables",
+    "run": "lossbench.training.run",
 }
-_MODULES = (
-    "archive",
-    "data",
-    "engines",
-    "explorer",
-    "losses",
-    "metrics",
-    "models",
-    "plots",
-    "probabilities",
-    "published",
-    "records",
-    "registry",
-    "report",
-    "stats",
-    "study",
-    "trees",
-)
+_MODULES = {  # rooms, and the modules in them that are known by a name of their own
+    **{
+        room: room
+        for room in (
+            "claims",
+            "data",
+            "explorer",
+            "losses",
+            "models",
+            "plots",
+            "published",
+            "records",
+            "report",
+            "stats",
+            "studies",
+            "training",
+        )
+    },
+    "archive": "records.archive",
+    "engines": "studies",
+    "metrics": "stats.metrics",
+    "probabilities": "losses.probabilities",
+    "study": "studies",
+    "trees": "data.trees",
+}
 
 __all__ = [
     "DATASETS",
@@ -61,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     if name in _MODULES:
-        return import_module(f"lossbench.{name}")
+        return import_module(f"lossbench.{_MODULES[name]}")
     raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
 
 
@@ -70,14 +77,12 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from lossbench.config import RunConfig as RunConfig
-    from lossbench.data import DATASETS as DATASETS
-    from lossbench.losses import LOSSES as LOSSES
-    from lossbench.losses import Criterion as Criterion
-    from lossbench.models import MODELS as MODELS
-    from lossbench.probabilities import PROBABILITIES as PROBABILITIES
-    from lossbench.records import load_history as load_history
-    from lossbench.records import load_runs as load_runs
-    from lossbench.registry import extend as extend
-    from lossbench.runner import run as run
-    from lossbench.study import STUDIES as STUDIES
+    from lossbench.config import RunConfig
+    from lossbench.data import DATASETS
+    from lossbench.losses import LOSSES, Criterion
+    from lossbench.losses.probabilities import PROBABILITIES
+    from lossbench.models import MODELS
+    from lossbench.records.tables import load_history, load_runs
+    from lossbench.registry import extend
+    from lossbench.studies.plans import STUDIES
+    from lossbench.training.run import run

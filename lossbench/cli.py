@@ -6,47 +6,188 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lossbench.data.commands import app as data_app
 from lossbench.files import DiskFull, refuse_unwritable
-from lossbench.interrupt import Stop, gentle_interrupt
-from lossbench.lease import Held
-from lossbench.options import (
-    Address,
-    Data,
-    Datasets,
-    Device,
-    DryRun,
-    EngineName,
-    Epochs,
-    Extend,
-    Gpus,
-    Losses,
-    Margin,
-    Output,
-    Plan,
-    Price,
-    Report,
-    ScaleName,
-    Seeds,
-    Settings,
-    Shard,
-    StudyName,
-    Tensorboard,
-    Timeout,
-    UntilDecided,
-    Workers,
-)
+from lossbench.records.lease import Held
 from lossbench.registry import extend, parse_loss, parse_pairs
+from lossbench.studies.plans import table
+from lossbench.studies.worker import Stop, gentle_interrupt
 
 if TYPE_CHECKING:
     from lossbench.config import RunConfig
+
+
+# Options that several commands of the command line share, and the many of `lossbench study`.
+
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder to look for the data set in. (default: LOSSBENCH_DATA)", show_default=False),
+]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")]
+Extend = Annotated[
+    list[Path] | None,
+    typer.Option("--extend", help="A Python file that registers losses, networks, ... of yours; may repeat."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... (default: a GPU if there is one)", show_default=False)]
+
+
+class Until(StrEnum):
+    """When a study ends, other than after a number of seeds."""
+
+    decided = "decided"
+
+
+StudyName = Annotated[str | None, typer.Argument(help="See `lossbench list studies`.")]
+Losses = Annotated[
+    list[str] | None,
+    typer.Option(help="Instead of a named study: a loss to compare, such as focal:gamma=2; repeat for each."),
+]
+Datasets = Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Runs of each configuration, paired by seed. (default: the scale's, or 5)")
+]
+UntilDecided = Annotated[
+    Until | None,
+    typer.Option(
+        "--until", help="Look after 5, 10, 20 and 40 pairs, at most --seeds, and go on only with losses that are open."
+    ),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(help="The smallest difference that matters, in points of test accuracy. (default: 0.5)"),
+]
+ScaleName = Annotated[
+    str | None,
+    typer.Option(help="smoke, laptop or paper: which data, models and epochs of a named study. (default: laptop)"),
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images. (default: the scale's)")]
+EngineName = Annotated[str, typer.Option(help="process, papermill, ray or ensemble: what executes the runs.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Runs at once, one thread each. (default: one per core)", show_default=False)
+]
+Shard = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the study, as in 1/4.")
+]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster to join. (engine ray)")]
+Gpus = Annotated[float | None, typer.Option(help="GPUs, or a part of one, for each run. (engine ray)")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds that a run may take; one that hangs is then ended and named. (default: no limit)"),
+]
+Report = Annotated[bool, typer.Option("--report", help="Write the report when the runs are done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the runs and what they will cost, and stop.")]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan", help="Take the runs in OUTPUT for a pilot, show what a difference of --margin costs, and stop."
+    ),
+]
+Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of one core, for --plan.")]
+
+
+# `lossbench data list|info|import|verify|download`.
+
+data_app = typer.Typer(name="data", help="List, import, check and download datasets.", no_args_is_help=True)
+DataFolders = Annotated[
+    Path | None, typer.Option(help="Folder to search instead of LOSSBENCH_DATA, cache and Debian's.")
+]
+
+
+@data_app.command("list")
+def list_datasets(data: DataFolders = None) -> None:
+    """Every dataset: classes, image shape, number of images, and whether it is here."""
+    from lossbench.data.datasets import DATASETS
+    from lossbench.data.loading import find_dataset, find_spec, imported_names
+
+    typer.echo(f"{'name':<18}{'classes':>8}  {'image':<12}{'train':>8}{'test':>8}  where")
+    for name in (*DATASETS, *imported_names(data)):
+        spec = find_spec(name, data)
+        try:
+            where = "in the package" if spec.embedded else str(find_dataset(spec, data))
+        except FileNotFoundError:
+            where = f"not here; lossbench data info {name} says how to get it"
+        shape = "x".join(map(str, spec.image_shape))
+        row = f"{name:<18}{spec.num_classes:>8}  {shape:<12}{spec.train_size:>8,}{spec.test_size:>8,}  {where}"
+        typer.echo(row)
+
+
+@data_app.command()
+def info(name: str, data: DataFolders = None) -> None:
+    """Everything known about one dataset: classes, split, licence, citation, files."""
+    from lossbench.data.loading import find_dataset, find_spec
+
+    spec = find_spec(name, data)
+    shape = "x".join(map(str, spec.image_shape))
+    typer.echo(f"{spec.title or spec.name}: {shape}, {spec.train_size:,} to train, {spec.test_size:,} to test")
+    for key in ("split", "licence", "citation", "source"):
+        typer.echo(f"{key:<9} {getattr(spec, key)}")
+    typer.echo(f"classes   {', '.join(spec.class_names)}")
+    for file, digest in spec.files.items():
+        typer.echo(f"file      {file}  {digest or 'no digest published'}")
+    try:
+        typer.echo(f"found     {find_dataset(spec, data)}")
+    except FileNotFoundError as error:
+        typer.echo(f"found     no: {error}")
+
+
+@data_app.command("import")
+def import_path(
+    path: Path,
+    name: Annotated[str | None, typer.Option(help="A dataset of `data list`, or a new name.")] = None,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the images of a dataset of your own.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
+    test_fraction: Annotated[float, typer.Option(help="Share to test where no folders say.")] = 0.2,
+    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave broken images out.")] = False,
+) -> None:
+    """Import a folder or archive (zip, tar.*) of images or of a dataset's own files into the cache."""
+    from lossbench.data.importing import import_dataset
+
+    imported = import_dataset(
+        path, name, size=_parse_size(size), grey=grey, test_fraction=test_fraction, skip_damaged=skip_damaged
+    )
+    typer.echo(
+        f"imported {imported.name}: {imported.train_size:,} + {imported.test_size:,} images of "
+        f"{len(imported.class_names)} classes; use it with --dataset {imported.name}"
+    )
+
+
+@data_app.command()
+def verify(name: str, data: DataFolders = None) -> None:
+    """Read a dataset whole and check every byte of it."""
+    from lossbench.data.loading import load
+
+    dataset = load(name, data)
+    typer.echo(f"{name}: {len(dataset.train):,} + {len(dataset.test):,} images, {dataset.fingerprint}: as expected")
+
+
+@data_app.command()
+def download(name: str) -> None:
+    """Fetch a dataset from its publisher, check it and keep it in the cache."""
+    from lossbench.data.importing import download_dataset
+
+    imported = download_dataset(name)
+    typer.echo(f"downloaded {imported.name}: {imported.train_size:,} + {imported.test_size:,} images")
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) <= 4096 for side in sides):
+        raise ValueError(f"size must be HEIGHTxWIDTH, such as 64x64, each from 1 to 4096, got {text!r}")
+    return int(sides[0]), int(sides[1])
+
 
 app = typer.Typer(
     add_completion=False,
@@ -119,7 +260,6 @@ def list_entries(
     extensions: Extend = None,
 ) -> None:
     """List what can be named in a run or a study."""
-    from lossbench.listing import describe
 
     extend(*extensions or ())
     typer.echo(describe(kind.value, long=long))
@@ -152,13 +292,13 @@ def run_one(
     output: Output = None,
 ) -> None:
     """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/. Ctrl-C ends it after an epoch."""
-    from lossbench.records import output_folder
+    from lossbench.records.record import output_folder
 
     refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
     extend(*extensions or ())
     from lossbench.config import RunConfig
-    from lossbench.records import Record
-    from lossbench.runner import run
+    from lossbench.records.record import Record
+    from lossbench.training.run import run
 
     name, params = parse_loss(loss, "--loss")
     named = {
@@ -219,9 +359,8 @@ def run_study(
     output: Output = None,
 ) -> None:
     """Run a named study, or compare losses with cross-entropy. Finished runs are skipped, so a second call goes on."""
-    from lossbench.engines import ENGINES, run_configs
-    from lossbench.engines.shard import parse_shard, take_shard
-    from lossbench.records import output_folder
+    from lossbench.records.record import output_folder
+    from lossbench.studies.execute import ENGINES, parse_shard, run_configs, take_shard
 
     asked = {"address": address, "gpus": gpus}
     options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
@@ -231,9 +370,9 @@ def run_study(
     if not dry_run:
         refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
     extend(*extensions or ())
-    from lossbench.decisions import read_margin, require_judgeable, run_until_decided
-    from lossbench.declaration import declare
+    from lossbench.records.declaration import declare
     from lossbench.stats import LOOKS
+    from lossbench.studies.decisions import read_margin, require_judgeable, run_until_decided
 
     shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
     looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
@@ -241,7 +380,7 @@ def run_study(
     configs = _plan(name, loss, dataset or (), most, shared, scale)
     matters = read_margin(margin)
     if plan:
-        from lossbench.estimate import estimate_pilot
+        from lossbench.studies.estimate import estimate_pilot
 
         here: dict[str, Any] = {"workers": workers, "device": device, "data": data}
         typer.echo(estimate_pilot(configs, output_folder(output), matters, price=price, **here))
@@ -275,7 +414,7 @@ def _plan(
     shared: dict[str, Any],
     scale: str | None,
 ) -> list[RunConfig]:
-    from lossbench.study import plan_losses, plan_study
+    from lossbench.studies.plans import plan_losses, plan_study
 
     if (name is None) == (not loss):
         raise ValueError("give the name of a study, such as thesis, or losses to compare, such as --loss focal:gamma=2")
@@ -313,7 +452,7 @@ def build_report(
 @notebook_app.command("list")
 def list_notebooks() -> None:
     """List the notebooks and their parameters."""
-    from lossbench.notebook import describe_notebooks
+    from lossbench.studies.notebooks import describe_notebooks
 
     typer.echo(describe_notebooks())
 
@@ -326,7 +465,7 @@ def run_notebook(
     output: Output = None,
 ) -> None:
     """Execute a notebook into OUTPUT/notebooks/. Unknown or ill-typed parameters are refused."""
-    from lossbench.notebook import NotebookFailed, execute
+    from lossbench.studies.notebooks import NotebookFailed, execute
 
     extend(*extensions or ())
     try:
@@ -344,8 +483,8 @@ def _show_plan(
     data: Path | None,
     looks: Sequence[int],
 ) -> None:
-    from lossbench.estimate import estimate
-    from lossbench.records import Record
+    from lossbench.records.record import Record
+    from lossbench.studies.estimate import estimate
 
     todo = [config for config in configs if not Record.of(config, output).has(config, data)]
     typer.echo("\n".join(config.run_id for config in todo))
@@ -357,3 +496,108 @@ def _show_plan(
 def _print_epoch(row: dict[str, float]) -> None:
     scores = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr"))
     typer.echo(f"epoch {row['epoch']:>3}  {scores}")
+
+
+# What `lossbench list` prints.
+
+
+def describe(kind: str, *, long: bool = False) -> str:
+    """A table of the entries of one kind, or with `long` all that is known about each."""
+    headers, rows, pages = _LISTS[kind]()
+    return "\n\n".join(pages) if long else table(headers, rows)
+
+
+_Rows = list[tuple[str, ...]]
+_Listing = tuple[tuple[str, ...], _Rows, list[str]]
+
+
+def _functions(entries: Mapping[str, Any]) -> _Listing:
+    rows: _Rows = []
+    pages: list[str] = []
+    for name, entry in entries.items():
+        params = ", ".join(f"{key}={value!r}" for key, value in entry.defaults.items())
+        mark = " (reconstruction)" if entry.reconstruction else ""
+        rows.append((name, params, entry.card.summary + mark))
+        pages.append(entry.card.text())
+    return ("name", "parameters", "what it is"), rows, pages
+
+
+def _losses() -> _Listing:
+    from lossbench.losses import LOSSES
+
+    return _functions(LOSSES)
+
+
+def _probabilities() -> _Listing:
+    from lossbench.losses.probabilities import PROBABILITIES
+
+    return _functions(PROBABILITIES)
+
+
+def _models() -> _Listing:
+    from lossbench.models import MODELS
+
+    rows: _Rows = []
+    pages: list[str] = []
+    for name, entry in MODELS.items():
+        parameters = f"{entry.num_parameters:,}"
+        mark = " (reconstruction)" if entry.reconstruction else ""
+        rows.append((name, parameters, entry.summary + mark))
+        facts = [
+            entry.summary + mark,
+            f"source: {entry.source}",
+            f"parameters: {parameters} (10 classes, 3 channels)",
+            f"embeddings: {entry.embedding_dim}",
+            f"images: at least {entry.min_size} x {entry.min_size} pixels",
+            f"head: {entry.head}",
+        ]
+        if entry.stems:
+            facts.append(f"stems: {', '.join(entry.stems)}, chosen by the size of the images")
+        if entry.pretrained:
+            facts.append(f"pretrained: {entry.pretrained.source}")
+        pages.append("\n  ".join([name, *facts]))
+    return ("name", "parameters", "what it is"), rows, pages
+
+
+def _datasets() -> _Listing:
+    from lossbench.data import DATASETS
+
+    rows: _Rows = []
+    pages: list[str] = []
+    for name, spec in DATASETS.items():
+        shape = " x ".join(str(side) for side in spec.image_shape)
+        sizes = f"{spec.train_size:,} + {spec.test_size:,}"
+        rows.append((name, sizes, shape, str(len(spec.class_names)), spec.source))
+        pages.append(
+            f"{name}\n  images: {sizes}, {shape} ({spec.split})\n  classes: {', '.join(spec.class_names)}\n"
+            f"  licence: {spec.licence}\n  citation: {spec.citation}\n  source: {spec.source}"
+        )
+    return ("name", "train + test", "shape", "classes", "where it comes from"), rows, pages
+
+
+def _studies() -> _Listing:
+    from lossbench.studies.plans import SCALES, STUDIES, plan_study
+
+    rows: _Rows = []
+    pages: list[str] = []
+    for name, study in STUDIES.items():
+        configs = plan_study(name, seeds=1)
+        rows.append((name, str(len(configs)), study.question))
+        scales = [f"  {scale}: {_scale_text(study.scale(scale))}" for scale in SCALES]
+        listed = [f"    {config.run_id}" for config in configs]
+        pages.append("\n".join([name, f"  {study.question}", *scales, f"  {len(configs)} runs a seed:", *listed]))
+    return ("name", "runs a seed", "question"), rows, pages
+
+
+def _scale_text(scale: Any) -> str:
+    settings = ", ".join(f"{name}={value}" for name, value in scale.settings.items()) or "defaults"
+    return f"{', '.join(scale.datasets)}; {scale.seeds} seeds; {settings}"
+
+
+_LISTS = {
+    "losses": _losses,
+    "probabilities": _probabilities,
+    "models": _models,
+    "datasets": _datasets,
+    "studies": _studies,
+}

@@ -24,9 +24,9 @@ REGISTRIES = {  # field -> where its names are
     "dataset": ("lossbench.data", "DATASETS"),
     "model": ("lossbench.models", "MODELS"),
     "loss": ("lossbench.losses", "LOSSES"),
-    "probability": ("lossbench.probabilities", "PROBABILITIES"),
-    "optimizer": ("lossbench.optimizers", "OPTIMIZERS"),
-    "augmentation": ("lossbench.augmentation", "AUGMENTATIONS"),
+    "probability": ("lossbench.losses.probabilities", "PROBABILITIES"),
+    "optimizer": ("lossbench.training.loop", "OPTIMIZERS"),
+    "augmentation": ("lossbench.data.augmentation", "AUGMENTATIONS"),
 }
 
 

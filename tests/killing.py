@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import torch
 
-import lossbench.runner
-from lossbench import RunConfig, engines
-from lossbench.engines import process
+import lossbench.training.run
+from lossbench import RunConfig
+from lossbench.studies import execute, process
 
 PACKAGE = Path(lossbench.__file__).parent
 
@@ -109,7 +109,7 @@ def quick_workers() -> None:
     def go_on() -> None:
         os.closerange(3, 1 << 12)  # pipes of other workers too, which exec would have closed
         use_streams(0, 1, 2)
-        from lossbench import worker
+        from lossbench.studies import worker
 
         try:
             worker.main()
@@ -117,12 +117,12 @@ def quick_workers() -> None:
             os._exit(0)
 
     process.subprocess.Popen = partial(subprocess.Popen, preexec_fn=go_on)
-    engines.require_in_files = lambda functions: None  # a fork also knows what was never in a file
+    execute.require_in_files = lambda functions: None  # a fork also knows what was never in a file
 
 
 def keep_weights(output: Path) -> None:
     """Leave a digest of each run's last weights and optimiser state in `output`."""
-    finish = lossbench.runner.finish
+    finish = lossbench.training.run.finish
 
     def finish_and_tell(record: Any, training: Any, *rest: Any) -> None:
         digest = hashlib.sha256()
@@ -135,7 +135,7 @@ def keep_weights(output: Path) -> None:
         (output / f"{record.path.name}.weights").write_text(digest.hexdigest())
         finish(record, training, *rest)
 
-    lossbench.runner.finish = finish_and_tell
+    lossbench.training.run.finish = finish_and_tell
 
 
 def outcome(output: Path, config: RunConfig) -> dict[str, bytes]:

@@ -14,13 +14,6 @@ from browsing import CHROMIUM, STEPS, Watched, browser, lab
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "05_explorer.ipynb"
 STEPS_TAKEN = 100
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium"),
-    pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)"),
-]
-
 
 @pytest.fixture(scope="module")
 def chromium():
@@ -45,6 +38,10 @@ def opened(chromium, tmp_path_factory):
         watched.page.close()
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
+@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_the_keys_move_a_slider_and_the_picture_within_a_frame(opened):
     page = opened[0].page
     page.evaluate(STEPS)
@@ -60,6 +57,10 @@ def test_the_keys_move_a_slider_and_the_picture_within_a_frame(opened):
     assert np.median(work) <= 16
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
+@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_another_loss_comes_from_the_kernel_and_the_code_follows(opened):
     page = opened[0].page
     page.locator(".lossbench-explorer .lb-of-left .lb-loss select").select_option(label="adma")
@@ -70,6 +71,10 @@ def test_another_loss_comes_from_the_kernel_and_the_code_follows(opened):
     page.wait_for_function("!document.querySelector('.lossbench-explorer .lb-waits')", timeout=30_000)  # both trained
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
+@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_the_page_of_its_own_sleeps_while_the_widget_lives_and_nothing_goes_wrong(opened):
     watched = opened[0]
     assert watched.page.locator("figure img").first.is_hidden()
@@ -78,6 +83,10 @@ def test_the_page_of_its_own_sleeps_while_the_widget_lives_and_nothing_goes_wron
     assert watched.outside == []
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
+@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_the_exported_page_moves_without_a_kernel_or_a_network(opened, chromium):
     watched, folder = opened
     watched.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
@@ -106,3 +115,66 @@ def export(notebook: Path) -> Path:
     page = notebook.with_suffix(".html")
     page.write_text(body)
     return page
+
+
+# The built site in a real browser, from the disk: on a phone, without errors, without another host.
+
+HTML = Path(__file__).parents[1] / "docs" / "_build" / "html"
+PAGES = sorted(path.relative_to(HTML) for path in HTML.rglob("*.html"))
+CHROMIUM_SITE_BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+PHONE = {"width": 375, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser_site_browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[test]")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM_SITE_BROWSER, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser_site_browser):
+    """A page of phone width that remembers errors and requests."""
+    opened = browser_site_browser.new_page(viewport=PHONE)
+    opened.errors, opened.requested = [], []
+    opened.on("console", lambda message: message.type == "error" and opened.errors.append(message.text))
+    opened.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened.on("request", lambda request: opened.requested.append(request.url))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not PAGES, reason="no site is built: make site")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@pytest.mark.parametrize("name", PAGES, ids=str)
+def test_a_page_opens_on_a_phone_without_errors_or_another_host(page, name):
+    page.goto((HTML / name).as_uri(), wait_until="load")
+    page.wait_for_timeout(300)
+    assert page.errors == []
+    assert [url for url in page.requested if not url.startswith(("file:", "data:", "blob:"))] == []
+    if name.name != "report_page.html":  # a table of its own, with a width of its own
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not PAGES, reason="no site is built: make site")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+def test_formulas_are_drawn_without_a_network(page):
+    page.goto((HTML / "losses.html").as_uri())
+    page.wait_for_selector("mjx-container svg", timeout=30_000)
+    assert page.locator("mjx-merror").count() == 0
+    assert page.locator("mjx-container").count() > 40
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not PAGES, reason="no site is built: make site")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+def test_search_finds_a_loss(page):
+    page.goto((HTML / "search.html").as_uri() + "?q=focal")
+    page.wait_for_selector("ul.search li", timeout=30_000)
+    assert "04_loss_functions" in page.locator("ul.search").inner_html()

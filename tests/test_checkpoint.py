@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from lossbench import RunConfig, run
-from lossbench.checkpoint import read_checkpoint, restore_streams, save_streams, write_checkpoint
-from lossbench.interrupt import Stop
-from lossbench.records import Record
+from lossbench.records.record import Record
+from lossbench.studies.worker import Stop
+from lossbench.training.checkpoint import read_checkpoint, restore_streams, save_streams, write_checkpoint
 
 CONFIG = RunConfig(dataset="shapes", epochs=4, train_size=64)
 STATE = {"epoch": 1, "weights": torch.arange(500.0), "history": [{"epoch": 1, "loss": 0.5}]}
@@ -97,7 +97,7 @@ def test_what_the_disk_returns_wrongly_never_replaces_a_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_checkpoint(tmp_path, STATE)
-    monkeypatch.setattr("lossbench.checkpoint._read_payload", lambda path: None)
+    monkeypatch.setattr("lossbench.training.checkpoint._read_payload", lambda path: None)
     with pytest.raises(OSError, match=r"returned something else than was written.*checkpoint\.pt"):
         write_checkpoint(tmp_path, {**STATE, "epoch": 2})
     monkeypatch.undo()

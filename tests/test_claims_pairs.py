@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from claim_cases import config, grid
 from scipy import stats as oracle
+from test_claims import config, grid
 
 from lossbench import claims, stats
-from lossbench.claims.contrasts import compare, loss, minus
-from lossbench.claims.tables import belongs, prepare
+from lossbench.claims.contrasts import belongs, compare, loss, minus, prepare
 from lossbench.stats.pooled import pool
 
 CE, JS = loss("cross_entropy"), loss("js_divergence")

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import pytest
 
 import lossbench
-from lossbench import machine
 from lossbench.cli import main
 from lossbench.registry import parse_loss, parse_pairs, parse_value
+from lossbench.training import machine
 
 
 class Done(NamedTuple):

@@ -4,23 +4,73 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import math
+import os
+import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms.functional as TF
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
 
-from lossbench.data import DATASETS, Split, load
+from conftest import MINIATURES, png
+from lossbench.cli import data_app
+from lossbench.data import DATASETS, Split, degrade, load
+from lossbench.data.augmentation import (
+    ADMA_CIFAR10,
+    ADMA_CIFAR100,
+    ADMA_MNIST,
+    AUGMENTATIONS,
+    THESIS,
+    Drawn,
+    Geometry,
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    draw,
+    jitter_colour,
+    warp,
+)
 from lossbench.data.build_fashion_mini import EMBEDDED, build, choose
-from lossbench.data.dataset import channel_statistics, fingerprint
-from lossbench.data.idx import IDX_FILES, read_idx, write_idx
-from lossbench.data.search import DEBIAN, cache_folder, find_dataset
+from lossbench.data.dataset import Arrays, channel_statistics, fingerprint
+from lossbench.data.importing import download_dataset, guess_name, import_dataset
+from lossbench.data.loading import (
+    DEBIAN,
+    cache_folder,
+    cache_path,
+    find_dataset,
+    read_about,
+    read_tensors,
+    write_tensors,
+)
+from lossbench.data.readers import IDX_FILES, decode, place_images, read_idx, split_by_digest, write_idx
+from lossbench.data.sampling import (
+    apportion,
+    flip_target,
+    long_tail,
+    stratified_folds,
+    stratified_split,
+    stratified_subset,
+)
+from lossbench.data.trees import CIFAR_100
 
 FULL = DEBIAN / "fashion-mnist"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -28,7 +78,7 @@ needs_full = pytest.mark.skipif(not FULL.is_dir(), reason="Debian's dataset-fash
 HERE = sorted(name for name, spec in DATASETS.items() if spec.embedded)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _no_folder_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LOSSBENCH_DATA", raising=False)
     monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
@@ -43,6 +93,7 @@ def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", HERE)
 def test_what_needs_no_files_loads_as_its_row_says(name: str) -> None:
     spec, dataset = DATASETS[name], load(name)
@@ -54,6 +105,7 @@ def test_what_needs_no_files_loads_as_its_row_says(name: str) -> None:
     assert dataset.class_names == spec.class_names
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.mean])
 def test_recorded_mean_std_and_fingerprint_are_those_of_the_images(name: str) -> None:
     spec = DATASETS[name]
@@ -67,6 +119,7 @@ def test_recorded_mean_std_and_fingerprint_are_those_of_the_images(name: str) ->
     assert spec.std == pytest.approx(scaled.std(axis=(0, 2, 3)), abs=1e-9)
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_channel_statistics_agree_with_numpy_on_colour() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 5, 7), dtype=np.uint8)
     mean, std = channel_statistics(images)
@@ -74,11 +127,13 @@ def test_channel_statistics_agree_with_numpy_on_colour() -> None:
     assert std == pytest.approx((images / 255).std(axis=(0, 2, 3)))
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_fashion_mini_is_small_and_carries_its_notice() -> None:
     assert sum(path.stat().st_size for path in EMBEDDED.iterdir()) < 3.5e6
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in (EMBEDDED / "LICENSE").read_text()
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_fashion_mini_loads_fast() -> None:
     load("fashion-mini")
     times = []
@@ -89,6 +144,7 @@ def test_fashion_mini_loads_fast() -> None:
     assert min(times) < 0.15
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_fashion_mini_is_rebuilt_bit_for_bit_from_the_full_set(tmp_path: Path) -> None:
     build(FULL, tmp_path)
@@ -99,6 +155,7 @@ def test_fashion_mini_is_rebuilt_bit_for_bit_from_the_full_set(tmp_path: Path) -
             assert rebuilt.read_bytes() == shipped.read_bytes()
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_every_image_of_fashion_mini_is_in_the_full_set_under_the_same_class() -> None:
     full, small = load("fashion-mnist", FULL), load("fashion-mini")
@@ -107,6 +164,7 @@ def test_every_image_of_fashion_mini_is_in_the_full_set_under_the_same_class() -
         assert [known[_digest(image)] for image in part.images] == part.target.tolist()
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_the_choice_takes_the_smallest_hashes_of_each_class() -> None:
     images = np.arange(40, dtype=np.uint8)[:, None, None]
     target = np.arange(40) % 2
@@ -116,6 +174,7 @@ def test_the_choice_takes_the_smallest_hashes_of_each_class() -> None:
         assert {i for i in chosen.tolist() if i % 2 == c} == {i for _, i in digests[:3]}
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_the_full_set_loads_from_debians_folder_within_two_seconds() -> None:
     start = time.perf_counter()
@@ -124,6 +183,7 @@ def test_the_full_set_loads_from_debians_folder_within_two_seconds() -> None:
     assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", IDX_FILES)
 @pytest.mark.parametrize("harm", ["flip", "flip_packed", "truncate", "empty", "other"])
 def test_every_harm_to_every_file_is_found_and_the_file_named(mini: Path, name: str, harm: str) -> None:
@@ -151,6 +211,7 @@ def test_every_harm_to_every_file_is_found_and_the_file_named(mini: Path, name: 
     assert "reinstall" in str(error.value)
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_swapped_targets_are_found(mini: Path) -> None:
     path = mini / f"{IDX_FILES[1]}.gz"
     target = read_idx(path).copy()
@@ -161,11 +222,13 @@ def test_swapped_targets_are_found(mini: Path) -> None:
         load("fashion-mini")
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_an_unknown_name_gets_the_nearest_match() -> None:
     with pytest.raises(ValueError, match="unknown dataset 'fashion-mni'; did you mean 'fashion-mini'"):
         load("fashion-mni")
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", list(DATASETS))
 @pytest.mark.parametrize("kind", ["empty", "missing", "file"])
 def test_an_empty_or_missing_folder_is_refused_for_every_dataset(name: str, kind: str, tmp_path: Path) -> None:
@@ -179,6 +242,7 @@ def test_an_empty_or_missing_folder_is_refused_for_every_dataset(name: str, kind
     assert "fashion-mini" in str(error.value)
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if not spec.embedded])
 def test_a_dataset_that_is_nowhere_fails_at_once_with_its_files_and_three_remedies(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -187,7 +251,7 @@ def test_a_dataset_that_is_nowhere_fails_at_once_with_its_files_and_three_remedi
         raise AssertionError("the network was touched")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr("lossbench.data.search.DEBIAN", tmp_path / "nothing")
+    monkeypatch.setattr("lossbench.data.loading.DEBIAN", tmp_path / "nothing")
     start = time.perf_counter()
     with pytest.raises(FileNotFoundError) as error:
         load(name)
@@ -197,6 +261,7 @@ def test_a_dataset_that_is_nowhere_fails_at_once_with_its_files_and_three_remedi
     assert all(file in message for file in DATASETS[name].files)
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_the_folder_named_comes_before_the_environment_and_that_before_debians(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,6 +276,7 @@ def test_the_folder_named_comes_before_the_environment_and_that_before_debians(
     assert find_dataset(spec, tmp_path / "named") == tmp_path / "named"
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSBENCH_CACHE", "/somewhere/else")
     assert cache_folder() == Path("/somewhere/else")
@@ -220,6 +286,7 @@ def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None
         assert cache_folder() == Path("/xdg/lossbench")
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_idx_files_agree_with_torchvisions_reader(tmp_path: Path) -> None:
     from torchvision.datasets.mnist import read_image_file
 
@@ -229,6 +296,7 @@ def test_idx_files_agree_with_torchvisions_reader(tmp_path: Path) -> None:
     assert np.array_equal(read_idx(tmp_path / "images-idx3-ubyte"), array)
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_a_split_refuses_other_types() -> None:
     with pytest.raises(ValueError, match="uint8"):
         Split(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))
@@ -236,6 +304,7 @@ def test_a_split_refuses_other_types() -> None:
         Split(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_the_four_shapes_are_told_apart_by_nearest_mean() -> None:
     dataset = load("shapes")
     train, test = (split.images.flatten(1).float() for split in (dataset.train, dataset.test))
@@ -244,6 +313,7 @@ def test_the_four_shapes_are_told_apart_by_nearest_mean() -> None:
     assert 0.4 < accuracy < 1  # far above chance (0.25), yet not solved by a linear rule
 
 
+@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_naming_the_datasets_does_not_import_torch() -> None:
     code = "import lossbench, sys; lossbench.DATASETS; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -251,3 +321,696 @@ def test_naming_the_datasets_does_not_import_torch() -> None:
 
 def _digest(image: torch.Tensor) -> bytes:
     return hashlib.sha256(image.numpy().tobytes()).digest()
+
+
+# Every format that is read, each on files made here, and the real ones where they are.
+
+SHARED_DATA_FORMATS = Path(os.environ.get("LOSSBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
+OWN_SPLIT = ("kmnist-10k", "ham10000")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_every_dataset_that_needs_files_has_a_miniature() -> None:
+    assert set(MINIATURES) == {name for name, spec in DATASETS.items() if not spec.embedded}
+
+
+def _rows(*parts: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, bytes]]:
+    return sorted(
+        (int(k), image.tobytes()) for images, target in parts for image, k in zip(images, target, strict=True)
+    )
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("name", [name for name in MINIATURES if name not in OWN_SPLIT])
+@pytest.mark.parametrize("packing", ["folder", "zip", "tar.xz", "tar.gz"])
+def test_every_miniature_is_imported_whole_from_every_packing(
+    name: str, packing: str, miniature: Callable[[str], tuple[Path, Arrays]], tmp_path: Path
+) -> None:
+    folder, expected = miniature(name)
+    about = import_dataset(pack(folder, packing, tmp_path), name)
+    dataset = load(name)
+    for split, images, target in (
+        (dataset.train, expected.train_images, expected.train_target),
+        (dataset.test, expected.test_images, expected.test_target),
+    ):
+        assert np.array_equal(split.images.numpy(), images)
+        assert split.target.tolist() == target.tolist()
+    assert dataset.fingerprint == about.fingerprint
+    scaled = expected.train_images / 255
+    assert dataset.mean == pytest.approx(scaled.mean(axis=(0, 2, 3)))
+    assert dataset.std == pytest.approx(scaled.std(axis=(0, 2, 3)))
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.files and not spec.embedded])
+def test_the_publishers_files_are_read_in_place_from_a_folder(
+    name: str, miniature: Callable[[str], tuple[Path, Arrays]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, expected = miniature(name)
+    if name == "kmnist-10k":
+        monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], train_size=8, test_size=2, test_fraction=0.2))
+        with pytest.raises(ValueError, match="kmnist-10k should hold"):  # one image a class cannot be divided
+            load(name, folder)
+        return
+    dataset = load(name, folder)
+    assert np.array_equal(dataset.train.images.numpy(), expected.train_images)
+    assert np.array_equal(dataset.test.target.numpy(), expected.test_target)
+
+
+def pack(folder: Path, packing: str, tmp_path: Path) -> Path:
+    if packing == "folder":
+        return folder
+    path = tmp_path / f"images.{packing}"
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if packing == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in reversed(files):
+                archive.write(file, f"root/{file.relative_to(folder).as_posix()}")
+    else:
+        with tarfile.open(path, f"w:{packing[4:]}") as archive:
+            for file in reversed(files):
+                archive.add(file, f"root/{file.relative_to(folder).as_posix()}")
+    return path
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_class_folders_of_cifar_10_are_not_taken_for_the_real_cifar_10(
+    miniature: Callable[[str], tuple[Path, Arrays]],
+) -> None:
+    folder, _ = miniature("cifar-10-jpeg")
+    assert guess_name(folder) == "cifar-10-jpeg"
+    assert DATASETS["cifar-10-jpeg"].title == "cifar-10 (jpeg)"
+    with pytest.raises(FileNotFoundError, match="cifar-10-jpeg"):
+        import_dataset(folder, "cifar-10")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_ham10000_is_split_by_lesion_with_every_image_once(
+    miniature: Callable[[str], tuple[Path, Arrays]],
+) -> None:
+    folder, expected = miniature("ham10000")
+    import_dataset(folder)  # and is known by its CSV
+    dataset = load("ham10000")
+    train, test = ((split.images.numpy(), split.target.numpy()) for split in (dataset.train, dataset.test))
+    assert _rows(train, test) == _rows((expected.train_images, expected.train_target))
+    lesion = {image.tobytes(): k // 2 for k, image in enumerate(expected.train_images)}
+    sides = [{lesion[image.tobytes()] for image in images} for images, _ in (train, test)]
+    assert not sides[0] & sides[1]
+    assert test[1].tolist() == sorted(list(range(7)) * 2)  # 20 % of 6 is 1.2 images, hence one lesion of two
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_ham10000_says_what_is_missing(miniature: Callable[[str], tuple[Path, Arrays]]) -> None:
+    folder, _ = miniature("ham10000")
+    min((folder / "HAM10000_images_part_1").iterdir()).unlink()
+    with pytest.raises(ValueError, match="1 of 42 images are missing, such as ISIC_0000000"):
+        import_dataset(folder, "ham10000")
+    csv = folder / "HAM10000_metadata.csv"
+    csv.write_text(csv.read_text().replace(",nv,", ",nevus,"))
+    with pytest.raises(ValueError, match="nevus"):
+        import_dataset(folder, "ham10000")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_dogs_and_cats_are_also_known_by_the_start_of_their_file_names() -> None:
+    names = ["train/cat.0.jpg", "train/dog.0.jpg", "PetImages/Dog/7.jpg", "test1/1.jpg"]
+    places = place_images(names, ("cat", "dog"))
+    assert {name: place.class_index for name, place in places.items()} == dict(zip(names, (0, 1, 1), strict=False))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_coarse_classes_of_cifar_100_are_the_groups_of_its_tree() -> None:
+    assert DATASETS["cifar-100-coarse"].class_names == tuple(CIFAR_100["root"])
+    members = [name for group in DATASETS["cifar-100-coarse"].class_names for name in CIFAR_100[group]]
+    assert sorted(members) == list(DATASETS["cifar-100"].class_names)
+
+
+class Bomb:
+    def __init__(self, call: object, *args: object) -> None:
+        self.call, self.args = call, args
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.call, self.args
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_cifar_batch_that_carries_code_runs_none_of_it(
+    miniature: Callable[[str], tuple[Path, Arrays]], tmp_path: Path
+) -> None:
+    folder, _ = miniature("cifar-10")
+    mark = tmp_path / "ran"
+    forms = [
+        Bomb(os.system, f"touch {mark}"),
+        Bomb(eval, f"open({str(mark)!r}, 'w')"),
+        Bomb(exec, f"open({str(mark)!r}, 'w')"),
+        Bomb(subprocess.call, ["touch", str(mark)]),
+        Bomb(getattr, Bomb(__import__, "os"), "system"),
+    ]
+    for form in forms:
+        (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": form}, protocol=2))
+        with pytest.raises(ValueError, match=r"data_batch_1.*no CIFAR file needs"):
+            load("cifar-10", folder)
+    assert not mark.exists()
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("name", [name for name in MINIATURES if DATASETS[name].files])
+def test_every_file_cut_short_or_replaced_is_found_and_named(
+    name: str, miniature: Callable[[str], tuple[Path, Arrays]]
+) -> None:
+    folder, _ = miniature(name)
+    for file in DATASETS[name].files:
+        path = next(folder.glob(f"{file}*"))
+        content = path.read_bytes()
+        for harm in (content[: len(content) // 2], b"", b"not a dataset"):
+            path.write_bytes(harm)
+            with pytest.raises(ValueError, match=path.name):
+                load(name, folder)
+        path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_file_of_another_dataset_is_recognised(tmp_path: Path) -> None:
+    shipped = Path(load.__code__.co_filename).parent / "fashion_mini"
+    with pytest.raises(ValueError, match="it is a file of fashion-mini"):
+        load("mnist", shipped)
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize(("name", "sizes"), [("mnist", (60_000, 10_000)), ("kmnist-10k", (8_000, 2_000))])
+def test_the_real_files_load_with_the_recorded_content(name: str, sizes: tuple[int, int]) -> None:
+    if not SHARED_DATA_FORMATS.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA_FORMATS}")
+    dataset = load(name, SHARED_DATA_FORMATS)
+    assert (len(dataset.train), len(dataset.test)) == sizes
+    assert dataset.fingerprint == DATASETS[name].fingerprint
+
+
+# Imports: folders and archives of the user's own, hostile ones, killed ones, commands, downloads.
+
+NASTY = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=20).map(
+    "../".__add__
+) | st.sampled_from(
+    ["../../escape", "/etc/escape", "..\\escape", "a/../../escape", "..%2fescape", "CON", "x" * 300, "a\0b", "", "."]
+)
+
+
+@pytest.mark.usefixtures("own_cache")
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(name=NASTY | st.text(max_size=30))
+def test_no_name_leads_out_of_the_cache(name: str) -> None:
+    try:
+        path = cache_path(name)
+    except ValueError as error:
+        assert "letters, digits" in str(error)  # noqa: PT017
+    else:
+        assert path.parent == Path(os.environ["LOSSBENCH_CACHE"])
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_archives_with_paths_and_links_that_lead_out_write_nothing_outside_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "evil.tar"
+    with tarfile.open(path, "w") as archive:
+        for member in ("../../a/out.png", "/abs/b/out.png", "a/in.png", "b/in.png"):
+            info = tarfile.TarInfo(member)
+            info.size = len(png(3))
+            archive.addfile(info, io.BytesIO(png(3)))
+        link = tarfile.TarInfo("a/link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    before = {file for file in tmp_path.rglob("*") if file.is_file()}
+    import_dataset(path, "evil")
+    after = {file for file in tmp_path.rglob("*") if file.is_file()}
+    assert after - before == {cache_path("evil")}
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_one_flipped_bit_anywhere_in_an_imported_file_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    images, target = np.zeros((4, 1, 2, 2), np.uint8), np.arange(4) % 2
+    write_tensors(path, "x", ("a", "b"), Arrays(images, target, images, target), origin="here", split="none")
+    content = path.read_bytes()
+    for position in range(0, len(content), 3):
+        harmed = bytearray(content)
+        harmed[position] ^= 1
+        path.write_bytes(harmed)
+        with pytest.raises(ValueError, match=r"x\.safetensors"):
+            read_tensors(path)
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"x\.safetensors"):
+            read_tensors(path)
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_import_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    for c in "ab":
+        (folder / c).mkdir(parents=True)
+        for k in range(150):
+            (folder / c / f"{k}.png").write_bytes(png(k % 256, (256, 256)))
+    code = (
+        f"from lossbench.data.importing import import_dataset as f; print('go', flush=True); f({str(folder)!r}, 'many')"
+    )
+    for delay in (0.1, 0.4):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if cache_path("many").exists():  # it was faster than the kill: then it must be whole
+            read_tensors(cache_path("many"))
+    import_dataset(folder, "many")
+    assert read_about(cache_path("many")).train_size == 240
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_folder_of_class_folders_becomes_a_dataset(pets: Path) -> None:
+    about = import_dataset(pets)
+    assert about.name == "My-pets"
+    dataset = load("My-pets")
+    assert dataset.class_names == ("ant", "zebra")
+    assert dataset.image_shape == (3, 8, 12)
+    assert dataset.test.target.bincount().tolist() == [2, 2]
+    assert dataset.train.target.bincount().tolist() == [8, 8]
+    values = torch.cat([split.images[split.target == 0].flatten(1)[:, 0] for split in (dataset.train, dataset.test)])
+    assert sorted(values.tolist()) == list(range(200, 210))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_images_of_different_sizes_need_a_size(pets: Path) -> None:
+    (pets / "ant" / "big.png").write_bytes(png(1, (30, 20)))
+    with pytest.raises(ValueError, match=r"2 sizes .*--size"):
+        import_dataset(pets, "pets")
+    import_dataset(pets, "pets", size=(6, 6), grey=True)
+    assert load("pets").image_shape == (1, 6, 6)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_damaged_image_is_named_or_left_out_with_a_count(pets: Path) -> None:
+    (pets / "ant" / "3.png").write_bytes(png(1, (12, 8))[:-30])
+    with pytest.raises(ValueError, match=r"3\.png.*--skip-damaged"):
+        import_dataset(pets, "pets", size=(8, 12))
+    with pytest.warns(UserWarning, match=r"1 damaged images left out.*3\.png"):
+        about = import_dataset(pets, "pets", size=(8, 12), skip_damaged=True)
+    assert about.train_size + about.test_size == 19
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    (tmp_path / "one" / "a" / "1.png").write_bytes(png(1))
+    with pytest.raises(ValueError, match="at least two folders"):
+        import_dataset(tmp_path / "one")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        import_dataset(tmp_path / "nowhere")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_cache_that_cannot_be_written_is_refused_before_any_image_is_read(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("lossbench.data.readers.decode", None)
+    with pytest.raises(PermissionError, match="LOSSBENCH_CACHE"):
+        import_dataset(pets, "pets")
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_leaves_the_old_import_and_says_how_much_room_is_needed(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.numpy
+
+    import_dataset(pets, "pets")
+    before = cache_path("pets").read_bytes()
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(PermissionError, match=r"5,760 bytes .*No space left"):
+        import_dataset(pets, "pets")
+    assert cache_path("pets").read_bytes() == before
+    assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_an_image_keeps_its_proportions_only_when_cropped() -> None:
+    wide = Image.new("RGB", (40, 20), "white")
+    wide.paste("red", (0, 0, 6, 20))  # the left edge, which a square crop cuts off
+    buffer = io.BytesIO()
+    wide.save(buffer, "PNG")
+    stretched = decode(buffer.getvalue(), (3, 10, 10), crop=False, name="wide")
+    cropped = decode(buffer.getvalue(), (3, 10, 10), crop=True, name="wide")
+    assert stretched[:, 5, 0].tolist() == [255, 0, 0]
+    assert cropped[:, 5, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_sixteen_bit_images_are_refused_rather_than_turned_white() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(buffer, "PNG")
+    with pytest.raises(ValueError, match="8 bits"):
+        decode(buffer.getvalue(), (1, 4, 4), crop=False, name="deep")
+
+
+@pytest.mark.usefixtures("own_cache")
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=5), fraction=st.floats(0.05, 0.9))
+def test_the_split_by_digest_follows_the_images_and_not_their_order(sizes: list[int], fraction: float) -> None:
+    target = np.repeat(np.arange(len(sizes)), sizes)
+    digests = [f"{hash((k, 7)) & 0xFFFFFFFFFFFF:012x}{k:04}" for k in range(len(target))]
+    is_test = split_by_digest(target, digests, fraction)
+    assert np.bincount(target[is_test], minlength=len(sizes)).tolist() == [round(fraction * n) for n in sizes]
+    order = np.random.default_rng(1).permutation(len(target))
+    again = split_by_digest(target[order], [digests[k] for k in order], fraction)
+    assert np.array_equal(again, is_test[order])
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_download_is_checked_and_imported(
+    miniature: Callable[[str], tuple[Path, Arrays]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, expected = miniature("mnist")
+    for file in list(folder.iterdir()):
+        if file.suffix != ".gz":
+            (folder / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    urls = tuple((folder / f"{name}.gz").as_uri() for name in IDX_FILES)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], urls=urls))
+    download_dataset("mnist")
+    assert np.array_equal(load("mnist").train.images.numpy(), expected.train_images)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_download_without_a_network_says_what_else_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    urls = ((tmp_path / "nothing.gz").as_uri(),)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], urls=urls))
+    with pytest.raises(ConnectionError, match=r"(?s)data import.*--data.*fashion-mini"):
+        download_dataset("mnist")
+    with pytest.raises(ValueError, match=r"kaggle.*data import"):
+        download_dataset("flowers")
+    with pytest.raises(ValueError, match="did you mean 'mnist'"):
+        download_dataset("mnst")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_commands_list_explain_import_and_verify(pets: Path) -> None:
+    runner = CliRunner()
+    listed = runner.invoke(data_app, ["list"]).output
+    assert all(name in listed for name in DATASETS)
+    assert "not here" in listed
+    assert "Zalando" not in runner.invoke(data_app, ["info", "fashion-mini"]).output
+    assert "arXiv:1708.07747" in runner.invoke(data_app, ["info", "fashion-mini"]).output
+    imported = runner.invoke(data_app, ["import", str(pets), "--name", "pets", "--size", "8x12"])
+    assert "16 + 4 images of 2 classes" in imported.output
+    assert "as expected" in runner.invoke(data_app, ["verify", "pets"]).output
+    assert "pets" in runner.invoke(data_app, ["list"]).output
+    assert isinstance(runner.invoke(data_app, ["import", str(pets), "--size", "8"]).exception, ValueError)
+
+
+# Splits by class and seed.
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    fraction=st.floats(0.02, 0.98),
+    seed=st.integers(0, 2**31),
+)
+def test_a_stratified_split_parts_every_class_in_proportion(sizes: list[int], fraction: float, seed: int) -> None:
+    target = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    target = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(1))]
+    rest, held = stratified_split(target, fraction, seed)
+    assert sorted(torch.cat([rest, held]).tolist()) == list(range(len(target)))
+    assert len(held) == round(fraction * len(target))
+    for c, size in enumerate(sizes):
+        assert abs(int((target[held] == c).sum()) - fraction * size) < 1.5
+
+
+def test_a_split_follows_its_seed_and_leaves_the_global_random_state_alone() -> None:
+    target = torch.arange(100) % 5
+    before = torch.get_rng_state()
+    first, again, other = (stratified_split(target, 0.2, seed)[1] for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_fraction_outside_0_and_1_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match="fraction"):
+        stratified_split(torch.arange(10), fraction, 0)
+
+
+def test_apportion_gives_the_seats_of_the_textbook_example() -> None:
+    # Hamilton's method, the worked example of Wikipedia's "Quota method": 10 seats
+    votes = torch.tensor([47_000, 16_000, 15_900, 12_000, 6_000, 3_100])
+    assert apportion(votes, 10).tolist() == [5, 2, 1, 1, 1, 0]
+
+
+TARGET = torch.arange(1000) % 10
+
+
+def test_a_subset_keeps_the_share_of_every_class() -> None:
+    chosen = stratified_subset(TARGET, 250, seed=1)
+    assert torch.bincount(TARGET[chosen]).tolist() == [25] * 10
+    with pytest.raises(ValueError, match="train_size"):
+        stratified_subset(TARGET, 1001, seed=1)
+
+
+def test_a_long_tail_falls_from_the_first_to_the_last_class_by_the_factor() -> None:
+    counts = torch.bincount(TARGET[long_tail(TARGET, 10.0, seed=1)]).tolist()
+    assert counts == [round(100 * 10 ** (-c / 9)) for c in range(10)]
+    assert (counts[0], counts[-1]) == (100, 10)
+    with pytest.raises(ValueError, match="imbalance"):
+        long_tail(TARGET, 0.5, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "asymmetric"])
+def test_label_noise_changes_the_share_asked_for_in_every_class(kind: str) -> None:
+    noisy = flip_target(TARGET, 0.3, seed=1, kind=kind)
+    wrong = noisy != TARGET
+    assert torch.bincount(TARGET[wrong]).tolist() == [30] * 10
+    assert set(noisy.tolist()) <= set(range(10))
+    shifts = set(((noisy - TARGET) % 10)[wrong].tolist())
+    assert shifts == ({1} if kind == "asymmetric" else set(range(1, 10)))
+
+
+def test_label_noise_refuses_bad_rates_and_kinds() -> None:
+    with pytest.raises(ValueError, match=r"label_noise.*1\.0"):
+        flip_target(TARGET, 1.0, seed=1)
+    with pytest.raises(ValueError, match="did you mean 'symmetric'"):
+        flip_target(TARGET, 0.1, seed=1, kind="symetric")
+
+
+def test_ten_folds_cover_the_test_images_once_with_every_class_in_each() -> None:
+    folds = stratified_folds(TARGET, 10, seed=0)
+    assert sorted(torch.cat(folds).tolist()) == list(range(1000))
+    assert all(torch.bincount(TARGET[fold]).tolist() == [10] * 10 for fold in folds)
+    with pytest.raises(ValueError, match="folds"):
+        stratified_folds(TARGET, 1, seed=0)
+
+
+@dataclass
+class Config:
+    train_size: int | None = None
+    label_noise: float = 0.0
+    imbalance: float = 1.0
+    noise_kind: str = "symmetric"
+    seed: int = 0
+
+
+def test_degrade_does_what_a_config_asks_and_nothing_by_default() -> None:
+    split = load("shapes").train
+    assert degrade(split, Config()) is split
+    bad = degrade(split, Config(train_size=80, label_noise=0.25, imbalance=2.0))
+    assert len(bad) == 80
+    again = degrade(split, Config(train_size=80, label_noise=0.25, imbalance=2.0))
+    assert torch.equal(bad.images, again.images)
+    assert torch.equal(bad.target, again.target)
+    clean = degrade(split, Config(train_size=80, imbalance=2.0))
+    assert torch.equal(bad.images, clean.images)
+    assert int((bad.target != clean.target).sum()) == 20
+
+
+# Batched augmentations: the same as torchvision's one by one, in the ranges of the papers, and by seed.
+
+NEAREST, BILINEAR = TF.InterpolationMode.NEAREST, TF.InterpolationMode.BILINEAR
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_images(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=seeded(0))
+
+
+def parameters(count: int = 1, **values: float) -> Drawn:
+    neutral = Drawn(*(torch.full((count,), float(v)) for v in (1, 1, 0, 1, 0, 0, 0)))
+    return neutral._replace(**{key: torch.full((count,), float(value)) for key, value in values.items()})
+
+
+@pytest.mark.parametrize("name", list(AUGMENTATIONS))
+@pytest.mark.parametrize("shape", [(5, 1, 28, 28), (4, 3, 32, 32), (2, 3, 75, 100), (1, 1, 16, 16)])
+def test_every_augmentation_keeps_shape_type_and_range(name: str, shape: tuple[int, ...]) -> None:
+    images = random_images(*shape)
+    before = images.clone()
+    changed = AUGMENTATIONS[name](images, seeded(1))
+    assert changed.shape == images.shape
+    assert changed.dtype == images.dtype
+    assert 0 <= changed.min() <= changed.max() <= 1
+    assert torch.equal(images, before)
+    assert torch.equal(changed, images) == (name == "none")
+
+
+@pytest.mark.parametrize("name", list(AUGMENTATIONS))
+def test_the_same_seed_gives_the_same_images_and_no_other_random_state_is_touched(name: str) -> None:
+    images = random_images(16, 3, 32, 32)
+    state = torch.get_rng_state()
+    first, again, other = (AUGMENTATIONS[name](images, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == (name == "none")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_of_a_batch_get_parameters_of_their_own() -> None:
+    images = random_images(1, 3, 32, 32).expand(8, -1, -1, -1)
+    changed = AUGMENTATIONS["adma_cifar10"](images, seeded(0))
+    assert len({image.numpy().tobytes() for image in changed}) == 8
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    angle=st.floats(-90, 90),
+    scale=st.floats(0.8, 1.2),
+    shift=st.tuples(st.integers(-6, 6), st.integers(-6, 6)),
+    shape=st.sampled_from([(28, 28), (32, 32), (20, 32)]),
+)
+def test_turn_scale_and_shift_agree_with_torchvision(
+    angle: float, scale: float, shift: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    height, width = shape
+    images = random_images(1, 3, height, width)
+    drawn = parameters(angle=math.radians(angle), scale=scale, shift_x=shift[0] / width, shift_y=shift[1] / height)
+    for mode, theirs in (("bilinear", BILINEAR), ("nearest", NEAREST)):
+        ours = warp(images, drawn, Geometry(mode=mode, padding="zeros"))
+        expected = TF.affine(images, angle, list(shift), scale, [0.0, 0.0], theirs)
+        # A pixel halfway between two may be taken from either, so a few may differ when the nearest is taken.
+        assert (torch.isclose(ours, expected, atol=1e-3).float().mean()) > (0.99 if mode == "nearest" else 0.999)
+
+
+def test_a_shear_agrees_with_torchvision() -> None:
+    images = random_images(1, 1, 31, 31)
+    ours = warp(images, parameters(shear=0.2), Geometry(padding="zeros"))
+    degrees = math.degrees(math.atan(0.2))
+    both = [TF.affine(images, 0.0, [0, 0], 1.0, [sign * degrees, 0.0], BILINEAR) for sign in (1, -1)]
+    assert any(torch.allclose(ours, expected, atol=1e-4) for expected in both)  # its sign has no meaning here
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_flips_are_exact_mirrors_and_no_change_is_none(mode: str) -> None:
+    images = random_images(2, 3, 32, 28)
+    geometry = Geometry(mode=mode, padding="zeros")
+    assert torch.allclose(warp(images, parameters(2, flip_x=-1), geometry), images.flip(3), atol=1e-5)
+    assert torch.allclose(warp(images, parameters(2, flip_y=-1), geometry), images.flip(2), atol=1e-5)
+    assert torch.allclose(warp(images, parameters(2), geometry), images, atol=1e-5)
+
+
+def test_an_image_is_flipped_before_it_is_moved_as_in_paper_000() -> None:
+    images = random_images(1, 1, 32, 32)
+    geometry = Geometry(mode="nearest", padding="zeros")
+    both = warp(images, parameters(flip_x=-1, shift_x=0.25), geometry)
+    assert torch.equal(both[..., 8:], images.flip(3)[..., :24])
+
+
+PAPERS = {  # geometry, horizontal flips, vertical flips, share moved, degrees, scale, shear, shift
+    "thesis": (THESIS, 0.5, 0.5, 0.9, 90, (0.8, 1.2), 0, 0),
+    "adma_mnist": (ADMA_MNIST, 0, 0, 1, 30, (1, 1), 0, 0.2),
+    "adma_cifar10": (ADMA_CIFAR10, 0.5, 0, 1, 0, (1, 1), 0.2, 0.2),
+    "adma_cifar100": (ADMA_CIFAR100, 0.5, 0, 1, 15, (1, 1), 0, 0.1),
+}
+
+
+def test_every_augmentation_of_a_paper_has_its_ranges_checked() -> None:
+    assert set(PAPERS) == set(AUGMENTATIONS) - {"none"}
+
+
+@pytest.mark.parametrize("name", list(PAPERS))
+def test_parameters_follow_the_papers_rates_and_ranges(name: str) -> None:
+    geometry, flip_x, flip_y, moved, degrees, (low, high), shear, shift = PAPERS[name]
+    count = 100_000
+    drawn = draw(geometry, count, seeded(0))
+    tolerance = 4 * 0.5 / math.sqrt(count)  # four standard errors of a share
+    assert (drawn.flip_x < 0).float().mean() == pytest.approx(flip_x, abs=tolerance)
+    assert (drawn.flip_y < 0).float().mean() == pytest.approx(flip_y, abs=tolerance)
+    ranges = [
+        (drawn.angle.rad2deg(), -degrees, degrees),
+        (drawn.scale, low, high),
+        (drawn.shear, -shear, shear),
+        (drawn.shift_x, -shift, shift),
+        (drawn.shift_y, -shift, shift),
+    ]
+    for values, lowest, highest in ranges:
+        neutral = (lowest + highest) / 2
+        if lowest == highest:
+            assert torch.equal(values, torch.full_like(values, neutral))
+            continue
+        assert lowest <= values.min() <= values.max() <= highest
+        moving = values[values != neutral]
+        assert len(moving) / count == pytest.approx(moved, abs=tolerance)
+        counts = torch.histc(moving.double(), 10, lowest, highest) / len(moving)
+        assert counts.tolist() == pytest.approx([0.1] * 10, abs=2 * tolerance)
+    if moved < 1:
+        together = (drawn.angle != 0) == (drawn.scale != 1)
+        assert together.float().mean() > 0.999
+
+
+COLOURS = [
+    (adjust_brightness, TF.adjust_brightness, (0.8, 1.0, 1.2)),
+    (adjust_contrast, TF.adjust_contrast, (0.8, 1.0, 1.2)),
+    (adjust_saturation, TF.adjust_saturation, (0.8, 1.0, 1.2)),
+    (adjust_hue, TF.adjust_hue, (-0.2, 0.0, 0.2)),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "amounts"), COLOURS, ids=lambda value: getattr(value, "__name__", ""))
+def test_colour_changes_agree_with_torchvision_image_by_image(
+    ours: Callable[..., torch.Tensor], theirs: Callable[..., torch.Tensor], amounts: tuple[float, ...]
+) -> None:
+    images = random_images(len(amounts), 3, 9, 7)
+    images[:, :, 0] = images[:, :1, 0]  # some grey pixels, which have no hue
+    changed = ours(images, torch.tensor(amounts).view(-1, 1, 1, 1))
+    for image, amount, result in zip(images, amounts, changed, strict=True):
+        assert torch.allclose(result, theirs(image, amount), atol=1e-5)
+
+
+def test_jitter_changes_four_images_in_ten_within_its_range() -> None:
+    images = torch.full((20_000, 1, 2, 2), 0.5)
+    changed = jitter_colour(images, seeded(0), probability=0.4, strength=0.2)[:, 0, 0, 0]
+    share = (changed != 0.5).float().mean()
+    assert share == pytest.approx(0.4, abs=4 * 0.5 / math.sqrt(20_000))
+    assert 0.4 <= changed.min() < 0.41  # on even grey only brightness, a factor from 0.8 to 1.2, has an effect
+    assert 0.59 < changed.max() <= 0.6
+
+
+def test_jitter_leaves_grey_images_without_hue() -> None:
+    images = random_images(50, 1, 8, 8).expand(-1, 3, -1, -1)
+    changed = jitter_colour(images, seeded(0), probability=1.0, strength=0.2)
+    assert torch.allclose(changed[:, :1].expand_as(changed), changed, atol=2e-4)
+
+
+def test_augmented_shapes_still_look_like_their_class() -> None:
+    train = load("shapes").train
+    images = train.images.float() / 255
+    changed = AUGMENTATIONS["thesis"](images, seeded(0))
+    area = (changed > 0.2).float().sum((1, 2, 3)) / (images > 0.2).float().sum((1, 2, 3))
+    assert area.quantile(0.05) > 0.5
+    assert area.quantile(0.95) < 1.6

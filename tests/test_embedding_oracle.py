@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.losses import Criterion
-from lossbench.losses.distances import pair_masks, pairwise_distances, unit_vectors
-from lossbench.losses.mining import draw_negatives
+from lossbench.losses.embedding import draw_negatives, pair_masks, pairwise_distances, unit_vectors
 
 peer = pytest.importorskip("pytorch_metric_learning")
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from extension_cases import SOURCE
 
 import lossbench
-from conftest import write_run
+from conftest import SOURCE, write_run
 from lossbench import RunConfig
 from lossbench.cli import main
-from lossbench.engines import papermill, process, run_configs
-from lossbench.engines.notebook_index import write_index
-from lossbench.records import Record
+from lossbench.records.record import Record
+from lossbench.studies import papermill, process
+from lossbench.studies.execute import run_configs
+from lossbench.studies.papermill import write_index
 
 GOOD = RunConfig(dataset="shapes", epochs=1, train_size=40)
 
@@ -123,7 +123,7 @@ def test_a_command_that_a_loss_ended_says_so_and_is_no_success(
 def test_nothing_that_ends_the_program_from_outside_lossbench_counts_as_a_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lossbench.listing.describe", lambda kind, long: sys.exit(0))
+    monkeypatch.setattr("lossbench.cli.describe", lambda kind, long: sys.exit(0))
     code, said = call(monkeypatch, capsys, "list", "losses")
     assert code == 2
     assert "test_engine_bounds.py, line " in said

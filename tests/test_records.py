@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from killing import fork, wait_for
+from scipy.stats import mannwhitneyu
+from sklearn import metrics as oracle
 
 import lossbench
-from lossbench import RunConfig
-from lossbench.records import Record, load_predictions, output_folder
+from benchmarks.many_runs import plan, write_invented
+from conftest import CLASSES, opened_files, write_run
+from docs.make_reference import REFERENCES
+from lossbench import RunConfig, archive, load_history, load_runs, metrics, stats
+from lossbench.files import Owner, replacing, require_writable, write_text
+from lossbench.records import lease as leases
+from lossbench.records import packed
+from lossbench.records import tables as records
+from lossbench.records.lease import Held, Lease, hold
+from lossbench.records.record import Record, output_folder
+from lossbench.records.tables import NAME, load_predictions
 
 PROMISED = {
     *("run_id", "dataset", "model", "loss", "loss_params", "probability", "seed"),
@@ -156,3 +182,701 @@ def test_a_notebook_writes_into_the_repositorys_outputs(monkeypatch: pytest.Monk
     assert output_folder() == Path("outputs"), "some other folder of that name"
     (tmp_path / "pyproject.toml").touch()
     assert output_folder().resolve() == tmp_path / "outputs"
+
+
+# The cache of rows saves reading and changes nothing: whatever becomes of it, the table is that of the records.
+
+
+@pytest.fixture
+def output(study_folder: Callable[..., Path]) -> Path:
+    return study_folder(seeds=(0, 1), epochs=2)
+
+
+def without_cache(output: Path) -> pd.DataFrame:
+    (output / NAME).unlink(missing_ok=True)
+    return load_runs(output)
+
+
+def change_result(record: records.Record, **values: object) -> None:
+    """Write into the file as it lies, keeping its time of change."""
+    path = record.path / "result.json"
+    before = path.stat()
+    path.write_text(json.dumps({**record.result, **values}))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_only_what_is_new_is_read(output: Path) -> None:
+    with opened_files() as opened:
+        first = load_runs(output)
+    assert len(opened) == 2 * len(first), "a config and a result each"
+    with opened_files() as opened:
+        pd.testing.assert_frame_equal(load_runs(output), first, check_exact=True)
+    assert opened == []
+    new = write_run(output, RunConfig(seed=9, epochs=2))
+    with opened_files() as opened:
+        assert set(load_runs(output)["run_id"]) == {*first["run_id"], new.path.name}
+    assert sorted(Path(name).name for name in opened) == ["config.json", "result.json"]
+
+
+def test_a_changed_record_is_read_again(output: Path) -> None:
+    record = next(records.find_records(output))
+    load_runs(output)
+    change_result(record, test_accuracy=0.125)
+    with opened_files() as opened:
+        runs = load_runs(output).set_index("run_id")
+    assert runs.loc[record.path.name, "test_accuracy"] == 0.125
+    assert {Path(name).parent.name for name in opened} == {record.path.name}
+
+
+def test_a_record_that_is_gone_is_no_row(output: Path) -> None:
+    record = next(records.find_records(output))
+    before = load_runs(output)
+    (record.path / "result.json").unlink()
+    after = load_runs(output)
+    assert set(before["run_id"]) - set(after["run_id"]) == {record.path.name}
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\n", b"abc\n{}", bytes(range(256))])
+def test_a_damaged_cache_is_made_anew(output: Path, content: bytes) -> None:
+    expected = load_runs(output)
+    (output / NAME).write_bytes(content)
+    pd.testing.assert_frame_equal(load_runs(output), expected)
+    with opened_files() as opened:
+        load_runs(output)
+    assert opened == [], "it serves again"
+
+
+def test_a_flipped_digit_in_the_cache_is_no_score(output: Path) -> None:
+    expected = load_runs(output)
+    content = bytearray((output / NAME).read_bytes())
+    place = content.index(b'"test_accuracy":0.') + len(b'"test_accuracy":0.')
+    content[place] ^= 1
+    (output / NAME).write_bytes(content)
+    pd.testing.assert_frame_equal(load_runs(output), expected)
+
+
+def test_a_cache_of_another_version_is_not_used(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_runs(output)
+    monkeypatch.setattr(records, "_text", lambda params: "other")
+    assert "other" not in set(load_runs(output)["loss_params"]), "the cache served"
+    monkeypatch.setattr(records, "CACHE_FORM", records.CACHE_FORM + 1)
+    assert set(load_runs(output)["loss_params"]) == {"other"}
+
+
+def test_a_folder_that_takes_no_cache_is_read_all_the_same(output: Path) -> None:
+    expected = load_runs(output)
+    (output / NAME).unlink()
+    (output / NAME).mkdir()
+    pd.testing.assert_frame_equal(load_runs(output), expected)
+    assert [path.name for path in output.glob(".*")] == [NAME], "no half-written file stays"
+
+
+def test_a_skipped_record_is_looked_at_again(output: Path) -> None:
+    record = next(records.find_records(output))
+    whole = (record.path / "result.json").read_text()
+    (record.path / "result.json").write_text("{")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=record.path.name):
+            assert list(load_runs(output, damaged="skip").attrs["damaged"]) == [record.path.name]
+    (record.path / "result.json").write_text(whole)
+    assert record.path.name in set(load_runs(output)["run_id"])
+
+
+def test_several_processes_read_and_write_while_runs_end(output: Path) -> None:
+    code = (
+        "import sys, lossbench\n"
+        "sizes = [len(lossbench.load_runs(sys.argv[1])) for _ in range(30)]\n"
+        "assert sizes == sorted(sizes), sizes"
+    )
+    readers = [subprocess.Popen([sys.executable, "-W", "error", "-c", code, str(output)]) for _ in range(3)]
+    for seed in range(20, 40):
+        write_run(output, RunConfig(seed=seed, epochs=1), images=50)
+        (output / NAME).unlink(missing_ok=True)
+        load_runs(output)
+    assert [reader.wait(timeout=120) for reader in readers] == [0, 0, 0]
+    kept = load_runs(output)
+    assert len(kept) == 20 + 20
+    pd.testing.assert_frame_equal(kept, without_cache(output))
+
+
+# A packed study says what the runs said: the same tables, without their images and weights.
+
+READERS = ("load_runs", "load_history", "load_confusion", "load_reliability", "load_folds")
+LOSSES = (("cross_entropy", {}), ("focal", {"gamma": 0.5}))
+
+
+@pytest.fixture
+def study(study_folder: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
+    """Eight invented runs, one of them diverged, and the folder that they are packed into."""
+    output = study_folder(LOSSES, seeds=(0, 1), epochs=3, diverged={("focal", "taylor_softmax", 1)})
+    return output, archive.pack(output, tmp_path / "reference" / "first", note="invented")
+
+
+def read_all(folder: Path) -> dict[str, pd.DataFrame]:
+    return {name: getattr(archive, name)(folder) for name in READERS}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_packed_study_gives_the_tables_of_its_runs(study: tuple[Path, Path], reader: str) -> None:
+    live, stored = (getattr(archive, reader)(folder) for folder in study)
+    assert len(live)
+    pd.testing.assert_frame_equal(live, stored, check_exact=True)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_folder_of_packed_studies_says_which_study_a_row_is_from(
+    study: tuple[Path, Path], tmp_path: Path, reader: str
+) -> None:
+    output, first = study
+    archive.pack(output, tmp_path / "reference" / "second")
+    both, one = (getattr(archive, reader)(folder) for folder in (first.parent, first))
+    assert both["study"].value_counts().to_dict() == {"first": len(one), "second": len(one)}
+    for _, rows in both.groupby("study"):
+        pd.testing.assert_frame_equal(rows.drop(columns="study").reset_index(drop=True), one, check_exact=True)
+
+
+def test_columns_that_only_one_study_has_are_missing_in_the_other(tmp_path: Path) -> None:
+    for place, (name, fields) in enumerate({"plain": {}, "clipped": {"clip_norm": 1.0, "train_size": 50}}.items()):
+        write_run(tmp_path / name, RunConfig(epochs=2, seed=place, **fields))
+        archive.pack(tmp_path / name, tmp_path / "reference" / name)
+    runs = lossbench.load_runs(tmp_path / "reference").set_index("study")
+    assert runs["clip_norm"].isna().to_dict() == {"clipped": False, "plain": True}
+    assert (runs["clip_norm"].dtype, runs["train_size"].dtype) == ("float64", "Int64")
+
+
+def test_confusion_counts_are_those_of_scikit_learn(study: tuple[Path, Path]) -> None:
+    output, folder = study
+    run_id = lossbench.load_runs(output)["run_id"].iloc[0]
+    counts = archive.load_confusion(folder, [run_id]).pivot_table("count", "true", "predicted", fill_value=0)
+    target, log_probs = load_predictions(run_id, output)
+    assert (counts.to_numpy() == oracle.confusion_matrix(target, log_probs.argmax(1))).all()
+    false_positives = counts.sum() - np.diag(counts)
+    assert false_positives.tolist() == metrics.false_positives(log_probs, target).tolist()
+
+
+def test_reliability_bins_hold_every_image_and_average_to_the_accuracy(study: tuple[Path, Path]) -> None:
+    output, folder = study
+    runs = lossbench.load_runs(output).query("status == 'finished'").set_index("run_id")
+    bins = archive.load_reliability(folder)
+    for run_id, rows in bins.groupby("run_id"):
+        assert (rows["bin"].tolist(), rows["count"].sum()) == (list(range(15)), runs.loc[run_id, "test_images"])
+        mean = (rows["accuracy"] * rows["count"]).sum() / rows["count"].sum()
+        assert mean == pytest.approx(runs.loc[run_id, "test_accuracy"], abs=1e-12)
+
+
+def test_fold_scores_compare_as_they_do_from_predictions(study: tuple[Path, Path]) -> None:
+    output, folder = study
+    ids = lossbench.load_runs(output)["run_id"].iloc[[0, 4]].tolist()
+    scores = archive.load_folds(folder, ids).pivot_table("accuracy", "fold", "run_id")[ids]
+    found = stats.compare_folds(scores).iloc[0]
+    assert found["p_mann_whitney"] == mannwhitneyu(scores[ids[0]], scores[ids[1]], method="auto").pvalue
+
+
+def test_folds_without_a_score_and_single_losses_are_not_compared(study: tuple[Path, Path]) -> None:
+    scores = archive.load_folds(study[1]).pivot_table("accuracy", "fold", "run_id")
+    with pytest.raises(ValueError, match="1 loss"):
+        stats.compare_folds(scores.iloc[:, :1])
+    with pytest.raises(ValueError, match="some folds have no score"):
+        stats.compare_folds(scores.shift(1))
+
+
+def test_predictions_of_a_packed_study_are_not_there_and_the_error_says_what_is(study: tuple[Path, Path]) -> None:
+    _, folder = study
+    with pytest.raises(FileNotFoundError, match=r"packed studies have no predictions; .* load_confusion"):
+        load_predictions(lossbench.load_runs(folder)["run_id"].iloc[0], folder)
+
+
+def test_fold_scores_hold_the_distances_on_the_class_tree_where_one_is_known(study: tuple[Path, Path]) -> None:
+    folds = archive.load_folds(study[1])
+    assert folds[["tree_distance", "mistake_distance", "critical_error"]].notna().all(axis=None)
+    assert folds.groupby("run_id").size().eq(10).all()
+
+
+def test_a_diverged_run_is_packed_and_counted(study: tuple[Path, Path]) -> None:
+    _, folder = study
+    runs = lossbench.load_runs(folder)
+    assert archive.read_description(folder)["statuses"] == {"diverged": 1, "finished": 7}
+    (lost,) = runs.loc[runs["status"] == "diverged", "run_id"]
+    assert lost in set(archive.load_history(folder)["run_id"])
+    assert lost not in set(archive.load_confusion(folder)["run_id"])
+
+
+def test_the_description_says_what_a_reader_must_know(study: tuple[Path, Path]) -> None:
+    described = archive.read_description(study[1])
+    expected = {"name": "first", "note": "invented", "runs": 8, "seeds": [0, 1], "commits": ["0123456789ab"]}
+    assert expected.items() <= described.items()
+    assert described["hours"] == pytest.approx(8 * 12.5 / 3600, abs=0.005)
+    data = described["datasets"]["fashion-mini"]
+    assert (data["train_images"], data["test_images"], data["fingerprints"]) == ([4500], [500], ["ab" * 32])
+
+
+def test_class_names_are_read_from_runs_and_from_packed_studies(study: tuple[Path, Path]) -> None:
+    output, folder = study
+    for place in (output, folder, folder.parent):
+        assert archive.load_class_names(place) == {"fashion-mini": list(CLASSES)}
+
+
+def test_packing_twice_gives_the_same_bytes(study: tuple[Path, Path], tmp_path: Path) -> None:
+    output, first = study
+    second = archive.pack(output, tmp_path / "elsewhere" / "first", note="invented")
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(["study.json", *(f"{table}.csv.gz" for table in packed.TABLES)])
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_an_output_without_finished_runs_is_not_packed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no finished runs under"):
+        archive.pack(tmp_path, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
+def test_an_unfinished_run_is_named_instead_of_packed(study: tuple[Path, Path], tmp_path: Path) -> None:
+    output, _ = study
+    begun = Record.of(RunConfig(epochs=7), output)
+    begun.write_config(RunConfig(epochs=7))
+    with pytest.raises(ValueError, match=rf"1 of 9 runs under .* are not finished, such as '{begun.path.name}'"):
+        archive.pack(output, tmp_path / "packed")
+
+
+def test_a_packed_study_is_never_replaced_by_one_that_lacks_its_runs(study: tuple[Path, Path], tmp_path: Path) -> None:
+    output, folder = study
+    other = RunConfig(epochs=2, seed=9)
+    write_run(tmp_path / "other", other)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match="holds 8 runs that would be lost, such as"):
+        archive.pack(tmp_path / "other", folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    archive.pack(tmp_path / "other", folder, overwrite=True)
+    assert lossbench.load_runs(folder)["run_id"].tolist() == [other.run_id], "replaced whole, nothing merged"
+    write_run(output, other)
+    archive.pack(output, folder)
+    assert len(lossbench.load_runs(folder)) == 9
+    assert [path.name for path in folder.parent.iterdir()] == ["first"], "no scratch folder is left"
+
+
+def test_a_folder_with_other_files_is_left_alone(study: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"holds 'thesis\.tex', so it is no packed study"):
+        archive.pack(study[0], tmp_path / "mine", overwrite=True)
+
+
+def test_a_failed_replacement_leaves_the_earlier_study(
+    study: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, folder = study
+    rename = Path.rename
+
+    def fail(path: Path, goal: Path) -> Path:
+        if path.name == "new":
+            raise OSError("disk is gone")
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="disk is gone"):
+        archive.pack(output, folder)
+    assert len(lossbench.load_runs(folder)) == 8
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"columns": 3}'])
+def test_a_damaged_description_is_named(study: tuple[Path, Path], content: str) -> None:
+    (study[1] / "study.json").write_text(content)
+    with pytest.raises(ValueError, match=r"study.json is damaged .*pack the study again"):
+        lossbench.load_runs(study[1])
+
+
+@pytest.mark.parametrize("place", [0, 30, 200, -6])
+def test_a_flipped_bit_in_a_packed_table_is_found(study: tuple[Path, Path], place: int) -> None:
+    path = study[1] / "runs.csv.gz"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"runs.csv.gz is damaged"):
+        lossbench.load_runs(study[1])
+
+
+def test_a_truncated_table_is_found(study: tuple[Path, Path]) -> None:
+    path = study[1] / "history.csv.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"history.csv.gz is damaged"):
+        lossbench.load_history(study[1])
+
+
+def test_damaged_predictions_are_named_or_skipped(study: tuple[Path, Path]) -> None:
+    output, _ = study
+    path = next(output.glob("runs/*/predictions.npz"))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"predictions.npz is damaged"):
+        archive.load_confusion(output)
+    with pytest.warns(UserWarning, match=path.parent.name):
+        counts = archive.load_confusion(output, damaged="skip")
+    assert path.parent.name not in set(counts["run_id"])
+    assert list(counts.attrs["damaged"]) == [path.parent.name]
+
+
+def test_test_images_too_few_for_ten_folds_have_no_fold_scores(tmp_path: Path) -> None:
+    write_run(tmp_path / "few", RunConfig(epochs=2), images=95)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert archive.load_folds(tmp_path / "few").empty
+
+
+def test_every_kind_of_value_comes_back_as_it_was(tmp_path: Path) -> None:
+    rows = [
+        {"t": "1e5", "n": None, "i": 3, "f": 0.1 + 0.2, "b": True, "mixed": "", "none": None},
+        {"t": "", "n": "a,b\n'\"", "i": None, "f": 1e-300 / 3, "b": None, "mixed": None, "later": 7},
+    ]
+    packed.write_study(tmp_path, {}, {"runs": rows})
+    names = ("t", "n", "i", "f", "b", "mixed", "none", "later")
+    expected = [{name: row.get(name) for name in names} for row in rows]
+    assert packed.read_rows(tmp_path, "runs") == expected
+    assert all(type(a) is type(b) for got, row in zip(packed.read_rows(tmp_path, "runs"), expected, strict=True)
+               for a, b in zip(got.values(), row.values(), strict=True))  # fmt: skip
+
+
+def test_packed_tables_are_plain_csv(study: tuple[Path, Path]) -> None:
+    table = pd.read_csv(study[1] / "runs.csv.gz")
+    assert np.allclose(table["test_accuracy"], lossbench.load_runs(study[0])["test_accuracy"], equal_nan=True)
+    assert json.loads((study[1] / "study.json").read_text())["columns"]["runs"]["test_accuracy"] == "float"
+    header = gzip.decompress((study[1] / "confusion.csv.gz").read_bytes()).decode().splitlines()[0]
+    assert header == "run_id,true,predicted,count"
+
+
+def test_all_tables_are_read_at_once(study: tuple[Path, Path]) -> None:
+    for folder in study:
+        tables = archive.load_tables(folder)
+        for name, table in read_all(folder).items():
+            pd.testing.assert_frame_equal(getattr(tables, name.removeprefix("load_")), table, check_exact=True)
+        assert tables.damaged == {}
+
+
+def test_damaged_records_are_named_for_all_tables_together(study: tuple[Path, Path]) -> None:
+    output, _ = study
+    first, second, *_ = lossbench.load_runs(output)["run_id"]
+    (output / "runs" / first / "predictions.npz").write_bytes(b"torn")
+    (output / "runs" / second / "history.csv").write_text("epoch\nmany\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert set(archive.load_tables(output, damaged="skip").damaged) == {first, second}
+    with pytest.raises(ValueError, match=rf"{second}.history\.csv is damaged"):
+        archive.load_tables(output)
+
+
+# One owner for a run: leases that are taken, kept alive, given up, and taken over from the dead.
+
+
+def lease_of(folder: Path, owner: Owner, age: float = 0.0) -> Path:
+    """A lease that `owner` touched `age` seconds ago."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "lease.json"
+    path.write_text(json.dumps({**owner.to_dict(), "token": "t"}))
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+@pytest.fixture
+def ended() -> Owner:
+    """A process of this machine that has ended."""
+    child = fork(lambda: None)
+    child.wait()
+    return replace(Owner.me(), pid=child.pid, started=1)
+
+
+def test_a_run_has_one_owner_until_the_block_ends(tmp_path: Path) -> None:
+    with hold(tmp_path / "run") as lease:
+        assert json.loads(lease.path.read_text())["pid"] == os.getpid()
+        with (
+            pytest.raises(Held, match=rf"is being worked on by process {os.getpid()} on") as caught,
+            hold(lease.path.parent),
+        ):
+            pass
+        assert caught.value.mine, "waiting for oneself would not end"
+    assert not (tmp_path / "run").exists(), "nothing was written there"
+    with hold(tmp_path / "run") as lease:
+        (tmp_path / "run" / "result.json").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["result.json"]
+
+
+def test_an_error_in_the_block_gives_the_lease_back(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), hold(tmp_path / "run"):
+        raise KeyboardInterrupt
+    with hold(tmp_path / "run"):
+        pass
+
+
+def test_the_lease_of_a_killed_process_is_taken_at_once(tmp_path: Path) -> None:
+    def keep() -> None:
+        with hold(tmp_path):
+            time.sleep(60)
+
+    child = fork(keep)
+    wait_for(lambda: (tmp_path / "lease.json").exists() and (tmp_path / "lease.json").read_text())
+    with pytest.raises(Held) as caught, hold(tmp_path):
+        pass
+    assert not caught.value.mine
+    child.send(signal.SIGKILL)
+    wait_for(lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2][0] == "Z")
+    with hold(tmp_path):  # the child is a zombie: nobody has asked for its exit code
+        pass
+    assert child.wait() == -signal.SIGKILL
+
+
+def test_a_process_elsewhere_is_given_three_heartbeats(tmp_path: Path, ended: Owner) -> None:
+    for elsewhere in (replace(ended, host="other"), replace(ended, space="another container")):
+        lease_of(tmp_path, elsewhere, age=25)
+        with (
+            pytest.raises(Held, match=r"last heard of 2\d s ago; it is taken over after 30 s of silence"),
+            hold(tmp_path),
+        ):
+            pass
+        lease_of(tmp_path, elsewhere, age=31)
+        with hold(tmp_path):
+            pass
+
+
+def test_a_dead_process_here_is_given_no_time(tmp_path: Path, ended: Owner) -> None:
+    lease_of(tmp_path, ended)
+    with hold(tmp_path):
+        pass
+
+
+def test_a_process_that_got_a_dead_one_s_number_is_not_taken_for_it(tmp_path: Path) -> None:
+    lease_of(tmp_path, replace(Owner.me(), started=1))
+    with hold(tmp_path):
+        pass
+
+
+def test_the_owner_s_clock_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease_of(tmp_path, replace(Owner.me(), host="other"))
+    for wrong in (0.0, time.time() + 10**6):
+        monkeypatch.setattr(time, "time", lambda wrong=wrong: wrong)
+        with pytest.raises(Held), hold(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
+def test_a_lease_that_cannot_be_read_counts_by_its_age(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "lease.json"
+    path.write_text(content)
+    with pytest.raises(Held, match="worked on by another process"), hold(tmp_path):
+        pass
+    os.utime(path, (time.time() - 31,) * 2)
+    with hold(tmp_path):
+        pass
+
+
+def test_of_eight_takers_of_a_stale_lease_one_gets_it(tmp_path: Path, ended: Owner) -> None:
+    def take(folder: Path) -> None:
+        wait_for((tmp_path / f"{folder.name}.go").exists)
+        try:
+            with hold(folder):
+                wait_for((tmp_path / f"{folder.name}.end").exists)
+        except Held:
+            raise SystemExit(3) from None
+
+    for turn in range(5):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        lease_of(folder, ended)
+        children = [fork(lambda folder=folder: take(folder)) for _ in range(8)]
+        (tmp_path / f"{turn}.go").touch()
+        wait_for(lambda children=children: sum(child.poll() is not None for child in children) == 7)
+        (tmp_path / f"{turn}.end").touch()
+        assert Counter(child.wait() for child in children) == {0: 1, 3: 7}
+
+
+def test_the_heart_beats_while_the_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
+    with hold(tmp_path) as lease:
+        os.utime(lease.path, (0, 0))
+        wait_for(lambda: lease.path.stat().st_mtime > 0)
+        lease.check()
+
+
+def test_an_owner_that_was_taken_over_learns_so_and_leaves_the_lease_alone(tmp_path: Path) -> None:
+    with hold(tmp_path) as lease:
+        lease_of(tmp_path, replace(Owner.me(), host="other"))
+        lease.beat()
+        with pytest.raises(Held, match="taken over by another process"):
+            lease.check()
+    assert json.loads((tmp_path / "lease.json").read_text())["host"] == "other"
+
+
+def test_a_fresh_lease_is_never_removed_as_the_stale_one_it_followed_and_comes_back_when_deleted(
+    tmp_path: Path,
+) -> None:
+    with hold(tmp_path) as lease:
+        Lease(lease.path)._remove_stale("what it had judged to be stale")
+        assert lease.path.read_text() == lease.text
+        lease.path.unlink()
+        lease.beat()
+        assert lease.path.read_text() == lease.text
+        assert not lease.lost
+
+
+def test_a_takeover_waits_for_another_one_and_outlives_it(tmp_path: Path, ended: Owner) -> None:
+    lease_of(tmp_path, ended)
+    stale = (tmp_path / "lease.json").read_text()
+    claim = tmp_path / f".lease.json.{sha256(stale.encode()).hexdigest()[:16]}"
+    claim.touch()
+    with pytest.raises(Held, match="being taken over by another process"), hold(tmp_path):
+        pass
+    os.utime(claim, (time.time() - 31,) * 2)
+    with pytest.raises(Held), hold(tmp_path):  # removes what the killed taker left
+        pass
+    with hold(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]
+
+
+# The committed studies: where they are found, and that they are what they say.
+
+STUDIES = sorted(folder.name for folder in archive.reference_folder().iterdir())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_committed_study_holds_the_runs_that_were_planned(name: str) -> None:
+    planned = {config.run_id for config in REFERENCES[name].plan()}
+    runs = load_runs(archive.reference_folder() / name)
+    assert set(runs["run_id"]) == planned
+    assert set(runs["status"]) <= {"finished", "diverged"}
+    assert runs["commit"].notna().all()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_loss_of_a_committed_study_was_run_with_the_same_five_seeds_or_more(name: str) -> None:
+    runs = load_runs(archive.reference_folder() / name)
+    compared = ["seed", "run_id", "best_epoch", "seconds", "peak_memory_mb", "commit"]
+    fields = [field for field in runs if field in runs.columns[:27] and field not in compared]
+    seeds = runs.groupby(fields, dropna=False)["seed"].agg(frozenset)
+    assert len(set(seeds)) == 1
+    assert len(seeds.iloc[0]) >= 5
+
+
+def test_the_committed_studies_are_found_from_the_repository_and_from_its_notebooks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = Path(__file__).resolve().parents[1]
+    for folder in (root, root / "notebooks", tmp_path):
+        monkeypatch.chdir(folder)
+        assert archive.reference_folder().resolve() == root / "outputs" / "reference"
+
+
+def test_without_the_repository_it_is_said_where_the_committed_studies_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(archive, "__file__", str(tmp_path / "site-packages" / "lossbench" / "records" / "archive.py"))
+    with pytest.raises(FileNotFoundError, match="clone the repository"):
+        archive.reference_folder()
+
+
+# Many runs: planning, skipping and reading them stays quick, and a worker does not grow.
+#
+# Ten thousand runs may take 10 s; here a part of them may take ten times its share, since other programs may slow a
+# test. `benchmarks/many_runs.py` measures.
+
+RUNS = 1_500
+
+
+@pytest.fixture(scope="module")
+def output_scale(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    for config in plan(RUNS):
+        write_invented(config, folder)
+    return folder
+
+
+@contextmanager
+def in_time() -> Iterator[list[str]]:
+    began = time.perf_counter()
+    with opened_files() as opened:
+        yield opened
+    assert time.perf_counter() - began < 10 * 10 * RUNS / 10_000
+
+
+def test_many_runs_are_planned_and_skipped_without_reading_any(output_scale: Path) -> None:
+    with in_time() as opened:
+        configs = plan(RUNS + 1)
+        todo = [config for config in configs if not Record.of(config, output_scale).finished]
+    assert (len(configs), todo, opened) == (RUNS + 1, configs[-1:], [])
+
+
+def test_the_table_of_many_runs_reads_each_record_once(output_scale: Path) -> None:
+    with in_time() as opened:
+        assert len(load_runs(output_scale)) == RUNS
+    assert len(opened) == 2 * RUNS
+    with in_time() as opened:
+        assert len(load_runs(output_scale)) == RUNS
+    assert opened == []
+
+
+def test_the_curves_of_many_runs_open_a_file_a_run(output_scale: Path) -> None:
+    load_runs(output_scale)
+    with in_time() as opened:
+        assert len(load_history(output_scale)) == 5 * RUNS
+    assert len(opened) == RUNS
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+from lossbench import RunConfig, run
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+losses = ["cross_entropy", "focal", "proxy_nca", "adma", "triplet"]
+for seed in range(50):
+    run(RunConfig(dataset="shapes", loss=losses[seed % 5], epochs=1, train_size=100, seed=seed), sys.argv[1])
+    if seed in (9, 49):
+        print(resident())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's memory there")
+def test_a_worker_does_not_grow_over_fifty_runs(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", GROWTH, str(tmp_path)], capture_output=True, text=True, check=True)
+    early, late = map(int, done.stdout.split())
+    assert late < 1.05 * early
+
+
+# Files that are whole or not there.
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_remains(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "result.json", "old")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    assert write_text(tmp_path / "written", "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a" / "b" / "c.txt", "ü").read_text(encoding="utf-8") == "ü"
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(NotADirectoryError, match=r"taken' is not a folder; choose another with --output"):
+        require_writable(tmp_path / "taken")
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
+        require_writable(tmp_path / "taken" / "below")
+
+
+def test_an_output_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(PermissionError, match=r"cannot write to output '/proc/lossbench'.*--output"):
+        require_writable(Path("/proc/lossbench"))  # holds for root too

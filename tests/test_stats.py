@@ -1,17 +1,25 @@
 """What a table of runs says: against scipy, statsmodels, closed forms, papers and simulation."""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats as oracle
+from sklearn import metrics as sklearn_oracle
+from sklearn.metrics import f1_score, top_k_accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from benchmarks import calibration
-from lossbench import plots, stats
+from lossbench import RunConfig, metrics, plots, stats
+from lossbench.stats.metrics import SCORES, score, score_mistakes
 from lossbench.stats.paired import holm, sign_flip_p
 
 
@@ -419,3 +427,249 @@ def test_committed_calibration_keeps_the_goals():
     assert rates["rate"][inside].mean() < 0.05
     coverage = rates["rate"][rates["measure"] == "coverage"]
     assert coverage.min() > 0.93 - 2 * error.max()
+
+
+# Settings of many studies at once: fields without effect, runs that two studies share, losses that must be there.
+
+
+def table_grouping(*rows):
+    """Rows as `load_runs` gives them, from what differs from the defaults."""
+    plain = {**RunConfig.defaults(), "loss_params": "", "probability_params": ""}
+    return pd.DataFrame([{"run_id": f"run-{place}", **plain, **row} for place, row in enumerate(rows)])
+
+
+ADMA = {"loss": "adma", "weight_decay_on": "convolutions"}
+
+
+def test_a_field_that_is_switched_off_does_not_keep_runs_apart():
+    runs = table_grouping({}, ADMA, {**ADMA, "weight_decay": 1e-4})
+    first, second = stats.settings(stats.merge_idle(runs))
+    assert list(first.runs["run_id"]) == ["run-0", "run-1"]
+    assert second.fields["weight_decay_on"] == "convolutions"
+
+
+def test_of_two_runs_that_are_the_same_but_for_an_idle_field_one_is_kept():
+    runs = table_grouping({}, {"weight_decay_on": "convolutions"}, {"noise_kind": "asymmetric"}, {"seed": 1})
+    assert list(stats.merge_idle(runs)["run_id"]) == ["run-0", "run-3"]
+
+
+def test_an_idle_field_counts_once_it_is_switched_on():
+    runs = table_grouping({"label_noise": 0.2}, {"label_noise": 0.2, "noise_kind": "asymmetric"})
+    assert len(stats.merge_idle(runs)) == 2
+
+
+def test_settings_with_a_loss_also_hold_cross_entropy_and_count_a_shared_run_once():
+    runs = table_grouping({}, ADMA, {"epochs": 3}, {"loss": "mse", "epochs": 5}).assign(study="one")
+    both = pd.concat([runs, runs.head(1).assign(study="two")])
+    (found,) = stats.settings_with(both, ["adma"])
+    assert list(found.runs["run_id"]) == ["run-0", "run-1"]
+    assert found.name == "fashion-mini, small_cnn", "named beside the settings found, not beside all there are"
+
+
+def test_where_no_setting_has_the_losses_the_error_says_what_there_is():
+    with pytest.raises(ValueError, match=r"no setting has runs of adma, cross_entropy, mse together.*runs of adma, cr"):
+        stats.settings_with(table_grouping({}, ADMA), ["mse", "adma"])
+    with pytest.raises(ValueError, match="no run at all"):
+        stats.settings_with(table_grouping({}).head(0), ["mse"])
+
+
+def test_the_judged_accuracy_is_that_of_validation_where_there_is_one():
+    history = pd.DataFrame({"val_accuracy": [0.5, None], "test_accuracy": [0.9, 0.7]})
+    assert stats.judged_accuracy(history).tolist() == [0.5, 0.7]
+    assert stats.judged_accuracy(history[[]]).isna().all()
+
+
+# Every score against scikit-learn or a case worked by hand.
+
+
+def draw(seed, samples=60, classes=5):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(samples, classes)) * 3
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return log_probs, rng.integers(0, classes, samples)
+
+
+seeds = given(st.integers(0, 10_000))
+law = settings(deadline=None, derandomize=True, max_examples=30)
+BY_SKLEARN = {
+    "accuracy": lambda p, t: sklearn_oracle.accuracy_score(t, p.argmax(1)),
+    "top_k": lambda p, t: sklearn_oracle.top_k_accuracy_score(t, p, k=2, labels=range(5)),
+    "nll": lambda p, t: sklearn_oracle.log_loss(t, np.exp(p), labels=range(5)),
+    "brier": lambda p, t: sklearn_oracle.brier_score_loss(t, np.exp(p), labels=range(5), scale_by_half=False),
+    "confusion_matrix": lambda p, t: sklearn_oracle.confusion_matrix(t, p.argmax(1), labels=range(5)),
+    "precision": lambda p, t: sklearn_oracle.precision_score(
+        t, p.argmax(1), labels=range(5), average=None, zero_division=np.nan
+    ),
+    "recall": lambda p, t: sklearn_oracle.recall_score(
+        t, p.argmax(1), labels=range(5), average=None, zero_division=np.nan
+    ),
+    "f1": lambda p, t: sklearn_oracle.f1_score(t, p.argmax(1), labels=range(5), average=None, zero_division=0),
+    "macro_f1": lambda p, t: sklearn_oracle.f1_score(t, p.argmax(1), labels=range(5), average="macro", zero_division=0),
+}
+
+
+@pytest.mark.parametrize("name", BY_SKLEARN)
+@law
+@seeds
+def test_score_agrees_with_scikit_learn(name, seed):
+    log_probs, target = draw(seed, samples=12)  # few samples, so that classes are missing now and then
+    extra = {"k": 2} if name == "top_k" else {}
+    ours = getattr(metrics, name)(log_probs, target, **extra)
+    np.testing.assert_allclose(ours, BY_SKLEARN[name](log_probs, target), rtol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("normalize", ["true", "pred"])
+def test_normalised_confusion_matrix_agrees_with_scikit_learn(normalize):
+    log_probs, target = draw(1, samples=400)
+    expected = sklearn_oracle.confusion_matrix(target, log_probs.argmax(1), normalize=normalize)
+    np.testing.assert_allclose(metrics.confusion_matrix(log_probs, target, normalize), expected)
+
+
+def test_confusion_matrix_rows_are_the_true_classes():
+    log_probs = np.log([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    np.testing.assert_array_equal(metrics.confusion_matrix(log_probs, [0, 0, 1]), [[0, 2], [0, 1]])
+
+
+@law
+@seeds
+def test_false_positives_sum_to_the_number_of_errors(seed):
+    log_probs, target = draw(seed)
+    errors = (log_probs.argmax(1) != target).sum()
+    assert metrics.false_positives(log_probs, target).sum() == errors
+    assert metrics.accuracy(log_probs, target) == pytest.approx(1 - errors / len(target))
+
+
+def test_calibration_error_worked_by_hand():
+    # confidences .9 .9 .6 .6; right, wrong, right, right: gaps |.9 - .5| and |.6 - 1|, half the samples each
+    log_probs = np.log([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    assert metrics.ece(log_probs, [0, 1, 0, 0], bins=10) == pytest.approx(0.4)
+    table = metrics.reliability_table(log_probs, [0, 1, 0, 0], bins=10)
+    assert table["count"].tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 2, 0]
+    assert table["accuracy"].dropna().tolist() == [1.0, 0.5]
+
+
+@law
+@seeds
+def test_one_calibration_bin_gives_the_gap_of_the_means(seed):
+    log_probs, target = draw(seed)
+    gap = abs(np.exp(log_probs).max(1).mean() - metrics.accuracy(log_probs, target))
+    assert metrics.ece(log_probs, target, bins=1) == pytest.approx(gap)
+
+
+def test_a_confidence_on_the_edge_belongs_to_the_bin_below():
+    table = metrics.reliability_table(np.log([[0.5, 0.5], [1 - 1e-9, 1e-9]]), [0, 0], bins=2)
+    assert table["count"].tolist() == [1, 1]
+
+
+def test_separated_clusters_have_nmi_one_and_constant_target_too():
+    rng = np.random.default_rng(0)
+    target = np.repeat([0, 1, 2], 20)
+    points = rng.normal(size=(60, 4)) + 50 * target[:, None]
+    assert metrics.nmi(points, target) == pytest.approx(1.0)
+    assert metrics.nmi(points, np.zeros(60, dtype=int)) == pytest.approx(1.0)  # both entropies 0
+
+
+def test_recall_at_one_is_leave_one_out_nearest_neighbour_accuracy():
+    rng = np.random.default_rng(3)
+    points, target = rng.normal(size=(80, 3)), rng.integers(0, 4, 80)
+    hits = []
+    for i in range(80):
+        others = KNeighborsClassifier(1).fit(np.delete(points, i, 0), np.delete(target, i))
+        hits.append(others.predict(points[i : i + 1])[0] == target[i])
+    expected = np.mean(hits)
+    assert metrics.recall_at_k(points, target, 1) == pytest.approx(expected)
+
+
+def test_recall_at_k_counts_a_twin_but_never_the_sample_itself():
+    points = np.array([[0.0], [0.0], [5.0], [5.1]])
+    assert metrics.recall_at_k(points, [0, 1, 2, 2], 1) == pytest.approx(0.5)
+
+
+def test_epochs_count_from_one_and_the_first_of_equals_wins():
+    assert metrics.best_epoch([0.1, 0.8, 0.8, 0.7]) == 2
+    assert metrics.epochs_to_reach([0.1, 0.5, 0.76, 0.8], 0.95) == 3
+    assert metrics.epochs_to_reach([0.8, 0.9, 0.8], 1.0) == 1
+
+
+def test_a_diverged_curve_reaches_nothing():
+    assert np.isnan(metrics.epochs_to_reach([0.4, np.nan]))
+    assert np.isnan(metrics.best_epoch([np.nan, np.nan]))
+    assert metrics.best_epoch([0.4, np.nan]) == 1
+
+
+GOOD = np.log(np.full((2, 4), 0.25))
+BAD_CALLS_METRICS = [
+    (lambda: metrics.accuracy(GOOD, [0]), ValueError, r"\(2, 4\).*\(1,\)"),
+    (lambda: metrics.accuracy(GOOD[:0], np.zeros(0, int)), ValueError, "at least one sample"),
+    (lambda: metrics.accuracy(GOOD, [0, 4]), ValueError, "0..4, but there are 4"),
+    (lambda: metrics.accuracy(GOOD, [0, -1]), ValueError, "-1..0"),
+    (lambda: metrics.accuracy(GOOD, [0.0, 1.0]), TypeError, "float64"),
+    (lambda: metrics.nll(GOOD * np.nan, [0, 1]), ValueError, "nan in 2 of 2"),
+    (lambda: metrics.top_k(GOOD, [0, 1], k=5), ValueError, "k=5"),
+    (lambda: metrics.ece(GOOD, [0, 1], bins=0), ValueError, "bins=0"),
+    (lambda: metrics.confusion_matrix(GOOD, [0, 1], "rows"), ValueError, "'rows'"),
+    (lambda: metrics.recall_at_k([[0.0], [1.0]], [0, 1], k=2), ValueError, "k=2"),
+    (lambda: metrics.nmi([[0.0], [np.inf]], [0, 1]), ValueError, "nan or inf"),
+    (lambda: metrics.nmi([0.0, 1.0], [0, 1]), ValueError, r"\(2,\)"),
+    (lambda: metrics.epochs_to_reach([], 0.5), ValueError, r"\(0,\)"),
+    (lambda: metrics.epochs_to_reach([0.5], 1.5), ValueError, "fraction=1.5"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), BAD_CALLS_METRICS)
+def test_a_bad_argument_of_a_metric_is_refused_with_its_value(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+# The scores that a record holds.
+
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+@pytest.fixture
+def predictions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    target = np.arange(200) % 10
+    log_probs = np.log(rng.dirichlet(np.ones(10), 200))
+    return target, log_probs, np.eye(10)[target] + 0.01 * rng.normal(size=(200, 10))
+
+
+def test_all_scores_are_there_and_agree_with_scikit_learn(predictions: tuple[np.ndarray, ...]) -> None:
+    target, log_probs, embeddings = predictions
+    found = score(target, log_probs, embeddings, np.eye(10), CIFAR)
+    assert set(found) == set(SCORES)
+    assert found["accuracy"] == pytest.approx((log_probs.argmax(1) == target).mean())
+    assert found["top5"] == pytest.approx(top_k_accuracy_score(target, log_probs, k=5))
+    assert found["macro_f1"] == pytest.approx(f1_score(target, log_probs.argmax(1), average="macro"))
+    assert sum(found["false_positives"]) == (log_probs.argmax(1) != target).sum()
+    assert (found["nmi"], found["recall_at_1"], found["recall_at_8"]) == (pytest.approx(1), 1, 1), "separate clusters"
+    nearest = KNeighborsClassifier(1).fit(np.eye(10), np.arange(10)).predict(embeddings)
+    assert found["class_mean_accuracy"] == (nearest == target).mean() == 1
+    shifted = score(target, log_probs, embeddings, np.roll(np.eye(10), 1, axis=0), CIFAR)
+    assert shifted["class_mean_accuracy"] == 0
+
+
+def test_classes_without_a_tree_have_no_tree_scores(predictions: tuple[np.ndarray, ...]) -> None:
+    found = score(*predictions, np.eye(10), class_names=[f"class {i}" for i in range(10)])
+    assert set(SCORES) - set(found) == {"tree_distance", "mistake_distance", "critical_error"}
+
+
+def test_an_impossible_prediction_is_none_and_not_infinity(predictions: tuple[np.ndarray, ...]) -> None:
+    target, log_probs, embeddings = predictions
+    log_probs[0, target[0]] = -np.inf
+    assert score(target, log_probs, embeddings, np.eye(10), CIFAR)["nll"] is None
+
+
+def test_mistakes_are_measured_in_edges_of_the_tree() -> None:
+    # cat taken for dog: 2 edges; airplane for cat: 6, and the only critical one; two images right.
+    target, predicted = np.array([3, 0, 1, 9]), np.array([5, 3, 1, 9])
+    found = score_mistakes(target, predicted, CIFAR)
+    assert found == {"tree_distance": 2.0, "mistake_distance": 4.0, "critical_error": 0.25}
+
+
+def test_no_mistake_has_no_distance() -> None:
+    target = np.arange(10)
+    assert score_mistakes(target, target, CIFAR) == dict.fromkeys(
+        ("tree_distance", "mistake_distance", "critical_error"), 0.0
+    )

@@ -17,11 +17,12 @@ import conftest
 from conftest import THESIS, write_run
 from lossbench import RunConfig, load_runs, stats
 from lossbench.cli import main
-from lossbench.decisions import Decisions, run_until_decided
-from lossbench.declaration import declare, declared
-from lossbench.engines import Summary
-from lossbench.records import Record, find_records
-from lossbench.study import compare_losses, plan_losses, plan_study
+from lossbench.records.declaration import declare, declared
+from lossbench.records.record import Record
+from lossbench.records.tables import find_records
+from lossbench.studies.decisions import Decisions, run_until_decided
+from lossbench.studies.execute import Summary
+from lossbench.studies.plans import compare_losses, plan_losses, plan_study
 
 PLAN = compare_losses(THESIS, seeds=20, base=RunConfig(epochs=2))
 
@@ -39,7 +40,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> list[list[RunConfig]]:
             write_run(output, config, how.get("status", lambda config: "finished")(config), images=100)
         return Summary(len(configs), len(configs) - len(todo), len(todo))
 
-    monkeypatch.setattr("lossbench.decisions.run_configs", write)
+    monkeypatch.setattr("lossbench.studies.decisions.run_configs", write)
     return asked
 
 
@@ -108,7 +109,7 @@ def test_an_interrupted_look_is_not_judged(
     invented: list[list[RunConfig]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "lossbench.decisions.run_configs", lambda configs, *_, **__: Summary(len(configs), interrupted=True)
+        "lossbench.studies.decisions.run_configs", lambda configs, *_, **__: Summary(len(configs), interrupted=True)
     )
     decisions = run_until_decided(PLAN, tmp_path)
     assert (decisions.summary.exit_code, len(decisions.table)) == (130, 0)

@@ -4,7 +4,7 @@
 >>> table = claims.evaluate(load_runs("outputs/reference"), history=load_history("outputs/reference"))  # doctest: +SKIP
 >>> claims.count_verdicts(table)  # doctest: +SKIP
 
-The rule for verdicts stands in `lossbench.claims.rules`. A claim is one entry in the module of its paper. Claims are
+The rule for verdicts stands in `lossbench.claims.verdicts`. A claim is one entry in the module of its paper. Claims are
 decided by runs, by mathematics or by the paper's own tables; these groups are never added to each other.
 """
 
@@ -14,21 +14,32 @@ import os
 from typing import TYPE_CHECKING
 
 from lossbench.claims.adma import CLAIMS as ADMA
-from lossbench.claims.claim import FIGURES, GROUPS, NOTEBOOKS, PAPERS, Claim, Paper
-from lossbench.claims.evaluation import COLUMNS, MARGIN, break_down, count_verdicts, judge_claims
+from lossbench.claims.contrasts import prepare
 from lossbench.claims.false_positive import CLAIMS as FALSE_POSITIVE
 from lossbench.claims.layers import CLAIMS as LAYERS
-from lossbench.claims.rules import VERDICTS
 from lossbench.claims.sampling_free import CLAIMS as SAMPLING_FREE
-from lossbench.claims.tables import prepare
 from lossbench.claims.thesis import CLAIMS as THESIS
+from lossbench.claims.verdicts import (
+    COLUMNS,
+    FIGURES,
+    GROUPS,
+    MARGIN,
+    NOTEBOOKS,
+    PAPERS,
+    VERDICTS,
+    Claim,
+    Paper,
+    break_down,
+    count_verdicts,
+    judge_claims,
+)
 from lossbench.claims.wording import as_markdown
 from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lossbench.archive import AllTables
+    from lossbench.records.archive import AllTables
 
 __all__ = ["CLAIMS", "COLUMNS", "FIGURES", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "VERDICTS", "Claim", "Paper"]
 __all__ += ["as_markdown", "count_verdicts", "decide", "detail", "evaluate", "find_claim"]
@@ -83,7 +94,7 @@ def decide(
         notebook: one of `NOTEBOOKS`: only the claims whose figure stands there; None takes all.
         margin: as in `evaluate`.
     """
-    from lossbench import archive
+    from lossbench.records import archive
 
     if notebook is not None and notebook not in NOTEBOOKS:
         raise ValueError(unknown("notebook with claims", notebook, NOTEBOOKS))

@@ -9,11 +9,21 @@ import numpy as np
 
 from lossbench import published
 from lossbench.claims import algebra
-from lossbench.claims.claim import MATHEMATICS, PRINTED, Claim
 from lossbench.claims.contrasts import double_minus, lead_over, loss, minus
-from lossbench.claims.rules import CONTRADICTED, SUPPORTED, UNDECIDED, Answer, Exact, above, settle
+from lossbench.claims.verdicts import (
+    CONTRADICTED,
+    MATHEMATICS,
+    PRINTED,
+    SUPPORTED,
+    UNDECIDED,
+    Answer,
+    Claim,
+    Exact,
+    above,
+    settle,
+)
 from lossbench.config import RunConfig
-from lossbench.papers import FIRST_PULL
+from lossbench.published import FIRST_PULL
 from lossbench.stats.pooled import pool
 
 if TYPE_CHECKING:

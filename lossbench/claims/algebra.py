@@ -6,7 +6,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lossbench.claims.rules import UNDECIDED, Answer, settle
+from lossbench.claims.verdicts import UNDECIDED, Answer, settle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,7 +201,7 @@ def _pull_on_target(name: str, p: Tensor, **params: Any) -> Tensor:
 
 
 def _losses(name: str, logits: Tensor, target: Tensor, probability: str = "softmax", **params: Any) -> Tensor:
-    from lossbench.class_trees import CIFAR_10_CLASSES
+    from lossbench.data.trees import CIFAR_10_CLASSES
     from lossbench.losses import Criterion
 
     classes = min(logits.shape[1], CLASSES)  # beyond them, outputs for the inner nodes of a tree

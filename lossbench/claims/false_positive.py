@@ -9,9 +9,19 @@ import numpy as np
 
 from lossbench import published
 from lossbench.claims import algebra
-from lossbench.claims.claim import MATHEMATICS, PRINTED, Claim
 from lossbench.claims.contrasts import alone, lead_over, loss, minus
-from lossbench.claims.rules import SUPPORTED, UNDECIDED, Answer, Exact, above, settle, within
+from lossbench.claims.verdicts import (
+    MATHEMATICS,
+    PRINTED,
+    SUPPORTED,
+    UNDECIDED,
+    Answer,
+    Claim,
+    Exact,
+    above,
+    settle,
+    within,
+)
 from lossbench.stats.paired import ALPHA, holm
 
 if TYPE_CHECKING:

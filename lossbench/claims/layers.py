@@ -9,10 +9,30 @@ from collections import defaultdict
 import numpy as np
 
 from lossbench.claims import algebra
-from lossbench.claims.claim import MATHEMATICS, RUNS, Claim
-from lossbench.claims.contrasts import PLAIN, lead_over, loss, matches, minus
-from lossbench.claims.rules import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Answer, Exact, above, within
-from lossbench.claims.tables import Tables, belongs, setting_of, untrained_accuracy
+from lossbench.claims.contrasts import (
+    PLAIN,
+    Tables,
+    belongs,
+    lead_over,
+    loss,
+    matches,
+    minus,
+    setting_of,
+    untrained_accuracy,
+)
+from lossbench.claims.verdicts import (
+    CONTRADICTED,
+    MATHEMATICS,
+    NOT_TESTED,
+    RUNS,
+    SUPPORTED,
+    UNDECIDED,
+    Answer,
+    Claim,
+    Exact,
+    above,
+    within,
+)
 from lossbench.stats.paired import holm
 
 CE, RCE = loss("cross_entropy"), loss("confidence_penalty")

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lossbench.claims import algebra
-from lossbench.claims.claim import MATHEMATICS, Claim
 from lossbench.claims.contrasts import Contrast, Where, lead_over, loss, minus
-from lossbench.claims.rules import Compared, Exact, above
+from lossbench.claims.verdicts import MATHEMATICS, Claim, Compared, Exact, above
 
 TRIPLET, MARGIN = loss("triplet"), loss("margin")
 RIVALS = (TRIPLET, MARGIN, loss("n_pair"), loss("proxy_nca"))

@@ -9,9 +9,8 @@ import numpy as np
 
 from lossbench import published, stats
 from lossbench.claims import algebra
-from lossbench.claims.claim import MATHEMATICS, PRINTED, Claim
 from lossbench.claims.contrasts import alone, lead_over, loss, minus
-from lossbench.claims.rules import Answer, Exact, above, settle, within
+from lossbench.claims.verdicts import MATHEMATICS, PRINTED, Answer, Claim, Exact, above, settle, within
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lossbench.claims.claim import GROUPS, MATHEMATICS, PRINTED, RUNS, SLIPS
-from lossbench.claims.rules import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from lossbench.claims.verdicts import (
+    CONTRADICTED,
+    GROUPS,
+    MATHEMATICS,
+    NOT_TESTED,
+    PRINTED,
+    RUNS,
+    SLIPS,
+    SUPPORTED,
+    UNDECIDED,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,8 +20,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "AUGMENTATIONS": "lossbench.augmentation",
-    "DATASETS": "lossbench.data.registry",
+    "AUGMENTATIONS": "lossbench.data.augmentation",
+    "DATASETS": "lossbench.data.datasets",
     "Dataset": "lossbench.data.dataset",
     "DatasetSpec": "lossbench.data.dataset",
     "Split": "lossbench.data.dataset",
@@ -38,11 +38,8 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from lossbench.augmentation import AUGMENTATIONS as AUGMENTATIONS
-    from lossbench.data.dataset import Dataset as Dataset
-    from lossbench.data.dataset import DatasetSpec as DatasetSpec
-    from lossbench.data.dataset import Split as Split
-    from lossbench.data.loading import load as load
-    from lossbench.data.registry import DATASETS as DATASETS
-    from lossbench.data.sampling import degrade as degrade
-    from lossbench.data.sampling import stratified_split as stratified_split
+    from lossbench.data.augmentation import AUGMENTATIONS
+    from lossbench.data.dataset import Dataset, DatasetSpec, Split
+    from lossbench.data.datasets import DATASETS
+    from lossbench.data.loading import load
+    from lossbench.data.sampling import degrade, stratified_split

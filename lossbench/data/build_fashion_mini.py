@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from lossbench.data.dataset import Bytes, Indices
-from lossbench.data.idx import TEST_IMAGES, TEST_TARGET, TRAIN_IMAGES, TRAIN_TARGET, write_idx
-from lossbench.data.registry import DATASETS
-from lossbench.data.search import find_dataset
+from lossbench.data.datasets import DATASETS
+from lossbench.data.loading import find_dataset
+from lossbench.data.readers import TEST_IMAGES, TEST_TARGET, TRAIN_IMAGES, TRAIN_TARGET, write_idx
 
 TRAIN_PER_CLASS, TEST_PER_CLASS = 500, 200
 EMBEDDED = Path(__file__).parent / "fashion_mini"

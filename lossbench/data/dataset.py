@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -161,3 +163,43 @@ def channel_statistics(images: Bytes) -> tuple[tuple[float, ...], tuple[float, .
         means.append(mean / 255)
         stds.append((square / count - mean**2) ** 0.5 / 255)
     return tuple(means), tuple(stds)
+
+
+# Digests of files, and the one wording for a file that is not what it should be.
+
+
+OWNERS: dict[str, str] = {}  # digest of a file -> the dataset that it belongs to
+
+
+def check_digest(path: Path, expected: str, payload: bytes, packed: bytes | None = None) -> None:
+    """Refuse `payload` unless its digest is `expected` ("" accepts everything).
+
+    Args:
+        expected: "sha256:<hex>" or "md5:<hex>" of `payload`, or "gz-md5:<hex>" of `packed`, the file as it
+            lies on disk, which is all that some publishers give; skipped for a file already unpacked.
+    Raises ValueError naming the file.
+    """
+    kind, _, digest = expected.partition(":")
+    if kind == "gz-md5":
+        if path.suffix != ".gz" or packed is None:
+            return
+        payload = packed
+    if not digest:
+        return
+    algorithm = "sha256" if kind == "sha256" else "md5"
+    found = hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest()
+    if found != digest:
+        raise damaged(path, f"its {algorithm} is {found}, expected {digest}{_owner(found)}")
+
+
+def _owner(digest: str) -> str:
+    """A hint where the file is a good one, but of another dataset."""
+    return f": it is a file of {OWNERS[digest]}" if digest in OWNERS else ""
+
+
+def damaged(path: Path, what: str) -> ValueError:
+    """The error for a file whose content is wrong."""
+    return ValueError(
+        f"{path}: not the expected content: {what}. It is damaged or another file under this name: get it again "
+        "from its source, or name the right one (for images inside the package: reinstall lossbench)"
+    )

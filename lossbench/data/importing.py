@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path, PurePosixPath
 
-from lossbench.data.archives import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, is_archive, iterate_files, list_files
-from lossbench.data.class_folders import find_classes, place_images, read_class_folders
 from lossbench.data.dataset import DatasetSpec
-from lossbench.data.images import image_size
-from lossbench.data.loading import check_sizes
-from lossbench.data.registry import DATASETS
-from lossbench.data.search import cache_path, find_files
-from lossbench.data.tensors import Imported, require_room, write_tensors
+from lossbench.data.datasets import DATASETS
+from lossbench.data.loading import Imported, cache_path, check_sizes, find_files, require_room, write_tensors
+from lossbench.data.readers import (
+    ARCHIVE_SUFFIXES,
+    IMAGE_SUFFIXES,
+    find_classes,
+    image_size,
+    is_archive,
+    iterate_files,
+    list_files,
+    place_images,
+    read_class_folders,
+)
 
 
 def import_dataset(
@@ -146,3 +155,42 @@ def _find_source(spec: DatasetSpec, path: Path, scratch: Path) -> Path:
             return scratch
     hint = " For CIFAR-10 as class folders of images use --name cifar-10-jpeg." if spec.name == "cifar-10" else ""
     raise FileNotFoundError(f"{path} does not hold the files of {spec.name}: {', '.join(spec.files)}.{hint}")
+
+
+# Fetch a dataset from its publisher: the one place that touches the network, and only when asked to.
+
+TIMEOUT_SECONDS = 30
+
+
+def download_dataset(name: str) -> Imported:
+    """Fetch the files of `name` into a scratch folder, check them, and keep the import.
+
+    Raises ValueError for an unknown name or one without an address, ConnectionError when the network or the server
+    refuses, ValueError when what came is not what its publisher's digest says.
+    """
+    spec = DATASETS[name]
+    if not spec.urls:
+        where = "needs no download" if spec.embedded else "cannot be downloaded without an account or by a program"
+        raise ValueError(f"{name} {where}: {spec.source}; then `lossbench data import PATH --name {name}`")
+    with tempfile.TemporaryDirectory(prefix="lossbench-") as scratch:
+        files = [_fetch(spec, url, Path(scratch)) for url in spec.urls]
+        return import_dataset(files[0] if len(files) == 1 else Path(scratch), name)
+
+
+def _fetch(spec: DatasetSpec, url: str, folder: Path) -> Path:
+    from tqdm import tqdm
+
+    path = folder / url.rsplit("/", 1)[1]
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:
+            total = int(response.headers.get("Content-Length") or 0) or None
+            with tqdm.wrapattr(file, "write", total=total, desc=path.name, unit="B", mininterval=0.5) as counted:
+                shutil.copyfileobj(response, counted)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ConnectionError(
+            f"{url} cannot be fetched ({reason}). Without a network: get the files of {spec.name} on another machine "
+            f"and run `lossbench data import PATH --name {spec.name}`; or name a folder that holds them with --data; "
+            "or use fashion-mini, which is inside the package"
+        ) from error
+    return path

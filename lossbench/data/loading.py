@@ -2,13 +2,255 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from lossbench.data.dataset import Arrays, Dataset, DatasetSpec, Split, channel_statistics, fingerprint
-from lossbench.data.registry import DATASETS
-from lossbench.data.search import cache_folder, find_dataset, find_tensors, search_roots
-from lossbench.data.tensors import SUFFIX, read_about, read_tensors
+from lossbench.data.dataset import Arrays, Dataset, DatasetSpec, Split, channel_statistics, damaged, fingerprint
+from lossbench.data.datasets import DATASETS
+from lossbench.files import DiskFull, replacing
 from lossbench.registry import unknown
+
+# An imported dataset: one safetensors file that holds its images, its targets and what is known about it.
+
+SUFFIX = ".safetensors"
+_STALE_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an imported file says about itself. `origin` names the file or folder it was made from."""
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_size: int
+    test_size: int
+    fingerprint: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+    split: str
+
+
+def write_tensors(
+    path: Path, name: str, class_names: tuple[str, ...], arrays: Arrays, *, origin: str, split: str
+) -> Imported:
+    """Write `arrays` to `path` whole or not at all, with their fingerprint, mean and standard deviation."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    mean, std = channel_statistics(arrays.train_images)
+    about = Imported(
+        name=name,
+        class_names=class_names,
+        image_shape=arrays.train_images.shape[1:],
+        train_size=len(arrays.train_images),
+        test_size=len(arrays.test_images),
+        fingerprint=fingerprint(arrays),
+        mean=mean,
+        std=std,
+        origin=origin,
+        split=split,
+    )
+    text = json.dumps(asdict(about), sort_keys=True)
+    _remove_leftovers(path)
+    try:
+        with replacing(path) as temporary:
+            save_file(arrays._asdict(), temporary, metadata={"about": text, "check": _check(text)})
+    except (SafetensorError, OSError) as error:
+        size = sum(array.nbytes for array in (arrays.train_images, arrays.test_images))
+        raise _no_room(path, f"{size:,} bytes", error) from error
+    return about
+
+
+def read_about(path: Path) -> Imported:
+    """What `path` says about itself, from its header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        text = metadata["about"]
+        if metadata["check"] != _check(text):
+            raise ValueError("its description was changed")
+        values: dict[str, Any] = json.loads(text)
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return Imported(**values)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise damaged(path, f"it is no dataset that lossbench imported ({error})") from error
+
+
+def read_tensors(path: Path) -> tuple[Arrays, Imported]:
+    """The arrays of `path`, checked against the fingerprint it records.
+
+    Raises ValueError naming the file when a single byte is not what was written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    about = read_about(path)
+    try:
+        arrays = Arrays(**load_file(path))
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if fingerprint(arrays) != about.fingerprint:
+        raise damaged(path, f"its fingerprint is not {about.fingerprint}, which it had when it was imported")
+    return arrays, about
+
+
+def require_room(path: Path) -> None:
+    """Prove that a file can be written beside `path`, before the work whose result it will hold.
+
+    Raises PermissionError that names the folder and says what to do.
+    """
+    try:
+        with replacing(path.with_name(f"{path.name}.probe")):
+            pass
+        path.with_name(f"{path.name}.probe").unlink()
+    except OSError as error:
+        raise _no_room(path, "a file", error) from error
+
+
+def _no_room(path: Path, what: str, error: Exception) -> PermissionError:
+    reason = error.__cause__ if isinstance(error, DiskFull) else error
+    return PermissionError(
+        f"cannot write {what} to {path} ({reason}); make room there, or choose another folder with LOSSBENCH_CACHE"
+    )
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what a killed import left behind; one still running has touched its file within the hour."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+            leftover.unlink(missing_ok=True)
+
+
+# Where datasets are looked for: the folder named, LOSSBENCH_DATA, the cache, Debian's folder.
+
+DEBIAN = Path("/usr/share/datasets")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REMEDY = (
+    "name a folder that holds the dataset's files (`lossbench data info NAME` lists them), "
+    "or none: fashion-mini, inside the package, needs no folder"
+)
+
+
+def cache_folder() -> Path:
+    """Where imported datasets are kept; LOSSBENCH_CACHE overrides the platform's place."""
+    if chosen := os.environ.get("LOSSBENCH_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "lossbench"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lossbench"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
+
+
+def cache_path(name: str) -> Path:
+    """Where the cache keeps the imported dataset `name`. Raises ValueError for a name that is no plain file name."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name a dataset; use letters, digits, '.', '_' and '-', at most 100 of them, "
+            "the first a letter or digit"
+        )
+    return cache_folder() / f"{name}{SUFFIX}"
+
+
+def search_roots(data: Path | None = None) -> list[Path]:
+    """The folders that are searched, first to last; a folder `data` that the user names is searched alone.
+
+    Raises FileNotFoundError when a folder that the user names is missing or empty.
+    """
+    if data is not None:
+        return [_existing(Path(data), "the data folder")]
+    named = os.environ.get("LOSSBENCH_DATA")
+    return [*([_existing(Path(named), "LOSSBENCH_DATA")] if named else []), cache_folder(), DEBIAN]
+
+
+def find_dataset(spec: DatasetSpec, data: Path | None = None) -> Path:
+    """The folder that holds the files of `spec`, or the one file that an import made of them.
+
+    Args:
+        data: a folder the user names; then only this one is searched, and the cache for what was imported.
+    Raises FileNotFoundError that says where was looked, what was expected and how to get it.
+    """
+    if spec.embedded:
+        if data is not None:
+            search_roots(data)
+        return Path(__file__).parent / spec.embedded
+    roots = search_roots(data)
+    for root in roots:
+        if found := find_tensors(spec.name, [root]) or find_files(spec, root):
+            return found
+    # What has to be imported is read from the cache, even where the folder named holds its source.
+    imported = None if spec.files else find_tensors(spec.name, [cache_folder()])
+    return imported or _refuse(spec, roots)
+
+
+def find_tensors(name: str, roots: list[Path]) -> Path | None:
+    """The imported dataset `name`, the first of the `roots` that has it."""
+    return next((path for root in roots if (path := root / f"{name}{SUFFIX}").is_file()), None)
+
+
+def find_files(spec: DatasetSpec, root: Path) -> Path | None:
+    """The first of `root` and its known subfolders that holds every file of `spec`, packed or not."""
+    if not spec.files:
+        return None
+    return next((folder for folder in _places(spec, root) if not _missing(spec, folder)), None)
+
+
+def _existing(folder: Path, what: str) -> Path:
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"{what} {str(folder)!r} {found}; {_REMEDY}")
+    if not any(folder.iterdir()):
+        raise FileNotFoundError(f"{what} {str(folder)!r} is empty; {_REMEDY}")
+    return folder
+
+
+def _places(spec: DatasetSpec, root: Path) -> list[Path]:
+    return [root, *(root / name for name in (spec.name, *spec.folders))]
+
+
+def _missing(spec: DatasetSpec, folder: Path) -> list[str]:
+    return [name for name in spec.files if not any((folder / f).is_file() for f in (name, f"{name}.gz"))]
+
+
+def _refuse(spec: DatasetSpec, roots: list[Path]) -> Path:
+    expected = f"{spec.name}{SUFFIX}"
+    if spec.files:
+        expected += f", or in it or its subfolder {' or '.join((spec.name, *spec.folders))}: {', '.join(spec.files)}"
+        expected += " (or these with .gz)"
+    partly = [
+        f"{folder} lacks {', '.join(missing)}. "
+        for root in roots
+        for folder in _places(spec, root)
+        if 0 < len(missing := _missing(spec, folder)) < len(spec.files)
+    ]
+    remedies = [
+        "name the folder that holds it: --data FOLDER or LOSSBENCH_DATA=FOLDER",
+        f"import its files or archive once: lossbench data import PATH --name {spec.name}",
+        f"fetch it, with a network: lossbench data download {spec.name}" if spec.urls else "",
+        f"get it from {spec.source}" if not spec.source.startswith("apt") else spec.source,
+        "use fashion-mini, which is inside the package: --dataset fashion-mini",
+    ]
+    listed = [f"\n  {k}. {remedy}" for k, remedy in enumerate(filter(None, remedies), start=1)]
+    raise FileNotFoundError(
+        f"{spec.name} was not found in {', '.join(map(str, roots))}; expected there: {expected}. "
+        f"{''.join(partly)}Ways to get it:{''.join(listed)}"
+    )
 
 
 def load(name: str, data: Path | None = None) -> Dataset:

@@ -45,7 +45,5 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from lossbench.explorer.in_page import draw as draw
-    from lossbench.explorer.in_page import explore_in_page as explore_in_page
-    from lossbench.explorer.in_page import write_page as write_page
-    from lossbench.explorer.widget import explore as explore
+    from lossbench.explorer.in_page import draw, explore_in_page, write_page
+    from lossbench.explorer.widget import explore

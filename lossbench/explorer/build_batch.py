@@ -13,8 +13,8 @@ import torch
 from lossbench.config import RunConfig
 from lossbench.data import load
 from lossbench.explorer.measure import BATCH
-from lossbench.runner import start
-from lossbench.train import predict, train_epoch
+from lossbench.training.loop import predict, train_epoch
+from lossbench.training.run import start
 
 SIZE = 128
 EPOCHS = 3

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.entry import Choices, Entry, Slider
 from lossbench.explorer.comparison import PRESETS, Comparison
 from lossbench.explorer.measure import ACROSS, COLUMNS, ROWS, UP, make_moons, pull_on_batch, train_on_moons
 from lossbench.explorer.tables import combinations, fixed_code, is_smooth, key_of, make_table
 from lossbench.losses import LOSSES
+from lossbench.losses.catalogue import Choices, Entry, Slider
 from lossbench.losses.curves import Side, drawable_losses, side, write
-from lossbench.probabilities import PROBABILITIES
+from lossbench.losses.probabilities import PROBABILITIES
 
 SETTINGS = ("axis", "scale", "curvature", "num_classes", "noise", "seed")
 CLASSES, NOISES, SEED = (2, 10, 100), (0.1, 0.2, 0.4), 0  # what a page without a kernel knows

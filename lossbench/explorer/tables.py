@@ -22,11 +22,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lossbench.entry import Choices, Entry, Slider
 from lossbench.explorer.measure import pull_on_batch
 from lossbench.losses import LOSSES
+from lossbench.losses.catalogue import Choices, Entry, Slider
 from lossbench.losses.curves import Array, Side, curves, side, write
-from lossbench.probabilities import PROBABILITIES, log_probs
+from lossbench.losses.probabilities import PROBABILITIES, log_probs
 
 TOLERANCE = 1e-4  # of a value, or of a thousandth of the largest one along the curve where that is more
 DOT_TOLERANCE = 5e-3  # the same for the images of the batch, drawn as dots on a logarithmic scale

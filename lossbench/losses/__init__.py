@@ -5,11 +5,20 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from lossbench.entry import choices, fixed, search, slider, symbol
+from lossbench.losses.catalogue import (
+    LOSSES,
+    Context,
+    LossEntry,
+    LossState,
+    choices,
+    fixed,
+    register,
+    search,
+    slider,
+    symbol,
+)
+from lossbench.losses.classification import log1m, of_target, over_target
 from lossbench.losses.criterion import Criterion
-from lossbench.losses.primitives import log1m, of_target, over_target
-from lossbench.losses.registry import LOSSES, LossEntry, register
-from lossbench.losses.state import Context, LossState
 from lossbench.registry import above, any_number, at_least, boolean, extend_inherited, one_of, whole
 
 __all__ = [
@@ -36,18 +45,7 @@ __all__ = [
 ]
 
 # Importing a family registers its losses: this order is the order in which they are taught and listed.
-FAMILIES = (
-    "thesis",
-    "adma",
-    "sampling_free",
-    "false_positive",
-    "confidence",
-    "hierarchical",
-    "embedding",
-    "sampled_margin",
-    "n_pairs",
-    "proxies",
-)
+FAMILIES = ("classification", "hierarchical", "embedding")
 for _family in FAMILIES:
     import_module(f"lossbench.losses.{_family}")
 extend_inherited()

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lossbench.losses.catalogue import LOSSES
 from lossbench.losses.criterion import Criterion
-from lossbench.losses.registry import LOSSES
-from lossbench.probabilities import PROBABILITIES, log_probs
+from lossbench.losses.probabilities import PROBABILITIES, log_probs
 from lossbench.registry import unknown
 
 Array = npt.NDArray[np.float64]

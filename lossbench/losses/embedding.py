@@ -7,23 +7,170 @@ Only terms above zero are averaged: pairs that are already right would otherwise
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from lossbench.entry import search, symbol
-from lossbench.losses.distances import (
-    lacks_pairs,
-    lacks_triplets,
-    mean_of_nonzero,
-    pair_masks,
-    pairwise_distances,
-    unit_vectors,
-)
-from lossbench.losses.mining import all_triplets, hardest_pairs
-from lossbench.losses.registry import register
-from lossbench.registry import above, one_of
+from lossbench.losses.catalogue import Context, LossState, register, search, symbol
+from lossbench.registry import above, at_least, boolean, one_of
+
+# Distances within a batch of embeddings, with gradients that stay finite where embeddings coincide.
+
+
+def unit_vectors(embeddings: Tensor) -> Tensor:
+    """Bring every row to Euclidean length 1, whatever its scale.
+
+    Rows are divided by their largest entry first, so that squaring neither overflows at 1e30 nor vanishes at 1e-30.
+    A row of zeros has no direction: it stays zero and gets no gradient.
+
+    Returns: (batch, dim) in float32, or float64 where that came in.
+    """
+    wide = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+    largest = wide.detach().abs().amax(1, keepdim=True)
+    zero = largest == 0
+    scaled = wide / largest.masked_fill(zero, 1.0)
+    return F.normalize(scaled.masked_fill(zero, 1.0)).masked_fill(zero, 0.0)
+
+
+def pairwise_distances(rows: Tensor, columns: Tensor | None = None) -> Tensor:
+    """Euclidean distances between all rows of two matrices (default: of one with itself).
+
+    The differences are formed one by one: the faster |a|^2 + |b|^2 - 2ab loses half of the digits between points
+    that are close. The gradient is zero where two points coincide.
+
+    Returns: (rows, columns), >= 0.
+    """
+    columns = rows if columns is None else columns
+    return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def pair_masks(target: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Say which pairs of a batch have the same class (a sample with itself left out), and which another.
+
+    Args:
+        target: (batch,) class indices.
+        valid: (batch,) False for samples that belong to no pair.
+
+    Returns: two (batch, batch) bool masks.
+    """
+    same = target[:, None] == target[None, :]
+    other = ~same
+    same = same & ~torch.eye(len(target), dtype=torch.bool, device=target.device)
+    if valid is None:
+        return same, other
+    both = valid[:, None] & valid[None, :]
+    return same & both, other & both
+
+
+def share_of_mean(terms: Tensor, count: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Add up each anchor's terms, scaled so that their mean over the batch is all terms together over `count`.
+
+    Terms belong to pairs or triplets, not to samples. Shared out this way, `reduction="mean"` is the mean over the
+    terms, as the papers define it. Without a term (`count` 0) all is zero and still has a gradient path.
+
+    Args:
+        terms: (batch, ...) terms of each anchor.
+        count: () how many terms to average over.
+        valid: (batch,) False for samples over which the batch mean will not be taken.
+
+    Returns: (batch,).
+    """
+    batch = len(terms) if valid is None else valid.sum()
+    return terms.flatten(1).sum(1) * batch / count.clamp_min(1)  # in this order float64 stays float64
+
+
+def mean_of_nonzero(terms: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Share out the mean over the terms above zero: (batch, ...) to (batch,)."""
+    return share_of_mean(terms, (terms > 0).sum(), valid)
+
+
+def lacks_pairs(embeddings: Tensor, target: Tensor) -> Tensor:
+    """Say whether a batch is too small to hold any pair."""
+    return torch.full((), len(target) < 2, device=target.device)  # `torch.tensor` would wait for a GPU
+
+
+def lacks_positives(embeddings: Tensor, target: Tensor) -> Tensor:
+    """Say whether no class occurs twice in the batch."""
+    same, _ = pair_masks(target)
+    return ~same.any()
+
+
+def lacks_triplets(embeddings: Tensor, target: Tensor) -> Tensor:
+    """Say whether no sample has both another one of its class and one of another class."""
+    same, other = pair_masks(target)
+    return ~(same.any(1) & other.any(1)).any()
+
+
+# Which triplets and negatives of a batch count, without a loop over any of them.
+
+NEAREST = 0.5  # closer negatives are drawn as if they were this far away, or their weight would explode
+FARTHEST = 1.4  # farther negatives are not drawn: with b = 1.2 and alpha = 0.2 they cost nothing
+
+
+def distance_log_weights(distance: Tensor, dim: int) -> Tensor:
+    r"""Log of 1 / q(D), q the density of distances between random points on the unit sphere.
+
+    .. math:: -\log q(D) = (2 - n) \log D + \tfrac{3 - n}{2} \log(1 - D^2 / 4)
+
+    Args:
+        distance: any shape; values below `NEAREST` count as that, values above `FARTHEST` get -inf.
+        dim: n, the number of embedding dimensions.
+
+    Source: Wu et al. 2017, Sampling Matters in Deep Embedding Learning, section 4.
+    """
+    clamped = distance.clamp(NEAREST, FARTHEST)  # also keeps 1 - D^2 / 4 above 0.5
+    log_weight = (2 - dim) * clamped.log() + (3 - dim) / 2 * (1 - clamped.square() / 4).log()
+    return log_weight.masked_fill(distance > FARTHEST, -torch.inf)
+
+
+def negative_probabilities(distance: Tensor, other: Tensor, dim: int) -> Tensor:
+    """How probable each negative is for each anchor under distance-weighted sampling.
+
+    An anchor whose negatives are all beyond `FARTHEST` draws evenly from them, so that it keeps its positives.
+
+    Args:
+        distance: (batch, batch) distances between unit vectors.
+        other: (batch, batch) True where the classes differ.
+        dim: number of embedding dimensions.
+
+    Returns: (batch, batch), rows sum to one; a row without any negative is even over the batch.
+    """
+    log_weight = distance_log_weights(distance, dim).masked_fill(~other, -torch.inf)
+    in_reach = (log_weight > -torch.inf).any(1, keepdim=True)
+    evenly = torch.zeros_like(log_weight).masked_fill(~other & other.any(1, keepdim=True), -torch.inf)
+    return torch.where(in_reach, log_weight, evenly).softmax(1)  # softmax takes each row's maximum off first
+
+
+def draw_negatives(distance: Tensor, other: Tensor, dim: int, generator: torch.Generator) -> Tensor:
+    """Draw a negative for every ordered pair of the batch by distance-weighted sampling.
+
+    Drawn on the generator's device, so that a CPU generator gives a GPU the same numbers.
+
+    Returns: (batch, batch) indices; entry (i, j) is the negative for anchor i beside its positive j.
+    """
+    probabilities = negative_probabilities(distance, other, dim).to(generator.device)
+    probabilities = probabilities.nan_to_num(nan=1.0)  # multinomial refuses nan; the distances still show it
+    drawn = torch.multinomial(probabilities, len(distance), replacement=True, generator=generator)
+    return drawn.to(distance.device)
+
+
+def all_triplets(same: Tensor, other: Tensor) -> Tensor:
+    """Every triplet (anchor, positive, negative) of the batch as a (batch, batch, batch) mask."""
+    return same[:, :, None] & other[:, None, :]
+
+
+def hardest_pairs(squared: Tensor, same: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The farthest positive and the nearest negative of each anchor.
+
+    Returns: both distances (batch,), infinite where there is none, and (batch,) whether the anchor has both.
+    """
+    positive = squared.masked_fill(~same, -torch.inf).amax(1)
+    negative = squared.masked_fill(~other, torch.inf).amin(1)
+    return positive, negative, same.any(1) & other.any(1)
+
 
 MINING = ("batch_hard", "semi_hard", "all")
 
@@ -111,3 +258,215 @@ def triplet(
     if mining == "semi_hard":
         taken = taken & (squared[:, :, None] < squared[:, None, :])
     return mean_of_nonzero(excess.relu() * taken, valid)
+
+
+# The margin loss and its sampling of negatives by distance.
+
+SAMPLINGS = ("distance_weighted", "all")
+
+
+class MarginState(LossState):
+    """The learnable boundary b, and a random generator that is different in each training step.
+
+    The generator is made anew from a key and the number of steps, so a checkpoint of this module resumes the very
+    same draws. In eval() mode the draws are always those of step 0, and no step is counted.
+    """
+
+    steps: Tensor
+
+    def __init__(self, params: Mapping[str, Any], context: Context) -> None:
+        super().__init__()
+        self.b = nn.Parameter(torch.tensor(float(params["b"]))) if params["learn_b"] else None
+        # Neighbouring seeds must not share draws at neighbouring steps, hence a key instead of the seed itself.
+        self.key = int(torch.randint(2**62, (), generator=context.generator))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self) -> dict[str, Any]:
+        """The generator of this step, and b where it is learned."""
+        if self.training:
+            self.steps += 1
+        step = int(self.steps) if self.training else 0
+        generator = torch.Generator().manual_seed(self.key + step)
+        return {"generator": generator} if self.b is None else {"generator": generator, "b": self.b}
+
+
+@register(colour="vermillion", state=MarginState, events={"batches_without_pairs": lacks_triplets})
+def margin(
+    embeddings: Tensor,
+    target: Tensor,
+    generator: torch.Generator,
+    valid: Tensor | None = None,
+    *,
+    alpha: Annotated[float, at_least(0.0), search(0.05, 0.5), symbol("α")] = 0.2,
+    b: Annotated[float | Tensor, above(0.0), search(0.6, 1.6)] = 1.2,
+    nu: Annotated[float, at_least(0.0), symbol("ν")] = 0.0,
+    learn_b: Annotated[bool, boolean()] = False,
+    sampling: Annotated[str, one_of(*SAMPLINGS)] = "distance_weighted",
+) -> Tensor:
+    r"""Ask pairs of a class to be nearer than a boundary b, others to be farther, each by a margin.
+
+    .. math:: L = \text{mean} \max(0, \alpha + s_{ij} (D_{ij} - b)), \quad s_{ij} = \pm 1
+
+    s is +1 within a class and -1 across; D is the Euclidean distance of the embeddings brought to length 1; the mean
+    is over the terms above zero. With learn_b the trainer also learns b, and :math:`\nu b` is added.
+
+    Range: [0, α + max(b, 2 - b)], plus νb where b is learned.
+    Gradient: :math:`s_{ij}` along the line between the two for a term above zero, whatever their distance; zero for
+        embeddings that coincide.
+    Note: distance_weighted draws one negative for each ordered pair of a class, by the inverse of the density of its
+        distance; an anchor with all negatives beyond 1.4 draws evenly from them. all takes every triplet instead. In
+        many dimensions random unit vectors are about 1.41 apart and nearly all weight falls on the nearest negative.
+    Source: Wu et al. 2017, Sampling Matters in Deep Embedding Learning, section 4; named in paper 002, which gives no
+        formula.
+    Peers: pytorch-metric-learning (MarginLoss, DistanceWeightedMiner).
+
+    Args:
+        embeddings: (batch, dim).
+        target: (batch,) class indices.
+        generator: source of the draws; advanced by the call.
+        valid: (batch,) False for samples to leave out.
+        alpha: the margin, >= 0.
+        b: the boundary, > 0; a 0-d tensor where it is learned.
+        nu: weight of b itself, >= 0; only where b is learned.
+        learn_b: whether the trainer learns b, starting from the value given.
+        sampling: which triplets count.
+
+    Returns: (batch,), each anchor's share, scaled so that the mean over the batch is the mean over the terms.
+    """
+    distance = pairwise_distances(unit_vectors(embeddings))
+    same, other = pair_masks(target, valid)
+    if sampling == "all":
+        to_negative = distance
+        pulls, pushes = same * other.sum(1, keepdim=True), other * same.sum(1, keepdim=True)
+    else:
+        negatives = draw_negatives(distance.detach(), other, embeddings.shape[1], generator)
+        to_negative = distance.gather(1, negatives)
+        pulls = pushes = same & other.any(1, keepdim=True)
+    pull, push = (alpha + distance - b).relu(), (alpha - to_negative + b).relu()
+    count = ((pull > 0) * pulls).sum() + ((push > 0) * pushes).sum()
+    values = share_of_mean(pull * pulls + push * pushes, count, valid)
+    return values + nu * b * (count > 0) if learn_b else values
+
+
+# The N-pair loss: one pair a class, each pair against the positives of all the others.
+
+
+@register(title="N-pair", colour="orange", events={"batches_without_pairs": lacks_positives})
+def n_pair(
+    embeddings: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    norm_weight: Annotated[float, at_least(0.0), search(0.002, 0.2, log=True)] = 0.02,
+) -> Tensor:
+    r"""Cross-entropy of finding an anchor's own partner among one partner of every class.
+
+    .. math:: L = \text{mean}_i \log\left(1 + \sum_{j \ne i} e^{f_i \cdot f_j^+ - f_i \cdot f_i^+}\right) +
+    \frac{\lambda}{2} (\lVert f_i \rVert^2 + \lVert f_i^+ \rVert^2)
+
+    The embeddings keep their length. The anchor and the partner of a class are its first and second sample in the
+    batch; its other samples, and classes with one sample, are not used.
+
+    Range: [0, ∞); with one pair alone the first part is 0.
+    Gradient: :math:`\sum_j q_j f_j^+ - f_i^+ + \lambda f_i` on the anchor, q the softmax of its products with the
+        partners.
+    Note: the paper asks for short embeddings without a formula; we take the mean square of the lengths in the pairs
+        used, with the weight 0.02.
+    Source: Sohn 2016, Improved Deep Metric Learning with Multi-class N-pair Loss Objective (N-pair-mc and its L2
+        regularization); named in paper 002, which gives no formula.
+    Peers: pytorch-metric-learning (NPairsLoss; normalises unless told not to).
+
+    Args:
+        embeddings: (batch, dim); products beyond float32 (lengths above 1e19) overflow.
+        target: (batch,) class indices.
+        valid: (batch,) False for samples to leave out.
+        norm_weight: λ >= 0, weight of the squared lengths.
+
+    Returns: (batch,), the terms at their anchors, scaled so that the mean over the batch is the mean over the pairs.
+    """
+    used = torch.ones_like(target, dtype=torch.bool) if valid is None else valid
+    same = (target[:, None] == target[None, :]) & used
+    place = same.tril(-1).sum(1)  # how many of its class come before it
+    partner = same & (place == 1)
+    anchors = (place == 0) & partner.any(1) & used
+    products = embeddings @ embeddings.T
+    own = products.gather(1, partner.int().argmax(1, keepdim=True)).squeeze(1)
+    columns = (place == 1) & used
+    columns = columns | ~columns.any()  # without any pair the values are dropped, but have to stay finite
+    surprise = products.masked_fill(~columns, -torch.inf).logsumexp(1) - own
+    lengths = products.diagonal()
+    partner_length = lengths.gather(0, partner.int().argmax(1))
+    terms = torch.where(anchors, surprise + norm_weight * (lengths + partner_length) / 2, 0.0)
+    return share_of_mean(terms[:, None], anchors.sum(), valid)
+
+
+# ProxyNCA: samples are compared with one learned point a class instead of with each other.
+
+
+class Proxies(LossState):
+    """One learnable point a class, drawn from a normal distribution; only its direction matters."""
+
+    def __init__(self, params: Mapping[str, Any], context: Context) -> None:
+        super().__init__()
+        shape = (context.require("num_classes"), context.require("embedding_dim"))
+        if shape[0] < 2:
+            raise ValueError(f"{context.loss}: num_classes must be at least 2, got {shape[0]}")
+        self.proxies = nn.Parameter(torch.randn(shape, generator=context.generator))
+        self.num_classes = shape[0]
+
+    def forward(self) -> dict[str, Tensor]:
+        """(classes, dim) proxies."""
+        return {"proxies": self.proxies}
+
+
+@register(title="ProxyNCA", colour="purple", state=Proxies)
+def proxy_nca(
+    embeddings: Tensor,
+    target: Tensor,
+    proxies: Tensor,
+    valid: Tensor | None = None,
+    *,
+    include_target: Annotated[bool, boolean()] = False,
+    scale: Annotated[float, above(0.0), search(0.5, 32.0, log=True)] = 1.0,
+) -> Tensor:
+    r"""Ask each sample to be nearer to the proxy of its class than to the other proxies.
+
+    .. math:: L = s D^2(f, c_t) + \log \sum_{z \ne t} e^{-s D^2(f, c_z)}
+
+    D is the Euclidean distance of embedding and proxy, both brought to length 1. With include_target the sum has the
+    target too, which makes it cross-entropy on the scaled cosines.
+
+    Range: [log(C - 1) - 4s, log(C - 1) + 4s], so it can be negative; with include_target from
+        :math:`\log(1 + (C - 1) e^{-4s})` to :math:`\log(1 + (C - 1) e^{4s})`.
+    Gradient: :math:`2 s (\sum_z q_z c_z - c_t)` on the embedding brought to length 1, q the softmax over the proxies
+        in the sum: descent moves it towards its proxy and away from the nearest others.
+    Note: at scale 1 the softmax over cosines is nearly flat; later work (ProxyNCA++) takes a larger scale.
+    Source: Movshovitz-Attias et al. 2017, No Fuss Distance Metric Learning using Proxies; scale as in
+        ProxyNCA++ (Teh et al. 2020); named in paper 002, which gives no formula.
+    Peers: pytorch-metric-learning (ProxyNCALoss, which includes the target).
+
+    Args:
+        embeddings: (batch, dim).
+        target: (batch,) class indices.
+        proxies: (classes, dim), at least two classes.
+        valid: not used, as no sample looks at another.
+        include_target: whether the target's proxy is in the sum.
+        scale: s > 0, the inverse temperature.
+
+    Returns: (batch,) loss in nats.
+
+    Raises:
+        ValueError: the proxies have another width than the embeddings.
+    """
+    if embeddings.shape[1] != proxies.shape[1]:
+        raise ValueError(
+            f"proxy_nca: embeddings must have {proxies.shape[1]} columns, as the proxies have, "
+            f"got shape {tuple(embeddings.shape)}"
+        )
+    units = unit_vectors(embeddings)
+    nearness = -scale * pairwise_distances(units, unit_vectors(proxies).to(units.dtype)).square()
+    own = nearness.gather(1, target[:, None]).squeeze(1)
+    if not include_target:
+        is_target = target[:, None] == torch.arange(len(proxies), device=target.device)
+        nearness = nearness.masked_fill(is_target, -torch.inf)
+    return nearness.logsumexp(1) - own

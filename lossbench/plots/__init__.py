@@ -1,18 +1,33 @@
 """Figures: each function takes a table and `ax` (new axes if left out), and returns `ax`."""
 
-from lossbench.plots.by_setting import differences_by_setting, verdicts
-from lossbench.plots.contrasts import contrasts
-from lossbench.plots.curves import history, learning_curves
-from lossbench.plots.embedding import embedding
-from lossbench.plots.heat import heat_map
-from lossbench.plots.images import images, mistakes
-from lossbench.plots.intervals import accuracy, differences, epochs_to_reach, published_and_measured, score
-from lossbench.plots.predictions import by_class, confusion_matrix, reliability, reliability_curves
-from lossbench.plots.ranks import critical_difference
-from lossbench.plots.robustness import robustness, robustness_table
-from lossbench.plots.strips import strips
+from lossbench.plots.predictions import (
+    by_class,
+    class_tree,
+    confusion_matrix,
+    embedding,
+    heat_map,
+    images,
+    mistakes,
+    reliability,
+    reliability_curves,
+)
+from lossbench.plots.runs import (
+    accuracy,
+    contrasts,
+    critical_difference,
+    differences,
+    differences_by_setting,
+    epochs_to_reach,
+    history,
+    learning_curves,
+    published_and_measured,
+    robustness,
+    robustness_table,
+    score,
+    strips,
+    verdicts,
+)
 from lossbench.plots.style import Style, in_order, loss_styles, styles_of, titles_of, use_style
-from lossbench.plots.trees import class_tree
 
 __all__ = [
     "Style",

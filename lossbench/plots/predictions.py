@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lossbench.plots.style import BLUE, FIGURE_FONT, GREY, INK, axes, legend, settle, styles_of, titles_of
+from lossbench.data.trees import Tree, check_tree, depth, path, root
+from lossbench.plots.style import (
+    BLUE,
+    FIGURE_FONT,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    axes,
+    fold,
+    legend,
+    settle,
+    styles_of,
+    titles_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,3 +131,260 @@ def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     legend(ax, len(styles), "below")
     return settle(ax, title, unit)
+
+
+# Images from a dataset, and the ones a model got wrong.
+
+
+def images(pictures: ArrayLike, captions: Sequence[str] = (), ax: Any = None, columns: int = 5, title: str = "") -> Any:
+    """Draw pictures side by side, `columns` a row, each under its caption.
+
+    Args:
+        pictures: (N, C, H, W) with 1 or 3 channels, uint8 or any numbers; numbers are stretched from the lowest to
+            the highest of each picture.
+        captions: none, or one a picture.
+    """
+    stack = np.asarray(pictures)
+    if stack.ndim != 4 or stack.shape[1] not in (1, 3) or not len(stack):
+        raise ValueError(f"pictures must be (N, C, H, W) with 1 or 3 channels, got {stack.shape}")
+    if captions and len(captions) != len(stack):
+        raise ValueError(f"{len(captions)} captions do not fit {len(stack)} pictures")
+    gap, room = 0.08, 0.16 * (1 + max((caption.count("\n") for caption in captions), default=-1))
+    across, down = min(columns, len(stack)) * (1 + gap) - gap, -(-len(stack) // columns) * (1 + gap + room)
+    ax = _fitting_axes(across, down) if ax is None else ax
+    for place, picture in enumerate(stack):
+        row, column = divmod(place, columns)
+        left, top = column * (1 + gap), row * (1 + gap + room) + room
+        ax.imshow(_shown(picture), cmap="gray", extent=(left, left + 1, top + 1, top), interpolation="nearest")
+        if captions:
+            middle = (left + 0.5, top - 0.04)
+            ax.annotate(captions[place], middle, ha="center", va="bottom", fontsize=FIGURE_FONT, color=INK)
+    ax.set_xlim(0, across)
+    ax.set_ylim(down, 0)
+    ax.set_axis_off()
+    ax.set_title(title, loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
+    return ax
+
+
+def mistakes(
+    pictures: ArrayLike,
+    log_probs: ArrayLike,
+    target: ArrayLike,
+    class_names: Sequence[str],
+    ax: Any = None,
+    count: int = 10,
+) -> Any:
+    """Draw the images that a model got wrong with most confidence, surest first.
+
+    Args:
+        pictures: (N, C, H, W), in the order of the predictions.
+        log_probs: (N, classes); target: (N,) class indices.
+        count: how many to show at most.
+    """
+    scores, truth = np.asarray(log_probs), np.asarray(target)
+    chosen, confidence = scores.argmax(axis=1), np.exp(scores.max(axis=1))
+    wrong = np.flatnonzero(chosen != truth)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    if not len(surest):
+        ax = axes(ax)
+        ax.set_axis_off()
+        ax.set_title("no mistakes", loc="left", fontsize=FIGURE_FONT + 0.5, color=INK)
+        return ax
+    captions = [f"is {class_names[truth[i]]}\n{class_names[chosen[i]]}? {100 * confidence[i]:.0f} %" for i in surest]
+    return images(np.asarray(pictures)[surest], captions, ax)
+
+
+def _fitting_axes(across: float, down: float) -> Any:
+    """New axes in a pyplot figure for this many pictures across and down."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(1.25 * across, 1.25 * down), layout="constrained")[1]
+
+
+def _shown(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(C, H, W) numbers as (H, W) or (H, W, 3) between 0 and 1."""
+    values = picture.astype(float)
+    low, high = (0.0, 255.0) if picture.dtype == np.uint8 else (values.min(), values.max())
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return scaled[0] if len(scaled) == 1 else scaled.transpose(1, 2, 0)
+
+
+# Embeddings on a plane.
+
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
+
+
+def embedding(points: ArrayLike, target: ArrayLike, class_names: Sequence[str], ax: Any = None, title: str = "") -> Any:
+    """Draw images as points of a plane, each as the number of its class, so that no colour is needed.
+
+    Args:
+        points: (images, 2) places on the plane; both directions get one scale.
+        target: (images,) class indices.
+        class_names: named in the legend entries, which are left to the caller to show.
+
+    Raises: ValueError when the shapes do not fit.
+    """
+    places, truth = np.asarray(points, dtype=float), np.asarray(target)
+    if places.ndim != 2 or places.shape[1] != 2 or truth.shape != places.shape[:1]:
+        raise ValueError(f"points {places.shape} and target {truth.shape} do not fit: pass (images, 2) and (images,)")
+    ax = axes(ax)
+    for number, name in enumerate(class_names):
+        look = {"marker": f"${number}$", "color": COLOURS[number % len(COLOURS)], "markersize": 4.5}
+        ax.plot(*places[truth == number].T, linestyle="none", markeredgewidth=0.2, label=f"{number} {name}", **look)
+    ax.set_aspect("equal", adjustable="datalim")
+    settle(ax, title)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax
+
+
+# A table as coloured cells, each with its number in it.
+
+PALE = "#f6f5f2"
+
+
+def heat_map(
+    table: pd.DataFrame,
+    ax: Any = None,
+    title: str = "",
+    centre: float | None = None,
+    reach: float | None = None,
+    digits: int = 2,
+    marks: pd.DataFrame | None = None,
+    letters: int = 30,
+) -> Any:
+    """Draw a table as coloured cells with their numbers; a missing cell stays empty.
+
+    Args:
+        table: numbers; its index names the rows, its columns the columns.
+        centre: None colours from pale (lowest) to dark (highest). A number colours what lies above it blue, what
+            lies below it red, equally strongly, and writes the sign.
+        reach: with `centre`, the distance from it at which the colour is full; the largest in the table by default.
+        digits: decimals in the cells.
+        marks: a text to set behind the number of each cell, of the same shape.
+        letters: of a row's name in one line.
+    """
+    import seaborn
+
+    ax = axes(ax)
+    values = table.to_numpy(dtype=float)
+    texts = np.array([[_text(value, centre, digits) for value in row] for row in values], dtype=object)
+    texts = texts if marks is None else texts + marks.to_numpy(dtype=str).astype(object)
+    # Transparent where nothing is: the dash is written in grey.
+    seaborn.heatmap(
+        _shade(values, centre, reach), vmin=0, vmax=1, cmap=_colours(centre), mask=~np.isfinite(values), ax=ax,
+        annot=texts, fmt="", annot_kws={"fontsize": FIGURE_FONT - 1}, cbar=False, linewidths=1, linecolor="white",
+    )  # fmt: skip
+    for row, column in np.argwhere(~np.isfinite(values)):
+        place = (column + 0.5, row + 0.5)
+        ax.annotate("–", place, ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
+    if marks is not None:
+        marked = marks.to_numpy(dtype=str)[np.isfinite(values)] != ""
+        for text, bold in zip(ax.texts, marked, strict=False):
+            text.set_fontweight("bold" if bold else "normal")
+    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns], rotation=0)
+    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, letters) for name in table.index], rotation=0)
+    if values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24:
+        ax.tick_params(axis="x", labelrotation=90)
+    settle(ax, title)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def _text(value: float, centre: float | None, digits: int) -> str:
+    rounded = round(float(value), digits) + 0.0  # no minus zero
+    text = f"{rounded:+.{digits}f}" if centre is not None and rounded != centre else f"{rounded:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def _shade(values: np.ndarray, centre: float | None, reach: float | None = None) -> np.ndarray:
+    """Where each value lies on the colour scale, 0 to 1."""
+    found = values[np.isfinite(values)]
+    if not len(found):
+        return values
+    if centre is None:
+        span = np.ptp(found) or 1.0
+        return np.asarray((values - found.min()) / span)
+    reach = reach or np.abs(found - centre).max() or 1.0
+    return np.clip(0.5 + (values - centre) / (2 * reach), 0, 1)
+
+
+def _colours(centre: float | None) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops: Sequence[str] = (PALE, BLUE) if centre is None else (VERMILLION, PALE, BLUE)
+    return LinearSegmentedColormap.from_list("lossbench", stops)
+
+
+# A tree of classes, from its root at the left to the classes at the right.
+
+BELOW = {"fontsize": FIGURE_FONT - 0.5, "ha": "center", "va": "center"}
+COVER = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none"}
+
+
+def class_tree(
+    tree: Tree,
+    ax: Any = None,
+    title: str = "",
+    numbers: Mapping[str, float] | None = None,
+    digits: int = 2,
+    to: str | None = None,
+) -> Any:
+    """Draw a tree: a column a level, a row a class, siblings beside each other.
+
+    Args:
+        tree: `{parent: [children]}`, such as `lossbench.data.trees.TREES["cifar-10"].children`.
+        numbers: written behind the names of nodes; nodes without one have none.
+        digits: decimals of the numbers.
+        to: a node; the way from the root to it is drawn in bold and colour.
+
+    Raises:
+        ValueError: `tree` is none, `numbers` names nodes that it does not have, or `to` is not among its nodes.
+    """
+    tree = check_tree(tree)
+    places = {node: (float(depth(tree, node)), row) for node, row in _rows(tree)}
+    if extra := [node for node in numbers or {} if node not in places]:
+        raise ValueError(
+            f"numbers has {', '.join(map(repr, extra))}, which the tree has not; it has {', '.join(places)}"
+        )
+    way = set(path(tree, to)) if to is not None else set()
+    ax = axes(ax)
+    for parent, children in tree.items():
+        for child in children:
+            look = {"color": BLUE, "linewidth": 2.2} if child in way else {"color": GREY, "linewidth": 0.9}
+            _branch(ax, places[parent], places[child], look, zorder=2 if child in way else 1)
+    for node, place in places.items():
+        said = f"{node} {numbers[node]:.{digits}f}" if numbers and node in numbers else node
+        look = {"color": BLUE, "fontweight": "bold"} if node in way else {"color": INK}
+        ax.annotate(said, place, **BELOW, bbox=COVER, zorder=3, **look)
+    rows = [row for _, row in places.values()]
+    ax.set_xlim(-0.4, max(column for column, _ in places.values()) + 0.55)
+    ax.set_ylim(max(rows) + 0.6, min(rows) - 0.6)
+    settle(ax, title)
+    ax.set_axis_off()
+    return ax
+
+
+def _rows(tree: Tree) -> Iterator[tuple[str, float]]:
+    """Every node with its row: classes from 0 on, so that no branches cross, a parent amid its children."""
+    rows: dict[str, float] = {}
+    classes = 0
+    waiting = [root(tree)]
+    while waiting:
+        node = waiting[-1]
+        children = tree.get(node, ())
+        if missing := [child for child in reversed(children) if child not in rows]:
+            waiting += missing
+            continue
+        rows[node] = (rows[children[0]] + rows[children[-1]]) / 2 if children else float(classes)
+        classes += not children
+        yield waiting.pop(), rows[node]
+
+
+def _branch(
+    ax: Any, start: tuple[float, float], end: tuple[float, float], look: Mapping[str, Any], zorder: int
+) -> None:
+    middle = (start[0] + end[0]) / 2
+    ax.plot([start[0], middle, middle, end[0]], [start[1], start[1], end[1], end[1]], zorder=zorder, **look)

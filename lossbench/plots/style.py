@@ -74,7 +74,7 @@ def loss_colours() -> dict[str, str]:
 
 def marker_of(probability: str) -> str:
     """The marker of a probability function's points."""
-    from lossbench.probabilities import PROBABILITIES
+    from lossbench.losses.probabilities import PROBABILITIES
 
     return (PROBABILITIES[probability].marker if probability in PROBABILITIES else "") or "o"
 
@@ -92,7 +92,7 @@ def styles_of(table: Any) -> dict[str, Style]:
 
 def in_order(table: Any) -> Any:
     """Sort a table of runs by probability function, loss, label and seed, in the order they are taught."""
-    from lossbench.probabilities import PROBABILITIES
+    from lossbench.losses.probabilities import PROBABILITIES
 
     losses = {name: place for place, name in enumerate(loss_colours())}
     probabilities = {name: place for place, name in enumerate(PROBABILITIES)}

@@ -8,11 +8,11 @@ from typing import Any
 
 from lossbench.claims import decide
 from lossbench.files import require_writable, write_text
-from lossbench.packed import packed_folders
-from lossbench.records import output_folder
-from lossbench.report import against, claims, page, study, tables
+from lossbench.records.packed import packed_folders
+from lossbench.records.record import output_folder
+from lossbench.report import claims, page, study, tables
+from lossbench.report.drawing import Figure
 from lossbench.report.evidence import Study, gather, read
-from lossbench.report.figures import Figure
 
 __all__ = ["build", "page_folder"]
 
@@ -62,7 +62,7 @@ def contents(studies: list[Study], comparison: Any) -> dict[str, Any]:
         "front": study.front(studies, comparison),
         "conditions": conditions,
         "studies": [study.page_of_study(one, full) for one in studies],
-        "published": [*against.compare(studies)],
+        "published": [*claims.compare(studies)],
     }
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 
-from lossbench import claims
-from lossbench.claims.wording import SIGNS, count, estimate
+from lossbench import claims, plots, published, stats
+from lossbench.claims.contrasts import belongs
+from lossbench.claims.wording import SIGNS, count, estimate, number
 from lossbench.losses import LOSSES as ENTRIES
-from lossbench.report.evidence import Study
-from lossbench.report.tables import Table
+from lossbench.report.drawing import Figure, Panel
+from lossbench.report.evidence import Evidence, Study
+from lossbench.report.tables import Table, intervals
 from lossbench.report.text import say
 
 # Where the page shows what a claim is about: the ending of a figure's name; the papers' tables have names of their own.
@@ -136,3 +141,211 @@ def _titled(text: Any) -> str:
     return re.sub(r"\w+", lambda word: ENTRIES[word[0]].title if word[0] in ENTRIES else word[0], str(text)).replace(
         "_", " "
     )
+
+
+# The papers' numbers beside ours, cell by cell: never in one column, never in one mean.
+
+TUNED = ("adma", "false_positive")  # their hyperparameters are tuned or not stated in the papers
+Row = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published table and how its cells find ours.
+
+    Args:
+        paper: how readers know it.
+        metric: the column that it prints.
+        fits: whether a setting trains as the row of that table did, as far as the table tells losses apart by it.
+    """
+
+    table: str
+    paper: str
+    metric: str
+    fits: Callable[[Evidence, Row], bool]
+
+
+def _any(evidence: Evidence, row: Row) -> bool:
+    return True
+
+
+def _regularised_alike(evidence: Evidence, row: Row) -> bool:
+    fields = evidence.setting.fields
+    decayed = float(fields["weight_decay"]) > 0
+    return str(fields["optimizer"]) == str(row["optimizer"]).lower() and decayed == row["regularisation"].startswith(
+        "L2"
+    )
+
+
+SOURCES = (
+    Source("thesis_table_4_1", "000", "test_accuracy", _any),
+    Source("adma_tables_1_4", "001", "val_accuracy", _regularised_alike),
+    Source("fpl_tables_2_3", "003", "test_accuracy", _any),
+)
+
+
+def compare(studies: Sequence[Study]) -> Iterator[tuple[Figure, Table]]:
+    """A figure and a table for every published table, from the study that shares most cells with it."""
+    for source in SOURCES:
+        cells = max((shared_cells(study, source) for study in studies), key=len)
+        if len(cells) and (cells["n"] > 0).any():
+            yield _figure(source, cells), _table(source, cells)
+
+
+@cache
+def _printed(source: Source) -> pd.DataFrame:
+    """The rows of a published table that print its metric."""
+    table = published.runs(source.table)
+    return table.assign(function=stats.probability_labels(table))[table[source.metric].notna()]
+
+
+def shared_cells(study: Study, source: Source) -> pd.DataFrame:
+    """A row a published configuration and setting of ours that meet, with both values and both differences.
+
+    A cell is a data set family, a loss and a probability function; the differences are to cross-entropy in the same
+    table and model, or in the same setting and under the same seeds.
+    """
+    theirs = _printed(source)
+    rows = []
+    clean = [one for one in study.settings if _clean(one)]
+    most = {name: max(_images(one) for one in clean if one.setting.fields["dataset"] == name) for name in _data(clean)}
+    for one in clean:
+        if _images(one) < most[one.setting.fields["dataset"]]:
+            continue
+        dataset = str(one.setting.fields["dataset"])
+        same = theirs[[belongs(dataset, family) for family in theirs["dataset"]]]
+        if same.empty:
+            continue
+        ours, apart = stats.summarise(one.runs, source.metric), stats.compare(one.runs, source.metric)
+        for row in same.to_dict("records"):
+            if source.fits(one, row):
+                rows += [_cell(one, row, mine, theirs, apart, source) for mine in _matches(ours, row)]
+    return pd.DataFrame(rows)
+
+
+def _clean(one: Evidence) -> bool:
+    """The papers trained with the right targets."""
+    fields = one.setting.fields
+    usual = float(fields["label_noise"]) == 0 and float(fields["imbalance"]) == 1
+    return usual and "cross_entropy" in set(one.runs["loss"])
+
+
+def _images(one: Evidence) -> float:
+    """Training images asked for; of several sizes the largest comes closest to the papers."""
+    size = one.setting.fields["train_size"]
+    return float("inf") if pd.isna(size) else float(size)
+
+
+def _data(settings: Sequence[Evidence]) -> set[object]:
+    return {one.setting.fields["dataset"] for one in settings}
+
+
+def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
+    mine = ours[(ours["probability"] == row["function"]) & (ours["loss"] == row["loss"]) & (ours["n"] > 0)]
+    exact = mine[mine["label"] == row["label"]]
+    if len(exact) or row["loss"] not in TUNED:
+        return list(exact.to_dict("records"))
+    # Our versions without extras stand for them: what the loss is by default, or with constant class weights.
+    entry = ENTRIES[row["loss"]]
+    plain = [
+        entry.label(),
+        *(entry.label({"alpha": alpha}) for alpha in ("none", "dataset") if "alpha" in entry.defaults),
+    ]
+    return list(mine[mine["label"].isin(plain)].to_dict("records"))
+
+
+def _cell(
+    one: Evidence,
+    row: Row,
+    mine: Row,
+    theirs: pd.DataFrame,
+    apart: pd.DataFrame,
+    source: Source,
+) -> dict[str, Any]:
+    same = ["dataset", "model", "optimizer", "regularisation", "function", "source_table"]
+    base = theirs[(theirs[same] == pd.Series({name: row[name] for name in same})).all(axis=1)]
+    theirs_base = base.loc[base["loss"] == "cross_entropy", source.metric].astype(float).tolist()
+    pair = apart[(apart["probability"] == mine["probability"]) & (apart["label"] == mine["label"])]
+    own = pair.iloc[0].to_dict() if len(pair) else dict.fromkeys(("mean", "low", "high"), math.nan) | {"n": 0}
+    return {
+        "data": one.setting.fields["dataset"],
+        "setting": one.setting.name,
+        "loss": one.titles[mine["label"]],
+        "probability": mine["probability"],
+        "their data": row["dataset"],
+        "their table": f"paper {source.paper}, {row['source_table']}",
+        "their model": row["model"],
+        "our model": one.setting.fields["model"],
+        "published": row[source.metric],
+        "measured": mine["mean"],
+        "measured_low": mine["low"],
+        "measured_high": mine["high"],
+        "runs": mine["n"],
+        "diverged": mine["diverged"],
+        "published_difference": row[source.metric] - theirs_base[0] if theirs_base else float("nan"),
+        "difference": own["mean"],
+        "low": own["low"],
+        "high": own["high"],
+        "n": int(own["n"]),
+        "verdict": own.get("verdict", ""),
+    }
+
+
+def _figure(source: Source, cells: pd.DataFrame) -> Figure:
+    apart = cells[cells["n"] > 0].dropna(subset=["published_difference", "difference"])
+    models = apart["their model"].nunique() > 1
+    several = apart["setting"].nunique() > apart["data"].nunique()
+    panels = []
+    for setting, part in apart.groupby("setting", sort=False):
+        functions = part["probability"].nunique() > 1
+        names = [
+            row["loss"]
+            + (f", {row['probability']}" if functions else "")
+            + (f" ({row['their model']})" if models else "")
+            for row in part.to_dict("records")
+        ]
+        drawn = pd.DataFrame(
+            {
+                "name": names,
+                "published": part["published_difference"].astype(float).to_numpy(),
+                "mean": part["difference"].astype(float).to_numpy(),
+                "low": part["low"].to_numpy(),
+                "high": part["high"].to_numpy(),
+                "n": part["n"].to_numpy(),
+            }
+        )
+        shown = "; ".join(
+            f"{row['name']}: published {number(100 * row['published'], 2, sign=True)}, measured "
+            f"{number(100 * row['mean'], 2, sign=True)}"
+            for row in drawn.to_dict("records")
+        )
+        title = str(setting) if several else str(part["data"].iloc[0])
+        draw = partial(plots.published_and_measured, drawn, title=title)
+        panels.append(Panel(draw, f"Differences to cross-entropy, {title}. {shown}."))
+    longest = max((int(part["loss"].size) for _, part in apart.groupby("setting")), default=1)
+    caption = say("figure_published", paper=source.paper)
+    return Figure(f"published-{source.paper}", caption, panels, 0.9 + 0.36 * longest, 4.4)
+
+
+def _table(source: Source, cells: pd.DataFrame) -> Table:
+    name = "setting" if cells["setting"].nunique() > cells["data"].nunique() else "data"
+    half = (cells["measured_high"] - cells["measured_low"]) / 2
+    shown = pd.DataFrame(
+        {
+            "data": cells[name],
+            "loss": cells["loss"],
+            "probability": cells["probability"],
+            "source": cells["their table"] + ", " + cells["their model"],
+            "published %": [number(100 * x, 2) for x in cells["published"]],
+            "their difference": [number(100 * x, 2, sign=True) for x in cells["published_difference"]],
+            "measured %": [
+                number(100 * mean, 2) + (f" ±{100 * h:.2f}" if h == h else "")
+                for mean, h in zip(cells["measured"], half, strict=True)
+            ],
+            "our difference": [number(100 * x, 2, sign=True) for x in cells["difference"]],
+            "95 % interval": intervals(cells, 100, 2, sign=True),
+            "word": cells["verdict"],
+            "n": cells["runs"].astype(str),
+        }
+    )
+    return Table(f"published-{source.paper}", say("table_published", paper=source.paper), cells, shown)

@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from lossbench import archive, metrics, stats
-from lossbench.packed import packed_folders
+from lossbench import stats
 from lossbench.plots import in_order, titles_of
-from lossbench.record import Record
+from lossbench.records import archive
+from lossbench.records.packed import packed_folders
+from lossbench.records.record import Record
+from lossbench.stats import metrics
 
 FRACTION = 0.95
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lossbench.report import figures, tables
-from lossbench.report.figures import Figure
+from lossbench.report import drawing, tables
+from lossbench.report.drawing import Figure
 from lossbench.report.tables import Table
 from lossbench.report.text import environment, source
 
@@ -40,11 +40,11 @@ def figures_of(contents: Any) -> Iterator[Figure]:
 
 
 def _figure(figure: Figure, folder: Path) -> dict[str, Any]:
-    wide = figure.width > figures.PANEL_WIDTH + 0.2
+    wide = figure.width > drawing.PANEL_WIDTH + 0.2
     return {
         "name": figure.name,
         "caption": figure.caption,
-        "panels": figures.draw(figure, folder),
+        "panels": drawing.draw(figure, folder),
         "large": wide and len(figure.panels) == 1,
         "least": round(figure.width * SMALLEST) if wide else 0,
         "most": round(figure.width * LARGEST),

@@ -12,8 +12,8 @@ import pandas as pd
 from lossbench import plots, stats
 from lossbench.claims.wording import number
 from lossbench.plots.style import INSIDE
+from lossbench.report.drawing import Figure, Panel
 from lossbench.report.evidence import Evidence
-from lossbench.report.figures import Figure, Panel
 from lossbench.report.text import say, span
 
 MOST_LOSSES = 8  # lines that can be told apart

@@ -10,8 +10,8 @@ import pandas as pd
 
 from lossbench import plots, stats
 from lossbench.claims.wording import number
+from lossbench.report.drawing import Figure, Panel
 from lossbench.report.evidence import Evidence
-from lossbench.report.figures import Figure, Panel
 from lossbench.report.panels import MOST_LOSSES, legend_room
 from lossbench.report.tables import Table
 from lossbench.report.text import say, span

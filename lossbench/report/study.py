@@ -11,8 +11,8 @@ import pandas as pd
 from lossbench import plots, stats
 from lossbench.plots.style import fold, titles_of
 from lossbench.report import tables
+from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
 from lossbench.report.evidence import Evidence, Study
-from lossbench.report.figures import PANEL_WIDTH, Figure, Panel
 from lossbench.report.panels import table_in_words
 from lossbench.report.setting import at_chance, named, page_of, words
 from lossbench.report.text import say, span

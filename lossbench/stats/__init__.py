@@ -1,8 +1,7 @@
 """What a table of runs can and cannot tell: every function takes the table of `load_runs`."""
 
-from lossbench.stats.folds import compare_folds, score_folds
-from lossbench.stats.grouping import Setting, merge_idle, settings, settings_with
-from lossbench.stats.histories import judged_accuracy
+from lossbench.stats.inference import Ranking, critical_difference, rank_losses
+from lossbench.stats.metrics import compare_folds, score_folds
 from lossbench.stats.paired import (
     LOOKS,
     OUTCOMES,
@@ -12,15 +11,28 @@ from lossbench.stats.paired import (
     compare,
     judge,
     judge_by_look,
+    minimum_detectable_effect,
     paired_differences,
     pairs_needed,
+    plan,
+    power,
     same_seed_differences,
+    sample_size,
+    sample_size_equivalence,
     sequential,
     single_run_spread,
 )
-from lossbench.stats.planning import minimum_detectable_effect, plan, power, sample_size, sample_size_equivalence
-from lossbench.stats.ranks import Ranking, critical_difference, rank_losses
-from lossbench.stats.summary import finished, probability_labels, summarise, t_interval
+from lossbench.stats.runs import (
+    Setting,
+    finished,
+    judged_accuracy,
+    merge_idle,
+    probability_labels,
+    settings,
+    settings_with,
+    summarise,
+    t_interval,
+)
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
 
 __all__ = [

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from lossbench.registry import unknown
-from lossbench.stats.summary import finished
+from lossbench.stats.runs import finished
 
 if TYPE_CHECKING:
     import pandas as pd

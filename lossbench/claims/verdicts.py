@@ -1,0 +1,514 @@
+"""How a claim is decided: one rule for all that are decided by runs.
+
+Every number comes from `stats`: differences paired by seed and judged by `stats.judge` on one data set, pooled over
+data sets with weights by precision (`stats.pooled`). A claim names the values that it allows, above a bound or within a
+margin, and often makes several contrasts, such as "better than each rival"; then all of them must hold.
+
+- **supported**: every interval lies among the allowed values; "within" must hold on every data set;
+- **contradicted**: some interval lies wholly outside, in a setting that the claim is about;
+- **undecided**: neither, or the runs decide and something else speaks against saying so: see below;
+- **not tested**: no pair of runs that the claim is about.
+
+Both verdicts are held to 0.05 for each paper as a whole: the p values of its claims are corrected by Holm. What the
+runs say stays undecided where
+
+- runs diverged, or data sets show opposite effects;
+- the loss is our reconstruction because the paper's formula is lost: it decides nothing about the original;
+- the claim is about trained networks, and more than half of the runs against it had their best epoch last. A network
+  that is still improving supports a claim for the budget that it had, but refutes none about trained ones;
+- the claim is that some setting has a property, and this one has not.
+
+Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side
+stayed at chance. Every verdict by runs is about the networks and budgets that it names: "here".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossbench.claims.contrasts import Comparison, Contrast, Row, Tables, belongs, compare, is_unfinished
+from lossbench.registry import unknown
+from lossbench.stats.paired import ALPHA, OUTCOMES, holm, judge, pairs_needed, sample_size_equivalence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# What a claim is, the five papers that make them, and where the evidence is shown.
+
+THESIS, ADMA = "08_thesis_analysis", "09_adma"
+SAMPLING, FALSE_POSITIVE = "10_sampling_free_and_metric_learning", "11_false_positive_loss"
+LAYERS = "12_hierarchical_loss"
+NOTEBOOKS = (THESIS, ADMA, SAMPLING, FALSE_POSITIVE, LAYERS)
+
+RUNS, MATHEMATICS, PRINTED = "runs", "mathematics", "printed table"
+SLIPS = "slips in print"
+GROUPS = (RUNS, MATHEMATICS, PRINTED, SLIPS)  # never summed over
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: its short name, the families of data sets it measured on, and how it trained."""
+
+    name: str
+    datasets: tuple[str, ...]
+    trained: str
+
+
+PAPERS = {
+    "000": Paper("thesis", ("fashion-mnist", "cifar-10", "kmnist"), "a pretrained ResNet50, up to 75 epochs"),
+    "001": Paper(
+        "Adma",
+        ("mnist", "fashion-mnist", "cifar-10", "cifar-100", "flowers", "ham10000", "svhn", "dogs-vs-cats"),
+        "a convolutional network of its own, all images, 50 to 170 epochs",
+    ),
+    "002": Paper("sampling-free loss", ("cifar-10", "cifar-100", "fashion-mnist"), "GoogLeNet and ResNets, 70 epochs"),
+    "003": Paper("False Positive Loss", ("cifar-10",), "EfficientNetV2 and ResNets, all images, 10 to 200 epochs"),
+    "004": Paper("Loss in Layers", ("cifar-10",), "a network that it does not name, until convergence"),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A figure or table: the notebook it stands in and what it shows."""
+
+    notebook: str
+    shows: str
+
+
+FIGURES = {
+    "ce-equals-kl": Place(THESIS, "cross-entropy and KL divergence run by run"),
+    "thesis-accuracy": Place(THESIS, "accuracy of each loss minus cross-entropy by data set, with intervals"),
+    "thesis-epochs": Place(THESIS, "epochs each loss needs, with intervals"),
+    "thesis-probabilities": Place(THESIS, "accuracy and epochs by probability function"),
+    "thesis-tables": Place(THESIS, "Tables 4.2 to 4.6 re-derived from Table 4.1"),
+    "thesis-confusion": Place(THESIS, "confusion matrices and the recall of each class"),
+    "adma-curves": Place(ADMA, "Adma for several exponents beside cross-entropy, values and gradients"),
+    "adma-tables": Place(ADMA, "Tables 1 to 4 of the paper, cell by cell against cross-entropy"),
+    "adma-accuracy": Place(ADMA, "accuracy of Adma, MSE and squared hinge minus cross-entropy"),
+    "adma-learning": Place(ADMA, "learning curves: first epoch, unrest, gap to the training images"),
+    "adma-exponent": Place(ADMA, "accuracy over the exponent, as printed and divided by e times a"),
+    "adma-fractions": Place(ADMA, "Adma minus cross-entropy over the share of training images"),
+    "sampling-shape": Place(SAMPLING, "the reconstructed loss and its weight over the target's probability"),
+    "sampling-sweeps": Place(SAMPLING, "macro F1 and NMI over beta and gamma"),
+    "sampling-comparison": Place(SAMPLING, "macro F1, NMI and recall@k of all losses"),
+    "fpl-shape": Place(FALSE_POSITIVE, "the loss, its class weights and its two terms"),
+    "fpl-tables": Place(FALSE_POSITIVE, "Tables 2 and 3 of the paper with their sampling noise"),
+    "fpl-accuracy": Place(FALSE_POSITIVE, "False Positive Loss minus cross-entropy on balanced classes"),
+    "fpl-imbalance": Place(FALSE_POSITIVE, "False Positive Loss minus cross-entropy on long tails"),
+    "layers-accuracy": Place(LAYERS, "accuracy of the poster's losses minus cross-entropy, folds and seeds"),
+    "layers-mistakes": Place(LAYERS, "how severe the mistakes are on the class tree"),
+    "layers-algebra": Place(LAYERS, "when the hierarchical loss is only cross-entropy"),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a paper and how it is decided.
+
+    Args:
+        key: a stable name, such as `thesis-js-least-accurate`.
+        paper: a key of `PAPERS`.
+        place: where it stands in the paper.
+        says: the statement in our words.
+        rule: what decides it.
+        figure: a key of `FIGURES`, which also names the notebook.
+        printed: the paper's own numbers, as text; empty if it gives none.
+        reconstruction: what of the paper's method we had to guess, or how a word of it was read; empty if nothing.
+        slip: whether it is about copying and arithmetic in print, and not about losses.
+    """
+
+    key: str
+    paper: str
+    place: str
+    says: str
+    rule: Rule
+    figure: str
+    printed: str = ""
+    reconstruction: str = ""
+    slip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.paper not in PAPERS:
+            raise ValueError(unknown("paper", self.paper, PAPERS))
+        if self.figure not in FIGURES:
+            raise ValueError(unknown("figure", self.figure, FIGURES))
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that shows the figure."""
+        return FIGURES[self.figure].notebook
+
+    @property
+    def group(self) -> str:
+        """One of `GROUPS`: what decides the claim, and slips in print apart."""
+        return SLIPS if self.slip else self.rule.kind
+
+
+SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
+VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
+MOSTLY = 0.5
+OF_THE_START = "first_epoch_accuracy"  # the end of training takes nothing away from it
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Decided by runs: the values that every contrast may have; made by `above` and `within`.
+
+    Args:
+        contrasts: each the better side minus the worse, in the direction of its score.
+        low, high: the allowed values; without a `high` it is a claim of "better", and -inf as `low` stands for the
+            margin of `evaluate`.
+        everywhere: whether they must hold on each data set by itself, in place of the pooled mean.
+        size: the size that the claim states; an interval wholly below it contradicts the claim.
+        readings: whether each contrast is one reading of the claim, so that it falls only if it falls in all.
+        exists: whether the claim is that some setting has the property, which a setting that fails does not refute.
+        rebuilt: whether the loss is our reconstruction because the paper's formula is lost.
+    """
+
+    contrasts: tuple[Contrast, ...]
+    low: float = 0.0
+    high: float = math.inf
+    everywhere: bool = False
+    size: float | None = None
+    readings: bool = False
+    exists: bool = False
+    rebuilt: bool = False
+
+    kind = RUNS
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if math.isfinite(self.high):
+            return f"within ±{self.high:g}"
+        return "within the margin" if math.isinf(self.low) else f"above {self.low:g}"
+
+    @property
+    def words(self) -> str:
+        """The test in words."""
+        size = "" if self.size is None else f", and not below {self.size:g}"
+        place = " on every data set" if self.everywhere else ""
+        return f"paired by seed, {self.allowed}{size}{place}: {'; '.join(c.says for c in self.contrasts)}"
+
+    def judge(self, tables: Tables, margin: float) -> Finding:
+        """Compare the runs."""
+        rule = replace(self, low=-margin, high=margin) if math.isinf(self.low) else self
+        comparisons = [compare(contrast, tables) for contrast in self.contrasts]
+        limits = _limits(comparisons)
+        if self.everywhere:  # one without any data set stays, so that it is missed
+            comparisons = [part for whole in comparisons for part in whole.by_data_set() or [whole]]
+        p_values = [rule.p_values(comparison) for comparison in comparisons]
+        support, contradict = zip(*p_values, strict=True)
+        return Finding(rule, tuple(comparisons), support, contradict, limits)
+
+    def p_values(self, comparison: Comparison) -> tuple[float, float]:
+        """That the truth is allowed, and that it is not; nan without an interval."""
+        mean = comparison.pooled
+        if mean is None:
+            return math.nan, math.nan
+        if math.isfinite(self.high):
+            outside = 2 * min(mean.p_above(self.high), mean.p_below(self.low))
+            return max(mean.p_above(self.low), mean.p_below(self.high)), min(1.0, outside)
+        against = min(1.0, 2 * mean.p_below(self.low if self.size is None else self.size))
+        short = self.size is not None and against < ALPHA  # above the bound and clearly below the size is no support
+        return 1.0 if short else min(1.0, 2 * mean.p_above(self.low)), against
+
+    def needed(self, comparison: Comparison, family: int) -> float:
+        """Pairs that would decide if the truth were as seen."""
+        assert comparison.pooled is not None
+        mean, sd = comparison.pooled.mean, comparison.pooled.se * math.sqrt(comparison.pooled.n)
+        room = self.high - abs(mean)
+        if math.isfinite(room) and room > 2e-3 * sd:
+            return float(sample_size_equivalence(mean, sd, self.high))
+        return pairs_needed(-room if math.isfinite(room) else mean - self.low, sd, None, family)
+
+
+def above(contrasts: Sequence[Contrast], bound: float = 0.0, **options: Any) -> Compared:
+    """Every contrast is above a bound: 0 for "better", less for "not behind by more than"."""
+    return Compared(tuple(contrasts), low=bound, **options)
+
+
+def within(contrasts: Sequence[Contrast], margin: float = math.inf) -> Compared:
+    """Every contrast lies within a margin of 0 on every data set, or differences that cancel would pass for none."""
+    return Compared(tuple(contrasts), low=-margin, high=margin, everywhere=True)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the runs say about a claim before the paper's other claims are allowed for.
+
+    Args:
+        rule: what the claim allows.
+        comparisons: what must hold: one a contrast, or a contrast and data set.
+        support, contradict: p value of each comparison for either verdict, nan where it has no interval.
+        limits: what keeps the runs from saying more.
+    """
+
+    rule: Compared
+    comparisons: tuple[Comparison, ...]
+    support: tuple[float, ...]
+    contradict: tuple[float, ...]
+    limits: tuple[str, ...]
+
+    @property
+    def p_support(self) -> float:
+        """All contrasts must hold."""
+        return max(self.support) if np.isfinite(self.support).all() else 1.0
+
+    @property
+    def p_contradict(self) -> float:
+        """One contrast is enough against the claim, or all are needed if each is one reading of it."""
+        if self.rule.readings:
+            return max(self.contradict) if np.isfinite(self.contradict).all() else 1.0
+        known = [p for p in self.contradict if math.isfinite(p)]
+        return min(1.0, len(known) * min(known)) if known else 1.0
+
+    @property
+    def p(self) -> float:
+        """p value of the claim as a whole; nan without an interval."""
+        return min(self.p_support, self.p_contradict) if np.isfinite(self.contradict).any() else math.nan
+
+    def decide(self, p_family: float) -> tuple[str, Comparison, str]:
+        """The verdict, the comparison that it hangs on, and the reason in words.
+
+        Args:
+            p_family: `p` after the correction for the paper's other claims.
+        """
+        paired = [comparison for comparison in self.comparisons if comparison.samples]
+        if not paired:
+            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about"
+        if math.isnan(p_family):
+            return UNDECIDED, paired[0], "no spread over seeds, so no interval"
+        against = self.p_contradict < self.p_support
+        weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
+        shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
+        if p_family >= ALPHA:
+            corrected = "the interval alone would decide, but not after Holm's correction"
+            return UNDECIDED, shown, corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
+        verdict = CONTRADICTED if against else SUPPORTED
+        why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
+        if against and self.rule.size is not None:
+            why = f"the interval lies below the claimed {self.rule.size:g}"
+        doubt = self._doubt(shown, against)
+        return (UNDECIDED, shown, f"{why}, but {doubt}") if doubt else (verdict, shown, why)
+
+    def _doubt(self, shown: Comparison, against: bool) -> str:
+        """Why a verdict is withheld although the intervals would give it; empty if it is not."""
+        checked = (shown,) if against else self.comparisons
+        runs = _runs(checked)
+        last = sum(map(is_unfinished, runs))
+        if not all(row["ended"] for row in runs):
+            return "runs diverged"
+        if self.rule.rebuilt:
+            return "the loss is our reconstruction, which decides nothing about the paper's own"
+        if against and self.rule.exists:
+            return "the claim is that some setting exists, and this is one"
+        if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
+            return f"the data sets disagree ({opposed}); more seeds would not settle it"
+        about_the_end = against and shown.contrast.metric != OF_THE_START
+        if last > MOSTLY * len(runs) and (about_the_end or shown.contrast.metric == "best_epoch"):
+            return f"{last} of {len(runs)} runs were still improving when training ended"
+        return ""
+
+    def needed(self, shown: Comparison, p_family: float, family: int) -> float:
+        """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
+        if shown.pooled is None or shown.opposed or p_family < ALPHA or self.rule.rebuilt:
+            return math.nan
+        more = self.rule.needed(shown, family)
+        return max(more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
+
+
+def _runs(comparisons: Sequence[Comparison]) -> list[Row]:
+    """The runs behind some comparisons, each once."""
+    runs = {row["run_id"]: row for c in comparisons for sample in c.samples for row in sample.runs}
+    return list(runs.values())
+
+
+def _limits(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+    """Everything that keeps these runs from saying more, each once."""
+    limits = [limit for comparison in comparisons for limit in comparison.limits]
+    runs = _runs(comparisons)
+    if last := sum(map(is_unfinished, runs)):
+        limits.append(f"the best epoch is the last one in {last} of {len(runs)} runs")
+    limits += [f"missing cells: no pairs for {c.contrast.says}" for c in comparisons if runs and not c.samples]
+    return tuple(dict.fromkeys(limits))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What code found out about a claim that no comparison of runs decides.
+
+    Args:
+        verdict: one of `VERDICTS`.
+        estimate, low, high: the number it hangs on and its interval, nan where there is none.
+        unit: of the estimate.
+        n: what was counted or checked.
+        why: the reason in words.
+        limits: what keeps it from saying more.
+    """
+
+    verdict: str
+    estimate: float
+    unit: str
+    n: int
+    why: str
+    low: float = math.nan
+    high: float = math.nan
+    limits: tuple[str, ...] = ()
+    here: str = ""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Decided by `find`, by mathematics, from the paper's own numbers, or (`kind` is runs) from the tables of runs."""
+
+    kind: str
+    words: str
+    find: Callable[..., Answer]
+
+
+Rule = Compared | Exact
+
+
+def settle(true: bool) -> str:
+    """Verdict of a claim that code decides exactly."""
+    return SUPPORTED if true else CONTRADICTED
+
+
+# Every claim against a table of runs.
+
+MARGIN = 100 * (OUTCOMES["test_accuracy"].margin or 0.0)  # percentage points
+COLUMNS = (
+    *("claim", "paper", "place", "says", "kind", "group", "test", "verdict", "estimate", "low", "high", "unit", "n"),
+    *("needed", "p", "p_holm", "against", "printed", "why", "here", "limits", "reconstruction", "notebook", "figure"),
+)
+DETAIL = (
+    *("against", "dataset", "model", "n", "ahead", "estimate", "low", "high", "margin", "verdict", "unit"),
+    *("unfinished", "runs", "limits", "setting"),
+)
+
+
+def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
+    """A row a claim; see `claims.evaluate`."""
+    import pandas as pd
+
+    if not margin > 0:
+        raise ValueError(f"margin={margin!r} must be greater than 0, in percentage points")
+    findings = {c.key: c.rule.judge(tables, margin) for c in claims if isinstance(c.rule, Compared)}
+    p_holm: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    for paper in PAPERS:
+        keys = [c.key for c in claims if c.paper == paper and c.key in findings]
+        p_holm |= dict(zip(keys, map(float, holm([findings[key].p for key in keys])), strict=True))
+        sizes[paper] = sum(math.isfinite(findings[key].p) for key in keys)
+    rows = []
+    for claim in claims:
+        row = {"claim": claim.key, "paper": claim.paper, "place": claim.place, "says": claim.says,
+               "kind": claim.rule.kind, "group": claim.group, "test": claim.rule.words, "printed": claim.printed,
+               "reconstruction": claim.reconstruction, "notebook": claim.notebook, "figure": claim.figure}  # fmt: skip
+        if isinstance(claim.rule, Exact):
+            answer = claim.rule.find(tables) if claim.rule.kind == RUNS else claim.rule.find()
+            rows.append({**row, **vars(answer), "limits": "; ".join(answer.limits)})
+        else:
+            rows.append({**row, **_facts(claim, findings[claim.key], p_holm[claim.key], sizes[claim.paper])})
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.assign(**{name: table[name].fillna("") for name in ("against", "here")})
+
+
+def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[str, Any]:
+    verdict, shown, why = finding.decide(p_holm)
+    low, high = shown.pooled.interval() if shown.pooled else (math.nan, math.nan)
+    unpooled = [sample.values.mean() for sample in shown.samples]
+    return {
+        "verdict": verdict,
+        "estimate": shown.pooled.mean if shown.pooled else sum(unpooled) / len(unpooled) if unpooled else math.nan,
+        "low": low,
+        "high": high,
+        "unit": shown.contrast.unit,
+        "n": shown.pairs,
+        "needed": finding.needed(shown, p_holm, family) if verdict == UNDECIDED else math.nan,
+        "against": shown.contrast.says,
+        "p": finding.p,
+        "p_holm": p_holm,
+        "why": why,
+        "here": "; ".join(sample.setting for sample in shown.samples),
+        "limits": "; ".join(_limits_evaluation(claim, finding)),
+    }
+
+
+def _limits_evaluation(claim: Claim, finding: Finding) -> list[str]:
+    """Where the runs are not the paper's, and everything that keeps them from saying more."""
+    paper = PAPERS[claim.paper]
+    samples = [sample for comparison in finding.comparisons for sample in comparison.samples]
+    asked = [family for comparison in finding.comparisons for family in comparison.contrast.datasets]
+    wanted = list(dict.fromkeys(asked)) or paper.datasets
+    used = {sample.dataset for sample in samples}
+    absent = [family for family in wanted if not any(belongs(name, family) for name in used)]
+    variants = sorted(name for name in used if name not in wanted and any(belongs(name, f) for f in wanted))
+    others = sorted(name for name in used if not any(belongs(name, family) for family in paper.datasets))
+    networks = ", ".join(sorted({sample.model for sample in samples}))
+    epochs = {int(row["epochs"]) for sample in samples for row in sample.runs}
+    return [
+        *([f"here: {networks}, {_span(epochs)} epochs; the paper: {paper.trained}"] if samples else []),
+        *finding.limits,
+        *([f"data sets of the paper without pairs: {', '.join(absent)}"] if absent else []),
+        *([f"variants of the paper's data sets: {', '.join(variants)}"] if variants else []),
+        *([f"data sets that the paper has not: {', '.join(others)}"] if others else []),
+    ]
+
+
+def _span(numbers: set[int]) -> str:
+    return " to ".join(str(number) for number in dict.fromkeys((min(numbers), max(numbers))))
+
+
+def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
+    """A claim's contrasts by data set and network; see `claims.detail`."""
+    import pandas as pd
+
+    contrasts = claim.rule.contrasts if isinstance(claim.rule, Compared) else ()
+    rows = [row for contrast in contrasts for row in _rows(compare(contrast, tables), margin)]
+    return pd.DataFrame(rows, columns=list(DETAIL))
+
+
+def _rows(comparison: Comparison, points: float) -> list[dict[str, Any]]:
+    score = comparison.contrast.score
+    margin = None if score.margin is None else points if score.unit == "points" else score.scale * score.margin
+    judged = [judge([s.values], margin=margin, resolution=s.resolution)[0] for s in comparison.samples]
+    return [
+        {
+            **vars(row),
+            "against": comparison.contrast.says,
+            "dataset": sample.dataset,
+            "model": sample.model,
+            "estimate": row.mean,
+            "margin": math.nan if margin is None else margin,
+            "unit": comparison.contrast.unit,
+            "unfinished": sum(map(is_unfinished, sample.runs)),
+            "runs": len(sample.runs),
+            "limits": "; ".join(sample.limits),
+            "setting": sample.setting,
+        }
+        for row, sample in zip(judged, comparison.samples, strict=True)
+    ]
+
+
+def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """How many claims have which verdict, a row a paper and group; groups are never added to each other.
+
+    Returns: columns `paper name group claims` and one for each of `VERDICTS`.
+    """
+    import pandas as pd
+
+    rows = []
+    for (paper, group), part in table.groupby(["paper", "group"]):
+        counts = {word: int((part["verdict"] == word).sum()) for word in VERDICTS}
+        rows.append({"paper": paper, "name": PAPERS[str(paper)].name, "group": group, "claims": len(part), **counts})
+    counted = pd.DataFrame(rows, columns=["paper", "name", "group", "claims", *VERDICTS])
+    order = counted["group"].map(GROUPS.index)
+    return counted.assign(order=order).sort_values(["paper", "order"]).drop(columns="order").reset_index(drop=True)

@@ -1,0 +1,294 @@
+"""Keep a study in a repository: `pack` writes its tables without images and weights, the readers read them back.
+
+Every reader takes an output folder (`<output>/runs/`), a packed study, or a folder of packed studies, where a column
+`study` comes first; so an analysis moves from one to the other by changing a path.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_rows, write_study
+from lossbench.records.record import Record, output_folder
+from lossbench.records.tables import Damaged, Damages, history_rows, load_history, load_runs, prediction_rows, run_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AllTables",
+    "load_class_names",
+    "load_confusion",
+    "load_folds",
+    "load_history",
+    "load_reliability",
+    "load_runs",
+    "load_tables",
+    "pack",
+    "read_description",
+    "reference_folder",
+]
+
+Output = str | os.PathLike[str] | None
+
+COLUMNS = {
+    "confusion": ("true", "predicted", "count"),
+    "reliability": ("bin", "low", "high", "count", "confidence", "accuracy"),
+    "folds": ("fold", "accuracy", "macro_f1"),
+}
+WHOLE = ("true", "predicted", "bin", "count", "fold")
+REFERENCE = Path("outputs") / "reference"
+
+
+@dataclass(frozen=True)
+class AllTables:
+    """Everything that is kept of a study: what `load_runs`, `load_history` and the readers of this module give."""
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    confusion: pd.DataFrame
+    reliability: pd.DataFrame
+    folds: pd.DataFrame
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Run -> what is wrong with its record, for those that were skipped."""
+        return {key: said for table in vars(self).values() for key, said in table.attrs.get("damaged", {}).items()}
+
+
+def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTables:
+    """Read all tables of a folder at once; arguments and errors are those of `load_runs`."""
+    runs, history = load_runs(output, damaged=damaged), load_history(output, damaged=damaged)
+    return AllTables(runs, history, **_load(tuple(COLUMNS), output, None, damaged))
+
+
+def reference_folder() -> Path:
+    """The folder of the studies that are committed with lossbench, each with at least five paired seeds.
+
+    Looks from the working directory, or from its parent where that is `notebooks`, then beside the package.
+
+    Raises: FileNotFoundError when lossbench was installed without its repository.
+    """
+    for place in (REFERENCE, Path("..") / REFERENCE, Path(__file__).resolve().parents[2] / REFERENCE):
+        if packed_folders(place):
+            return place
+    raise FileNotFoundError(
+        "the committed studies are not here: they are part of the repository, in outputs/reference, and not of the "
+        "installed package; clone the repository and work in its folder, or read your own runs, such as those in "
+        "'outputs'"
+    )
+
+
+def load_confusion(
+    output: Output = None, run_ids: Collection[str] | None = None, *, damaged: Damaged = "raise"
+) -> pd.DataFrame:
+    """Count the test images of each run by true and predicted class.
+
+    Args:
+        output: see the module; from an output folder the counts are taken from the runs' predictions.
+        run_ids: only these runs; None takes all.
+        damaged: as in `load_runs`.
+
+    Returns: columns `run_id true predicted count`, classes by index (`load_class_names` names them); pairs that never
+        occur have no row. The false positives of a class are the counts of its `predicted` rows with another `true`.
+        A run without predictions, such as a diverged one, has no rows.
+    """
+    return _load(["confusion"], output, run_ids, damaged)["confusion"]
+
+
+def load_reliability(
+    output: Output = None, run_ids: Collection[str] | None = None, *, damaged: Damaged = "raise"
+) -> pd.DataFrame:
+    """How often each run is right at each level of confidence: 15 equal bins, as in `metrics.reliability_table`.
+
+    Returns: columns `run_id bin low high count confidence accuracy`; bins count from 0, the last two are nan where no
+        image falls. Arguments are those of `load_confusion`.
+    """
+    return _load(["reliability"], output, run_ids, damaged)["reliability"]
+
+
+def load_folds(
+    output: Output = None, run_ids: Collection[str] | None = None, *, damaged: Damaged = "raise"
+) -> pd.DataFrame:
+    """Score each run on ten stratified folds of its test images, the same for all runs of a data set.
+
+    Returns: columns `run_id fold` and the scores of `stats.score_folds`; folds count from 0. A run whose test images
+        are fewer than ten in some class has no rows. Arguments are those of `load_confusion`.
+    """
+    return _load(["folds"], output, run_ids, damaged)["folds"]
+
+
+def load_class_names(output: Output = None) -> dict[str, list[str]]:
+    """The names of the classes of each data set, in target order."""
+    folder = output_folder(output)
+    if studies := packed_folders(folder):
+        return {
+            dataset: facts["class_names"]
+            for study in studies
+            for dataset, facts in read_description(study)["datasets"].items()
+        }
+    runs = load_runs(folder, damaged="skip").drop_duplicates("dataset")
+    return {
+        dataset: Record(folder / "runs" / run_id).result["class_names"]
+        for dataset, run_id in zip(runs["dataset"], runs["run_id"], strict=True)
+    }
+
+
+def pack(
+    output: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    note: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write the tables of all runs under `output` into `folder`, small enough for a repository.
+
+    `folder` gets `runs.csv.gz`, `history.csv.gz`, `confusion.csv.gz`, `reliability.csv.gz`, `folds.csv.gz` and
+    `study.json`. Numbers come back exactly. The same runs give the same bytes. The folder is whole or as it was: an
+    earlier packed study in it is replaced, never merged.
+
+    Args:
+        output: an output folder with finished runs.
+        folder: where to; its parents are made.
+        name: what the study is called; None takes the folder's name.
+        note: a sentence or two for the reader of `study.json`.
+        overwrite: also replace a packed study that holds runs which `output` does not.
+
+    Returns: `folder`.
+
+    Raises: ValueError when `output` holds no finished run, an unfinished or a damaged one, or when `folder` holds
+        something else than a packed study or, without `overwrite`, runs that would be lost.
+    """
+    source, goal = Path(output), Path(folder)
+    tables = _tables_of(source)
+    _require_replaceable(goal, {row["run_id"] for row in tables["runs"]}, overwrite)
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=goal.parent, prefix=f".{goal.name}.") as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        write_study(fresh, _describe(source, tables["runs"], name or goal.name, note), tables)
+        _swap(fresh, goal, Path(scratch) / "old")
+    return goal
+
+
+def _load(
+    tables: Sequence[str], output: Output, run_ids: Collection[str] | None, damaged: Damaged
+) -> dict[str, pd.DataFrame]:
+    folder = output_folder(output)
+    found = Damages(damaged)
+    if packed_folders(folder):
+        every = {table: read_rows(folder, table) for table in tables}
+        rows = {
+            table: [row for row in read if run_ids is None or row["run_id"] in run_ids] for table, read in every.items()
+        }
+    else:
+        rows = prediction_rows(folder, tables, run_ids, found)
+    return {table: _as_table(table, rows[table], found.said()) for table in tables}
+
+
+def _as_table(table: str, rows: Sequence[Row], damaged: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    names = [name for name in ("study", "run_id") if rows and name in rows[0]] or ["run_id"]
+    columns = list(dict.fromkeys([*names, *COLUMNS[table], *(name for row in rows for name in row)]))
+    loaded = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
+    kinds = {name: "int64" if name in WHOLE else "float64" for name in columns if name not in names}
+    loaded = loaded.astype(kinds)
+    loaded.attrs["damaged"] = damaged
+    return loaded
+
+
+def _tables_of(source: Path) -> dict[str, list[Row]]:
+    if packed_folders(source):
+        raise ValueError(f"{str(source)!r} holds packed studies; give the output folder that their runs are in")
+    found = Damages("raise")
+    runs = run_rows(source, found)
+    if not runs:
+        raise ValueError(f"no finished runs under {str(source / 'runs')!r}; run a study with --output {source} first")
+    finished = {row["run_id"] for row in runs}
+    begun = sorted(path.parent.name for path in source.glob("runs/*/config.json"))
+    if unfinished := [run_id for run_id in begun if run_id not in finished]:
+        raise ValueError(
+            f"{len(unfinished)} of {len(begun)} runs under {str(source)!r} are not finished, such as "
+            f"{unfinished[0]!r}; finish the study (it goes on where it stopped) or delete their folders"
+        )
+    return {
+        "runs": runs,
+        "history": history_rows(source, [row["run_id"] for row in runs], found),
+        **prediction_rows(source, COLUMNS, None, found),
+    }
+
+
+def _describe(source: Path, runs: Sequence[Row], name: str, note: str) -> dict[str, Any]:
+    """What a reader must know about a study before its numbers."""
+    results = [Record(source / "runs" / row["run_id"]).result for row in runs]
+    by_dataset: dict[str, list[Row]] = {dataset: [] for dataset in _distinct(row["dataset"] for row in runs)}
+    for row, result in zip(runs, results, strict=True):
+        by_dataset[row["dataset"]].append(result)
+    versions = [result.get("versions", {}) for result in results]
+    return {
+        "name": name,
+        "note": note,
+        "runs": len(runs),
+        "statuses": dict(sorted(Counter(row["status"] for row in runs).items())),
+        "seeds": _distinct(row["seed"] for row in runs),
+        "hours": round(sum(row["seconds"] for row in runs) / 3600, 2),
+        "commits": _distinct(row.get("commit") for row in runs),
+        "devices": _distinct(row.get("device") for row in runs),
+        "versions": {
+            package: _distinct(found.get(package) for found in versions)
+            for package in _distinct(package for found in versions for package in found)
+        },
+        "datasets": {dataset: _describe_dataset(dataset, found) for dataset, found in by_dataset.items()},
+    }
+
+
+def _describe_dataset(dataset: str, results: Sequence[Row]) -> dict[str, Any]:
+    classes = {tuple(result["class_names"]) for result in results}
+    if len(classes) > 1:
+        raise ValueError(f"the runs of {dataset!r} have different classes; pack them as different studies")
+    return {
+        "class_names": list(classes.pop()),
+        "fingerprints": _distinct(result.get("dataset_fingerprint") for result in results),
+        "train_images": _distinct(result.get("train_images") for result in results),
+        "test_images": _distinct(result.get("test_images") for result in results),
+    }
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return sorted({value for value in values if value is not None})
+
+
+def _require_replaceable(folder: Path, run_ids: Collection[str], overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    ours = {"study.json", *(f"{table}.csv.gz" for table in TABLES)}
+    if not folder.is_dir() or (others := sorted(path.name for path in folder.iterdir() if path.name not in ours)):
+        what = f"holds {others[0]!r}" if folder.is_dir() else "is a file"
+        raise ValueError(f"{str(folder)!r} {what}, so it is no packed study; choose another folder")
+    if overwrite or not (folder / "study.json").exists():
+        return
+    if lost := sorted({row["run_id"] for row in read_rows(folder, "runs")} - set(run_ids)):
+        raise ValueError(
+            f"{str(folder)!r} holds {len(lost)} runs that would be lost, such as {lost[0]!r}; "
+            "choose another folder or pass overwrite=True"
+        )
+
+
+def _swap(fresh: Path, folder: Path, old: Path) -> None:
+    """Put `fresh` in the place of `folder`, which is put back if that fails."""
+    if folder.exists():
+        folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise

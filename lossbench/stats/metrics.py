@@ -1,0 +1,362 @@
+"""Scores of one model on one set of images: numpy arrays in, floats or small tables out.
+
+`log_probs` is (samples, classes), natural logarithms of probabilities; `target` is (samples,), class
+indices. Rows of every matrix are the true classes, columns the predicted ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lossbench.data.trees import find_tree, top_groups, tree_distance_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Floats = NDArray[np.float64]
+Normalize = Literal["true", "pred"] | None
+
+
+def _check(log_probs: ArrayLike, target: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    scores, truth = np.asarray(log_probs, dtype=np.float64), np.asarray(target)
+    if scores.ndim != 2 or truth.shape != scores.shape[:1] or not len(truth):
+        raise ValueError(
+            f"log_probs {scores.shape} and target {truth.shape} do not fit: pass (samples, classes) and "
+            "(samples,), at least one sample"
+        )
+    if not np.issubdtype(truth.dtype, np.integer):
+        raise TypeError(f"target must hold class indices, got dtype {truth.dtype}")
+    if truth.min() < 0 or truth.max() >= scores.shape[1]:
+        raise ValueError(f"target spans {truth.min()}..{truth.max()}, but there are {scores.shape[1]} classes")
+    if np.isnan(scores).any():
+        raise ValueError(f"log_probs holds nan in {int(np.isnan(scores).any(axis=1).sum())} of {len(truth)} rows")
+    return scores, truth.astype(np.int64)
+
+
+def accuracy(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Share of samples whose most probable class is the true one, in [0, 1]; the first class wins a tie."""
+    scores, truth = _check(log_probs, target)
+    return float((scores.argmax(axis=1) == truth).mean())
+
+
+def top_k(log_probs: ArrayLike, target: ArrayLike, k: int = 5) -> float:
+    """Share of samples whose true class is among the `k` most probable ones, in [0, 1]."""
+    scores, truth = _check(log_probs, target)
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k={k!r} must lie in 1..{scores.shape[1]}, the number of classes")
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float((best == truth[:, None]).any(axis=1).mean())
+
+
+def nll(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Mean negative log-likelihood of the true class, in nats, >= 0."""
+    scores, truth = _check(log_probs, target)
+    return float(-scores[np.arange(len(truth)), truth].mean())
+
+
+def brier(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Mean squared distance between the probabilities and the one-hot target, summed over classes: [0, 2].
+
+    Source: Brier 1950, Monthly Weather Review 78, eq. 2.
+    """
+    scores, truth = _check(log_probs, target)
+    return float(((np.exp(scores) - np.eye(scores.shape[1])[truth]) ** 2).sum(axis=1).mean())
+
+
+def reliability_table(log_probs: ArrayLike, target: ArrayLike, bins: int = 15) -> pd.DataFrame:
+    """How often the model is right at each level of confidence.
+
+    Returns: a row for each of `bins` equally wide bins of the largest probability, with columns `lower`,
+    `upper` (a bin is (lower, upper], the first one includes 0), `count`, `confidence` and `accuracy`
+    (nan in an empty bin).
+    """
+    import pandas as pd
+
+    scores, truth = _check(log_probs, target)
+    if bins < 1:
+        raise ValueError(f"bins={bins!r} must be at least 1")
+    confidence = np.exp(scores.max(axis=1))
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(place, weights=confidence, minlength=bins) / count
+        right = np.bincount(place, weights=(scores.argmax(axis=1) == truth), minlength=bins) / count
+    columns = {"lower": edges[:-1], "upper": edges[1:], "count": count}
+    return pd.DataFrame({**columns, "confidence": mean_confidence, "accuracy": right})
+
+
+def ece(log_probs: ArrayLike, target: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy over bins, in [0, 1].
+
+    Source: Guo et al. 2017, eq. 3, arXiv:1706.04599 (equally wide bins).
+    """
+    table = reliability_table(log_probs, target, bins)
+    gap = (table["confidence"] - table["accuracy"]).abs().fillna(0.0)
+    return float((gap * table["count"]).sum() / table["count"].sum())
+
+
+def confusion_matrix(log_probs: ArrayLike, target: ArrayLike, normalize: Normalize = None) -> Floats:
+    """Count samples by true class (rows) and predicted class (columns).
+
+    Args:
+        normalize: None for counts; "true" for P(predicted | true), rows sum to 1; "pred" for
+            P(true | predicted), columns sum to 1. A class without samples gives nan.
+
+    Returns: (classes, classes).
+    """
+    scores, truth = _check(log_probs, target)
+    classes = scores.shape[1]
+    flat = np.bincount(truth * classes + scores.argmax(axis=1), minlength=classes**2)
+    matrix = flat.reshape(classes, classes).astype(np.float64)
+    if normalize is None:
+        return matrix
+    if normalize not in ("true", "pred"):
+        raise ValueError(f"unknown normalize {normalize!r}; choose from 'true', 'pred', None")
+    return _divide(matrix, matrix.sum(axis=1 if normalize == "true" else 0, keepdims=True))
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(numerator / denominator, dtype=np.float64)
+
+
+def precision(log_probs: ArrayLike, target: ArrayLike) -> Floats:
+    """TP / (TP + FP) for each class, (classes,); nan for a class never predicted."""
+    matrix = confusion_matrix(log_probs, target)
+    return _divide(np.diag(matrix), matrix.sum(axis=0))
+
+
+def recall(log_probs: ArrayLike, target: ArrayLike) -> Floats:
+    """TP / (TP + FN) for each class, (classes,); nan for a class without samples."""
+    matrix = confusion_matrix(log_probs, target)
+    return _divide(np.diag(matrix), matrix.sum(axis=1))
+
+
+def f1(log_probs: ArrayLike, target: ArrayLike) -> Floats:
+    """2 TP / (2 TP + FP + FN) for each class, (classes,); 0 for a class neither present nor predicted."""
+    matrix = confusion_matrix(log_probs, target)
+    return np.nan_to_num(_divide(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)))
+
+
+def macro_f1(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Mean of the F1 scores of the classes (not the F1 of mean precision and recall), in [0, 1]."""
+    return float(f1(log_probs, target).mean())
+
+
+def false_positives(log_probs: ArrayLike, target: ArrayLike) -> NDArray[np.int64]:
+    """Wrong samples assigned to each class, (classes,); they sum to the number of errors."""
+    matrix = confusion_matrix(log_probs, target)
+    return np.asarray(matrix.sum(axis=0) - np.diag(matrix), dtype=np.int64)
+
+
+def _check_embeddings(embeddings: ArrayLike, target: ArrayLike) -> tuple[Floats, NDArray[Any]]:
+    points, truth = np.asarray(embeddings, dtype=np.float64), np.asarray(target)
+    if points.ndim != 2 or truth.shape != points.shape[:1] or len(truth) < 2:
+        raise ValueError(
+            f"embeddings {points.shape} and target {truth.shape} do not fit: pass (samples, dimensions) and "
+            "(samples,), at least two samples"
+        )
+    if not np.isfinite(points).all():
+        raise ValueError("embeddings hold nan or inf")
+    return points, truth
+
+
+def nmi(embeddings: ArrayLike, target: ArrayLike, seed: int = 0) -> float:
+    """Agreement of k-means clusters (as many as classes, 10 starts) with the classes, in [0, 1].
+
+    Normalised mutual information with the arithmetic mean of the entropies.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import normalized_mutual_info_score
+
+    points, truth = _check_embeddings(embeddings, target)
+    clusters = KMeans(len(np.unique(truth)), n_init=10, random_state=seed).fit_predict(points)
+    return float(normalized_mutual_info_score(truth, clusters))
+
+
+def recall_at_k(embeddings: ArrayLike, target: ArrayLike, k: int = 1) -> float:
+    """Share of samples with one of their class among the `k` nearest others (Euclidean), in [0, 1]."""
+    return recalls_at(embeddings, target, (k,))[0]
+
+
+def recalls_at(embeddings: ArrayLike, target: ArrayLike, ks: Sequence[int]) -> list[float]:
+    """`recall_at_k` for several k from one search for neighbours, which is what takes the time."""
+    from sklearn.neighbors import NearestNeighbors
+
+    points, truth = _check_embeddings(embeddings, target)
+    for k in ks:
+        if not 1 <= k < len(truth):
+            raise ValueError(f"k={k!r} must lie in 1..{len(truth) - 1}, the number of other samples")
+    # kneighbors() without an argument leaves each sample out of its own neighbours.
+    nearest = NearestNeighbors(n_neighbors=max(ks)).fit(points).kneighbors(return_distance=False)
+    found = truth[nearest] == truth[:, None]
+    return [float(found[:, :k].any(axis=1).mean()) for k in ks]
+
+
+def _curve(accuracy_by_epoch: ArrayLike) -> Floats:
+    curve = np.asarray(accuracy_by_epoch, dtype=np.float64)
+    if curve.ndim != 1 or not len(curve):
+        raise ValueError(f"pass one accuracy an epoch, (epochs,), at least one; got shape {curve.shape}")
+    return curve
+
+
+def epochs_to_reach(accuracy_by_epoch: ArrayLike, fraction: float = 0.95) -> float:
+    """First epoch, counted from 1, whose accuracy is at least `fraction` of the last epoch's accuracy.
+
+    nan when the last accuracy is nan, as after a divergence.
+    """
+    curve = _curve(accuracy_by_epoch)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction={fraction!r} must lie in (0, 1]")
+    return float(np.argmax(curve >= fraction * curve[-1]) + 1) if np.isfinite(curve[-1]) else float("nan")
+
+
+def best_epoch(accuracy_by_epoch: ArrayLike) -> float:
+    """First epoch, counted from 1, with the highest accuracy; nan if none is a number."""
+    curve = _curve(accuracy_by_epoch)
+    return float(np.nanargmax(curve) + 1) if np.isfinite(curve).any() else float("nan")
+
+
+# The scores of a finished run, from its test predictions and embeddings.
+
+SCORES = (
+    *("accuracy", "nll", "top5", "macro_f1", "ece", "brier", "false_positives"),
+    *("nmi", "recall_at_1", "recall_at_8", "class_mean_accuracy"),
+    *("tree_distance", "mistake_distance", "critical_error"),
+)
+
+
+def score(
+    target: np.ndarray,
+    log_probs: np.ndarray,
+    embeddings: np.ndarray,
+    class_means: np.ndarray,
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """All scores of a set of images.
+
+    Args:
+        target: (images,) class indices.
+        log_probs: (images, classes).
+        embeddings: (images, features), compared by angle.
+        class_means: (classes, features), the mean directions of the training images; `class_mean_accuracy` is the
+            share of images whose own class has the nearest one.
+        class_names: the classes in target order; they decide whether a class tree is known.
+
+    Returns: `SCORES`; `false_positives` is a list with a count a class, the others are numbers. The tree's are
+        missing where no tree is known for the classes. A score that is not finite is None, as JSON wants it.
+    """
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    directions = embeddings / np.maximum(length, 1e-12)
+    recall_at_1, recall_at_8 = recalls_at(directions, target, (1, 8))
+    scores: dict[str, Any] = {
+        "accuracy": accuracy(log_probs, target),
+        "nll": nll(log_probs, target),
+        "top5": top_k(log_probs, target, min(5, log_probs.shape[1])),
+        "macro_f1": macro_f1(log_probs, target),
+        "ece": ece(log_probs, target),
+        "brier": brier(log_probs, target),
+        "nmi": nmi(directions, target),
+        "recall_at_1": recall_at_1,
+        "recall_at_8": recall_at_8,
+        "class_mean_accuracy": float(((directions @ class_means.T).argmax(axis=1) == target).mean()),
+        **score_mistakes(target, log_probs.argmax(axis=1), class_names),
+    }
+    finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+    return {**finite, "false_positives": false_positives(log_probs, target).tolist()}
+
+
+def score_mistakes(target: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """How bad the mistakes are on the tree of these classes; empty where no tree is known.
+
+    `tree_distance` is the mean number of edges between the true and the predicted class over all images,
+    `mistake_distance` the same over the wrong ones, `critical_error` the share of images taken for a class of
+    another main branch, such as an animal for a vehicle.
+    """
+    try:
+        tree = find_tree(None, class_names).children
+    except ValueError:
+        return {}
+    edges = tree_distance_matrix(tree, class_names)[target, predicted]
+    branches = top_groups(tree, class_names)
+    wrong = target != predicted
+    return {
+        "tree_distance": float(edges.mean()),
+        "mistake_distance": float(edges[wrong].mean()) if wrong.any() else 0.0,
+        "critical_error": float((branches[target] != branches[predicted]).mean()),
+    }
+
+
+# Losses compared over folds of the test images, the analysis of paper 004.
+
+FOLDS = 10
+
+
+def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Compare every two losses over the same folds.
+
+    The folds are the same images for every loss, hence paired: read the Wilcoxon signed-rank test beside the
+    paper's Mann-Whitney U. Folds of one trained model show test sampling, not how training varies.
+
+    Args:
+        scores: a row a fold, a column a loss, as from the table of `load_folds` by
+            `table.pivot(index="fold", columns="run_id", values="accuracy")`.
+
+    Returns: columns `first`, `second`, `n`, `difference` (median of first minus second), `u` (of first),
+        `p_mann_whitney`, `p_wilcoxon`; two-sided p values.
+
+    Raises:
+        ValueError: fewer than two losses, or a fold without a score.
+    """
+    import pandas as pd
+    from scipy import stats
+
+    if scores.shape[1] < 2:
+        raise ValueError(f"{scores.shape[1]} loss(es) given; pass the scores of at least two")
+    if scores.isna().to_numpy().any():
+        raise ValueError("some folds have no score; compare losses that were tested on the same images")
+    rows = []
+    for first, second in itertools.combinations(scores.columns, 2):
+        a, b = scores[first].to_numpy(), scores[second].to_numpy()
+        test = stats.mannwhitneyu(a, b, alternative="two-sided", method="auto")
+        signed = stats.wilcoxon(a, b).pvalue if (a != b).any() else 1.0
+        median = float(np.median(a - b))
+        rows.append((first, second, len(scores), median, float(test.statistic), float(test.pvalue), float(signed)))
+    names = ["first", "second", "n", "difference", "u", "p_mann_whitney", "p_wilcoxon"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def score_folds(
+    target: ArrayLike, log_probs: ArrayLike, class_names: Sequence[str], folds: int = FOLDS, seed: int = 0
+) -> list[dict[str, float]]:
+    """Score one run on each stratified fold of its test images.
+
+    Returns: for each fold `accuracy` and `macro_f1`, and where a class tree is known `tree_distance`,
+        `mistake_distance` and `critical_error` (see `scores.score_mistakes`).
+    """
+    truth, scores = np.asarray(target), np.asarray(log_probs)
+    predicted = scores.argmax(axis=1)
+    return [
+        {
+            "accuracy": accuracy(scores[place], truth[place]),
+            "macro_f1": macro_f1(scores[place], truth[place]),
+            **score_mistakes(truth[place], predicted[place], class_names),
+        }
+        for place in stratified_folds(truth, folds, seed)
+    ]
+
+
+def stratified_folds(target: NDArray[np.int64], folds: int = FOLDS, seed: int = 0) -> list[NDArray[np.int64]]:
+    """Places of the images of each fold; classes are spread evenly, and equal targets give equal folds."""
+    from sklearn.model_selection import StratifiedKFold
+
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return [place for _, place in split.split(target, target)]

@@ -1,0 +1,542 @@
+"""Execute many configs: skip what is finished, say what is missing, and leave the rest to an engine."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import platform
+import re
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from lossbench.config import RunConfig
+from lossbench.files import require_writable
+from lossbench.records.record import Record, output_folder
+from lossbench.registry import Registry, loaded
+from lossbench.studies.worker import gentle_interrupt
+from lossbench.training.tensorboard import require_tensorboard
+
+__all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "run_configs"]
+
+
+# The progress bar of a study: runs done, time left, best so far.
+
+LOG_SECONDS = 30.0  # between two lines of a log
+_STATE = "{percentage:3.0f}% [{elapsed}<{remaining}]{postfix}"
+
+
+class StudyBar:
+    """Counts epochs, so that the time left is right from the first minute; safe to call from several threads.
+
+    On a terminal and in a notebook it is a bar that moves; in a log, such as that of a batch job, a line now and then.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig], *, disable: bool = False) -> None:
+        from tqdm.auto import tqdm
+
+        self.lock = threading.Lock()
+        self.epochs = dict.fromkeys(configs, 0)
+        self.runs_done = 0
+        self.best: dict[str, Any] | None = None
+        in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+        self.in_log = not in_notebook and not sys.stderr.isatty()
+        self.bar = tqdm(
+            total=sum(config.epochs for config in configs),
+            disable=disable,
+            unit="epoch",
+            mininterval=LOG_SECONDS if self.in_log else 0.5,
+            dynamic_ncols=True,
+            bar_format="{desc}, " + _STATE if self.in_log else "{desc} |{bar}| " + _STATE,
+            file=_Lines(sys.stderr) if self.in_log else sys.stderr,
+            delay=1e-9 if self.in_log else 0,  # no line before it says how many runs there are
+        )
+        self._show()
+        self.bar.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.close()
+
+    def epoch(self, config: RunConfig, epoch: int) -> None:
+        """Run `config` has ended this epoch."""
+        with self.lock:
+            self.bar.update(max(0, epoch - self.epochs[config]))
+            self.epochs[config] = max(epoch, self.epochs[config])
+
+    def finish(self, config: RunConfig, answer: dict[str, Any] | None) -> None:
+        """Run `config` has come to its end; `answer` is None when it failed."""
+        self.epoch(config, config.epochs)
+        with self.lock:
+            self.runs_done += 1
+            score = answer["test_accuracy"] if answer else None
+            if answer and score is not None and (self.best is None or score > self.best["test_accuracy"]):
+                self.best = answer
+            self._show()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self.in_log and not self.bar.disable:
+            self.bar.fp.write(text)
+        else:
+            self.bar.write(text, file=self.bar.fp if not self.bar.disable else None)
+
+    def _show(self) -> None:
+        self.bar.set_description_str(f"{self.runs_done}/{len(self.epochs)} runs", refresh=False)
+        if self.best:
+            best = f"best {self.best['test_accuracy']:.4f} {self.best['label']}, {self.best['probability']}"
+            self.bar.set_postfix_str(best, refresh=False)
+        if not self.in_log:
+            self.bar.refresh()
+
+
+class _Lines:
+    """A stream in which every state of a bar is a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.encoding = stream, stream.encoding
+
+    def write(self, text: str) -> None:
+        """Write what is more than the movement of a cursor."""
+        if text := text.strip():
+            self.stream.write(f"{text}\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+# What an engine is given: the runs to do, and the board on which it reports them.
+
+
+@dataclass
+class Summary:
+    """What became of a study's runs."""
+
+    planned: int
+    skipped: int = 0
+    finished: int = 0
+    diverged: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    def __add__(self, other: Summary) -> Summary:
+        """Both together, for a study that plans its runs in parts."""
+        counts = {name: getattr(self, name) + getattr(other, name) for name in ("planned", "skipped", "finished")}
+        return Summary(
+            **counts,
+            diverged=self.diverged + other.diverged,
+            failed=self.failed | other.failed,
+            interrupted=self.interrupted or other.interrupted,
+            seconds=self.seconds + other.seconds,
+        )
+
+    @property
+    def done(self) -> int:
+        """Runs that have a record."""
+        return self.skipped + self.finished + self.diverged
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run has come to its end, well or not: the study was not stopped."""
+        return not self.interrupted and self.done + len(self.failed) == self.planned
+
+    @property
+    def exit_code(self) -> int:
+        """0, also with diverged runs; 1 when runs failed; 130 when interrupted."""
+        return 130 if self.interrupted else 1 if self.failed else 0
+
+    def __str__(self) -> str:
+        parts = [f"{self.done} of {self.planned} runs finished"]
+        parts += [f"{self.skipped} of them earlier"] if self.skipped else []
+        parts += [f"{self.diverged} diverged"] if self.diverged else []
+        parts += [f"{len(self.failed)} failed"] if self.failed else []
+        text = f"{', '.join(parts)}, in {self.seconds:.0f} s"
+        if self.interrupted:
+            text += "; interrupted, the same command finishes the rest"
+        elif not self.complete:
+            text += "; stopped early, the same command finishes the rest"
+        return "\n".join([text, *(f"  {run_id}: {why}" for run_id, why in self.failed.items())])
+
+
+class Board:
+    """Where an engine reports; safe to use from several threads.
+
+    `stopping` is set by the first Ctrl-C, and when nothing more can be written: an engine then starts no further
+    run, lets each one that is under way end its epoch, and returns. The second Ctrl-C is a KeyboardInterrupt in
+    `execute`.
+    """
+
+    def __init__(self, todo: Sequence[RunConfig], *, skipped: int = 0, show_progress: bool = False) -> None:
+        self.summary = Summary(planned=len(todo) + skipped, skipped=skipped)
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._bar = StudyBar(todo, disable=not show_progress)
+
+    def epoch(self, config: RunConfig, epoch: int) -> None:
+        """The run has ended this epoch."""
+        self._bar.epoch(config, epoch)
+
+    def done(self, config: RunConfig, answer: Mapping[str, Any]) -> None:
+        """The run has its record; `answer` holds what `Record.outcome` does."""
+        with self._lock:
+            self.summary.finished += answer["status"] == "finished"
+            self.summary.diverged += answer["status"] == "diverged"
+        self._bar.finish(config, dict(answer))
+
+    def failed(self, config: RunConfig, why: str, *, disk_full: bool = False) -> None:
+        """The run cannot be done; on a full disk the study stops, as after the first Ctrl-C."""
+        with self._lock:
+            self.summary.failed[config.run_id] = why
+        self._bar.finish(config, None)
+        if disk_full and not self.stopping.is_set():
+            self.stopping.set()
+            self.say("stopping after this epoch: every other run would meet the full disk too")
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress bar."""
+        self._bar.say(text)
+
+    def close(self) -> None:
+        """Leave the progress bar as it stands."""
+        self._bar.bar.close()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine's `execute` is given. Records are written by `runner.run`, so they are alike in every engine.
+
+    Args:
+        todo: configs without a finished record, each once.
+        output: absolute folder for results, known to be writable.
+        device: such as `cpu` or `cuda`.
+        data: absolute folder to look for data sets in, or None for the usual places.
+        workers: how many runs at once; None leaves it to the engine.
+        tensorboard: whether to write TensorBoard events beside the records.
+        options: what only this engine takes.
+        board: where to report.
+        timeout: seconds that a run may take until it is ended and has failed; None for no limit.
+    """
+
+    todo: tuple[RunConfig, ...]
+    output: Path
+    device: str
+    data: Path | None
+    workers: int | None
+    tensorboard: bool
+    options: Mapping[str, Any]
+    board: Board
+    timeout: float | None = None
+
+    @property
+    def out_of_time(self) -> str:
+        """Why a run failed that was ended."""
+        return f"did not end within the timeout of {self.timeout:g} s; its last checkpoint stands"
+
+    @property
+    def at_once(self) -> int:
+        """How many runs at once: as the job says, else one per core or one on a GPU, and no more than there are."""
+        from lossbench.training.machine import usable_cores  # with torch, which a refusal should not wait for
+
+        return min(self.workers or (1 if self.device != "cpu" else usable_cores()), len(self.todo))
+
+    def task(self, config: RunConfig) -> dict[str, Any]:
+        """What `worker.perform` takes to do this run, as JSON values."""
+        data = None if self.data is None else str(self.data)
+        own = {"output": str(self.output), "device": self.device, "data": data, "tensorboard": self.tensorboard}
+        return {**own, "config": config.to_dict(), "run_id": config.run_id, "extensions": loaded()}
+
+    def log(self, name: str) -> Path:
+        """Where a part of this machine's work writes what nobody waits to read."""
+        folder = self.output / "logs"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{platform.node()}-{name}.log"
+
+
+# Cut a plan into parts of equal work, the same parts wherever and whenever it is cut.
+
+_BALANCED = 1.1  # the largest part's work over the mean, up to which sets of paired runs stay whole
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `2/8`, the second of eight parts. ValueError unless it is i/n with 1 <= i <= n.
+
+    >>> parse_shard("2/8")
+    (2, 8)
+    """
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+    index, count = (int(part) for part in match.groups()) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise ValueError(f"shard must be i/n with i from 1 to n, such as 1/4 for the first of four, got {text!r}")
+    return index, count
+
+
+def take_shard(configs: Sequence[RunConfig], shard: str) -> list[RunConfig]:
+    """The configs of one part, in the order of the plan.
+
+    The parts depend on the plan alone, not on what is finished; every config is in exactly one. Work counts as images
+    times epochs. The runs that are compared by pairs (one data set, model and seed) stay in one part where the parts
+    come out equal to a tenth; otherwise single runs are dealt, the heaviest first to the part that has least.
+    """
+    index, count = parse_shard(shard)
+    sets: dict[tuple[str, str, int], list[RunConfig]] = {}
+    for config in configs:
+        sets.setdefault((config.dataset, config.model, config.seed), []).append(config)
+    work = {config: _work(config) for config in configs}
+    parts = _deal(list(sets.values()), work, count)
+    loads = [sum(work[config] for config in part) for part in parts]
+    if max(loads) * count > _BALANCED * sum(loads):
+        parts = _deal([[config] for config in configs], work, count)
+    mine = set(parts[index - 1])
+    return [config for config in configs if config in mine]
+
+
+def _deal(groups: list[list[RunConfig]], work: dict[RunConfig, int], count: int) -> list[list[RunConfig]]:
+    parts: list[list[RunConfig]] = [[] for _ in range(count)]
+    loads = [0] * count
+    weights = [sum(work[config] for config in group) for group in groups]
+    for i in sorted(range(len(groups)), key=lambda i: -weights[i]):
+        least = loads.index(min(loads))
+        parts[least] += groups[i]
+        loads[least] += weights[i]
+    return parts
+
+
+def _work(config: RunConfig) -> int:
+    from lossbench.data.loading import find_spec
+
+    return config.epochs * (config.train_size or find_spec(config.dataset).train_size)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to execute runs: `execute(job)` in `lossbench.studies.<name>`, imported when it is called.
+
+    Args:
+        name: of the module.
+        options: what it takes beyond the arguments that all engines share.
+        elsewhere: whether it computes on other machines, so that this one's devices do not matter.
+        here: whether it trains in this process, which knows every loss that is registered.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    elsewhere: bool = False
+    here: bool = False
+
+    def __call__(self, job: Job) -> None:
+        import_module(f"lossbench.studies.{self.name}").execute(job)
+
+    def accept(self, options: Iterable[str]) -> Engine:
+        """The engine itself, if it takes these options; else TypeError that says which engine does."""
+        for option in options:
+            if option not in self.options:
+                takers = [other.name for other in ENGINES.values() if option in other.options]
+                hint = f"it is for engine {' and '.join(takers)}" if takers else "no engine does"
+                raise TypeError(f"engine {self.name!r} does not take the option {option!r}; {hint}")
+        return self
+
+
+ENGINES: Registry[Engine] = Registry(
+    "engine",
+    {
+        engine.name: engine
+        for engine in (
+            Engine("process"),
+            Engine("papermill"),
+            Engine("ray", options=("address", "gpus"), elsewhere=True),
+            Engine("ensemble", here=True),
+        )
+    },
+)
+
+
+def run_configs(
+    configs: Sequence[RunConfig],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    engine: str = "process",
+    workers: int | None = None,
+    device: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    shard: str | None = None,
+    show_progress: bool = True,
+    tensorboard: bool = False,
+    timeout: float | None = None,
+    **options: Any,
+) -> Summary:
+    """Run every config that has no finished record yet.
+
+    Runs that another process or machine has begun in the same folder are left to it, and waited for. Ctrl-C once
+    lets each run end its epoch and keep its state; twice stops at once. Finished records stay as they are.
+
+    Args:
+        configs: what to run; a config that appears twice runs once.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        engine: a name in `ENGINES`.
+        workers: how many runs at once; None leaves it to the engine.
+        device, data, tensorboard: as in `run`.
+        shard: `i/n` runs only the i-th of n parts of the plan, see `take_shard`.
+        show_progress: draw a bar on standard error.
+        timeout: seconds that a run may take; one that takes longer, such as a loss that hangs, is ended and has failed.
+        options: what the engine takes beyond that.
+
+    Raises:
+        ValueError, TypeError: an engine, option or shard that is not there; a loss that other processes cannot find.
+        ValueError, FileNotFoundError, PermissionError: what `run` raises before training, for the first config of
+            each data set, before any run starts.
+    """
+    entry = ENGINES[engine].accept(options)
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be greater than 0 seconds, got {timeout!r}")
+    if timeout is not None and entry.here:
+        raise ValueError(f"engine {engine!r} trains in this process and cannot end a run; leave the timeout out")
+    if tensorboard:
+        require_tensorboard()
+    unique = list(dict.fromkeys(configs))
+    if shard is not None:
+        unique = take_shard(unique, shard)
+    folder = require_writable(output_folder(output)).resolve()
+    place = None if data is None else Path(data).resolve()
+    todo = tuple(config for config in unique if not Record.of(config, folder).has(config, place))
+    if not todo:
+        return Summary(planned=len(unique), skipped=len(unique))
+    where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
+    if not entry.here:
+        for config in todo:
+            config.require_in_files()
+    board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
+    _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board, timeout))
+    return board.summary
+
+
+def check_before_start(configs: Sequence[RunConfig], device: str | None, data: Path | None, *, elsewhere: bool) -> str:
+    """Find the device, the weights and each data set once, so that what is missing is said before any work starts."""
+    from lossbench.data import load
+    from lossbench.models import MODELS
+    from lossbench.training.machine import find_device, warn_of_slow_precision
+
+    found = device or "cpu"
+    if not elsewhere:
+        where = find_device(device)
+        found = str(where)
+        for precision in dict.fromkeys(config.precision for config in configs):
+            warn_of_slow_precision(precision, where)
+    for name in dict.fromkeys(config.dataset for config in configs):
+        load(name, data)
+    for name in dict.fromkeys(config.model for config in configs if config.pretrained):
+        if (published := MODELS[name].pretrained) is not None:
+            published.find(name)
+    return found
+
+
+def _execute(engine: Engine, job: Job) -> None:
+    began = time.perf_counter()
+
+    def interrupted(text: str) -> None:
+        job.board.summary.interrupted = True
+        job.board.say(text)
+
+    try:
+        with gentle_interrupt(job.board.stopping, interrupted):
+            engine(job)
+    except KeyboardInterrupt:
+        interrupted("stopped")
+    finally:
+        job.board.summary.seconds = time.perf_counter() - began
+        job.board.close()
+
+
+# Threads that take runs from one queue, for engines that have each run done by another process.
+
+TRIES = 3  # of a run whose process dies; an exception repeats itself
+HELD_SECONDS = 2.0  # between two looks at a run that another study is doing
+LOOK_SECONDS = 0.1
+PUT_AWAY_SECONDS = 10.0  # for what a killed process leaves
+
+
+class Queue:
+    """Configs to do, in order; one that another study holds comes up again after a while."""
+
+    def __init__(self, configs: tuple[RunConfig, ...]) -> None:
+        self.lock = threading.Lock()
+        self.heap = [(0.0, i, config) for i, config in enumerate(configs)]
+
+    def take(self, stopping: threading.Event) -> tuple[int, RunConfig] | None:
+        """The next config, waited for until it is due; None when there is none left or the study stops."""
+        with self.lock:
+            if not self.heap or stopping.is_set():
+                return None
+            due, i, config = heapq.heappop(self.heap)
+        return None if stopping.wait(max(0.0, due - time.monotonic())) else (i, config)
+
+    def put_back(self, i: int, config: RunConfig) -> None:
+        """Offer the config again, later."""
+        with self.lock:
+            heapq.heappush(self.heap, (time.monotonic() + HELD_SECONDS, i, config))
+
+
+class Slot(threading.Thread, ABC):
+    """One run after another, each in a process of its own or in one that serves them all."""
+
+    def __init__(self, job: Job, queue: Queue) -> None:
+        super().__init__(daemon=True)
+        self.job, self.board, self.queue = job, job.board, queue
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """The thread's work: serve until the queue is empty or the study stops."""
+        try:
+            while (taken := self.queue.take(self.board.stopping)) is not None:
+                self.serve(*taken)
+        except Exception as error:
+            self.error = error
+            self.board.stopping.set()
+        finally:
+            self.leave()
+
+    @abstractmethod
+    def serve(self, i: int, config: RunConfig) -> None:
+        """Have the run done and report it, or put it back; called in the slot's thread."""
+
+    @abstractmethod
+    def look(self) -> None:
+        """Called again and again in the study's thread: pass on that the study stops, report what can be seen."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """End the slot's process at once; called in the study's thread."""
+
+    def leave(self) -> None:
+        """Let the slot's process go; called in the slot's thread when nothing is left to do."""
+
+
+def work(slots: Sequence[Slot]) -> None:
+    """Let the slots work until all have ended, and raise what stopped one of them; none outlives this call."""
+    try:
+        for slot in slots:
+            slot.start()
+        while any(slot.is_alive() for slot in slots):
+            for slot in slots:
+                slot.look()
+            time.sleep(LOOK_SECONDS)  # a join that Ctrl-C interrupts takes its thread for ended before Python 3.13
+    finally:
+        for slot in slots:
+            slot.end()
+        for slot in slots:
+            if slot.ident is not None:
+                slot.join(PUT_AWAY_SECONDS)
+    for slot in slots:
+        if slot.error is not None:
+            raise slot.error

@@ -1,0 +1,346 @@
+"""Named studies: what is asked, which runs answer it, and at what scale."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from lossbench.config import RunConfig
+from lossbench.published import FIRST_PULL
+from lossbench.registry import Registry, unknown
+
+# Experiments of the papers and beyond, each a plan: from shared settings to the configs of one data set and seed.
+
+LossSpec = tuple[str, Mapping[str, Any]]
+
+THESIS_LOSSES: tuple[LossSpec, ...] = (
+    ("cross_entropy", {}),
+    ("kl_divergence", {}),
+    ("js_divergence", {}),
+    ("focal", {"gamma": 0.5}),
+    ("focal", {"gamma": 2.0}),
+)
+THESIS_PROBABILITIES: tuple[LossSpec, ...] = (
+    ("softmax", {}),
+    ("soft_margin_softmax", {"margin": 0.3}),
+    ("taylor_softmax", {}),
+)
+ADMA_BASELINES: tuple[LossSpec, ...] = (("cross_entropy", {}), ("adma", {}), ("mse", {}), ("squared_hinge", {}))
+ROBUST_LOSSES: tuple[LossSpec, ...] = (
+    *THESIS_LOSSES,
+    *ADMA_BASELINES[1:],
+    ("confidence_penalty", {}),
+    ("false_positive", {"alpha": "none"}),
+)
+EMBEDDING_LOSSES: tuple[LossSpec, ...] = (
+    ("contrastive", {}),
+    ("triplet", {"mining": "semi_hard"}),
+    ("margin", {}),
+    ("n_pair", {}),
+    ("proxy_nca", {}),
+)
+
+
+def with_losses(base: RunConfig, losses: Sequence[LossSpec]) -> list[RunConfig]:
+    """One config a loss, everything else as in `base`."""
+    return [replace(base, loss=name, loss_params=params) for name, params in losses]
+
+
+def thesis(base: RunConfig) -> list[RunConfig]:
+    """Paper 000: five losses times three probability functions."""
+    return [
+        replace(config, probability=name, probability_params=params)
+        for config in with_losses(base, THESIS_LOSSES)
+        for name, params in THESIS_PROBABILITIES
+    ]
+
+
+def adma(base: RunConfig) -> list[RunConfig]:
+    """Paper 001: Adma and its baselines under two optimizers with and without L2, Adma's exponent, less data.
+
+    Adma's gradient is about e·a times that of cross-entropy, so the sweep of `a` is planned twice: as printed, and
+    divided by e·a, which takes the learning rate out of the comparison. Beyond the paper, the losses are run under SGD
+    once more with learning rates that make their first steps as long as that of cross-entropy.
+    """
+    optimizers = {"adam": base.lr, "sgd": 10 * base.lr}
+    regularised = [
+        replace(base, optimizer=name, lr=lr, weight_decay=decay, weight_decay_on="convolutions")
+        for name, lr in optimizers.items()
+        for decay in (0.0, 1e-4)
+    ]
+    sweep = [("adma", {"a": a, "normalize": scaled}) for a in (0.1, 0.2, 0.3, 0.4, 0.5) for scaled in (False, True)]
+    size = base.train_size or _train_size(base.dataset)
+    fractions = [replace(base, train_size=int(size * part)) for part in (0.8, 0.75, 0.6)]
+    plan = [config for point in regularised for config in with_losses(point, ADMA_BASELINES)]
+    plan += with_losses(base, [*sweep, ("adma", {"learnable": True})])
+    plan += [
+        replace(base, optimizer="sgd", lr=float(f"{10 * base.lr / pull:.3g}"), loss=name)
+        for name, pull in FIRST_PULL.items()
+    ]
+    return plan + [config for point in fractions for config in with_losses(point, ADMA_BASELINES[:2])]
+
+
+def sampling_free(base: RunConfig) -> list[RunConfig]:
+    """Paper 002, a reconstruction: sweeps of beta and gamma, and losses on embeddings beside it.
+
+    The gradient's norm is limited to 1 in every run: at beta 4 a confident mistake weighs thousands of times more
+    than under cross-entropy.
+    """
+    clipped = replace(base, clip_norm=1.0)
+    betas = [("sampling_free", {"beta": float(beta), "gamma": 3.0}) for beta in (2, 3, 4, 5, 7, 10)]
+    gammas = [("sampling_free", {"beta": 4.0, "gamma": float(gamma)}) for gamma in (5, 10)]
+    classifiers = [("cross_entropy", {}), ("focal", {"gamma": 2.0})]
+    return with_losses(clipped, [*classifiers, *betas, *gammas, *EMBEDDING_LOSSES])
+
+
+def false_positive(base: RunConfig) -> list[RunConfig]:
+    """Paper 003: False Positive Loss in both forms, with and without class weights, on balanced and long tails."""
+    losses: list[LossSpec] = [
+        ("cross_entropy", {}),
+        ("false_positive", {"alpha": "none"}),
+        ("false_positive", {"alpha": "dataset"}),
+        ("false_positive", {"form": "mse", "alpha": "none"}),
+        ("false_positive", {"alpha": "none", "top_k": 3}),
+    ]
+    return [config for factor in (1.0, 10.0) for config in with_losses(replace(base, imbalance=factor), losses)]
+
+
+def layers(base: RunConfig) -> list[RunConfig]:
+    """Paper 004: cross-entropy, the confidence penalty, and three readings of the hierarchical loss."""
+    return with_losses(
+        base,
+        [
+            ("cross_entropy", {}),
+            ("confidence_penalty", {}),
+            ("hierarchical_cross_entropy", {"mode": "conditional"}),
+            ("hierarchical_cross_entropy", {"mode": "leaf", "node_weight": "literal"}),
+            ("hierarchical_cross_entropy", {"mode": "flat_nodes"}),
+        ],
+    )
+
+
+def pretrained(base: RunConfig) -> list[RunConfig]:
+    """The thesis losses on a network with published weights, fine-tuned whole and by its head alone."""
+    parts = [replace(base, trainable=part) for part in ("all", "head")]
+    return [config for point in parts for config in with_losses(point, THESIS_LOSSES)]
+
+
+def noise(base: RunConfig) -> list[RunConfig]:
+    """Beyond the papers: 0, 20 and 40 % of the training targets replaced by another class."""
+    return [
+        config for share in (0.0, 0.2, 0.4) for config in with_losses(replace(base, label_noise=share), ROBUST_LOSSES)
+    ]
+
+
+def imbalance(base: RunConfig) -> list[RunConfig]:
+    """Beyond the papers: the rarest class has 1, 10 and 100 times fewer training images than the commonest."""
+    return [
+        config
+        for factor in (1.0, 10.0, 100.0)
+        for config in with_losses(replace(base, imbalance=factor), ROBUST_LOSSES)
+    ]
+
+
+def _train_size(dataset: str) -> int:
+    from lossbench.data.loading import find_spec
+
+    return find_spec(dataset).train_size
+
+
+SCALES = ("smoke", "laptop", "paper")
+
+# A minute for a whole study, to see that every part of it works.
+_SMOKE = {"epochs": 1, "train_size": 300}
+_THESIS = {"model": "resnet50", "pretrained": True, "lr": 1e-4, "epochs": 75, "scheduler": "constant"}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The data sets, settings and number of seeds at one scale."""
+
+    datasets: tuple[str, ...]
+    settings: Mapping[str, Any]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the runs that answer it: `plan(base)` gives the configs of one data set and one seed."""
+
+    question: str
+    plan: Callable[[RunConfig], list[RunConfig]]
+    laptop: Scale
+    paper: Scale
+    smoke: Scale = Scale(("fashion-mini",), _SMOKE, 1)
+
+    def scale(self, name: str) -> Scale:
+        """Settings by the scale's name; ValueError for another name."""
+        if name not in SCALES:
+            raise ValueError(unknown("scale", name, SCALES))
+        found: Scale = getattr(self, name)
+        return found
+
+
+_STUDIES = {
+    "thesis": Study(
+        "Do five losses under three probability functions differ in accuracy or in speed? (paper 000)",
+        thesis,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(
+            ("fashion-mnist", "kmnist", "cifar-10"),
+            {**_THESIS, "augmentation": "thesis", "selection": "best_test"},
+            3,
+        ),
+    ),
+    "adma": Study(
+        "Is Adma better than cross-entropy, whatever the optimizer, the L2 penalty and the amount of data? (paper 001)",
+        adma,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(
+            ("mnist", "fashion-mnist", "cifar-10", "cifar-100", "svhn", "flowers", "ham10000", "dogs-vs-cats"),
+            {"model": "convnet", "batch_size": 64, "epochs": 150},
+            20,
+        ),
+    ),
+    "sampling-free": Study(
+        "Does a loss without sampling beat the losses on embeddings, and which beta and gamma? (paper 002)",
+        sampling_free,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(
+            ("cifar-10", "fashion-mnist", "cifar-100"),
+            {"model": "googlenet", "lr": 1e-5, "weight_decay": 4e-4, "scheduler": "constant", "epochs": 70},
+            3,
+        ),
+    ),
+    "false-positive": Study(
+        "Does False Positive Loss make fewer mistakes than cross-entropy, and for which classes? (paper 003)",
+        false_positive,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(
+            ("cifar-10",),
+            {"model": "resnet18", "optimizer": "adadelta", "lr": 1e-3, "batch_size": 64, "epochs": 20},
+            5,
+        ),
+    ),
+    "layers": Study(
+        "Does a tree of classes make mistakes fewer or milder? (paper 004)",
+        layers,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(("cifar-10", "cifar-100"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
+    ),
+    "noise": Study(
+        "Which losses keep their accuracy when training labels are wrong? (beyond the papers)",
+        noise,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(("fashion-mnist", "cifar-10"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
+    ),
+    "imbalance": Study(
+        "Which losses keep their accuracy when some classes are rare? (beyond the papers)",
+        imbalance,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(("fashion-mnist", "cifar-10"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
+    ),
+    "pretrained": Study(
+        "Does the loss matter when a network with published weights is fine-tuned? (the setting of papers 000 and 001)",
+        pretrained,
+        laptop=Scale(
+            ("fashion-mini",),
+            {"model": "efficientnet_lite0", "pretrained": True, "lr": 1e-4, "train_size": 500, "epochs": 3},
+            3,
+        ),
+        paper=Scale(
+            ("cifar-10", "fashion-mnist"),
+            {"model": "efficientnet_lite0", "pretrained": True, "lr": 1e-4, "epochs": 20},
+            5,
+        ),
+        smoke=Scale(("shapes",), {"epochs": 1, "train_size": 32, "model": "efficientnet_lite0", "pretrained": True}, 1),
+    ),
+}
+STUDIES: Registry[Study] = Registry("study", _STUDIES)
+
+
+def plan_study(
+    name: str,
+    datasets: Sequence[str] = (),
+    seeds: int | Iterable[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    scale: str = "laptop",
+) -> list[RunConfig]:
+    """The configs of a named study, seed by seed, so that an interrupted study still holds whole comparisons.
+
+    Args:
+        name: a name in `STUDIES`.
+        datasets: names of data sets; none takes the scale's own.
+        seeds: how many seeds, counted from 0, or the seeds themselves; None takes the scale's own number.
+        settings: fields of RunConfig that all runs share, such as `{"epochs": 5}`; they win over the scale's.
+        scale: `smoke` (a minute, to see that it works), `laptop`, or `paper`.
+
+    Raises: ValueError or TypeError for an unknown name or setting, or no seed at all.
+    """
+    study = STUDIES[name]
+    size = study.scale(scale)
+    asked = size.seeds if seeds is None else seeds
+    every = list(range(asked)) if isinstance(asked, int) else list(asked)
+    if not every:
+        raise ValueError(f"seeds must be at least 1, got {seeds!r}")
+    shared = RunConfig.from_dict({**size.settings, **(settings or {})})
+    return _seed_by_seed(study.plan, shared, datasets or size.datasets, every)
+
+
+def plan_losses(
+    losses: Sequence[LossSpec],
+    datasets: Sequence[str] = (),
+    seeds: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[RunConfig]:
+    """Configs that compare losses with cross-entropy, which is added if it is not among them, seed by seed.
+
+    Args:
+        losses: `(name, params)` of each.
+        datasets: names of data sets; none takes the default one.
+        seeds: how many paired seeds, counted from 0; None takes 5.
+        settings: fields of RunConfig that all runs share.
+
+    Raises: ValueError or TypeError for an unknown name or setting.
+    """
+    asked = [("cross_entropy", {}), *losses] if "cross_entropy" not in dict(losses) else losses
+    shared = RunConfig.from_dict(settings or {})
+    every = range(5 if seeds is None else seeds)
+    return _seed_by_seed(partial(with_losses, losses=asked), shared, datasets or (shared.dataset,), every)
+
+
+def _seed_by_seed(
+    plan: Callable[[RunConfig], list[RunConfig]], shared: RunConfig, datasets: Sequence[str], seeds: Iterable[int]
+) -> list[RunConfig]:
+    """The plan of each data set and seed; a config that two parts of it share runs once."""
+    points = [replace(shared, dataset=dataset, seed=seed) for seed in seeds for dataset in datasets]
+    return list(dict.fromkeys(config for point in points for config in plan(point)))
+
+
+def compare_losses(losses: Sequence[LossSpec], seeds: int = 3, base: RunConfig | None = None) -> list[RunConfig]:
+    """Configs that compare `(name, params)` losses over paired seeds, everything else as in `base`.
+
+    >>> [c.label for c in compare_losses([("cross_entropy", {}), ("focal", {"gamma": 2.0})], seeds=1)]
+    ['cross_entropy', 'focal γ=2']
+    """
+    shared = base or RunConfig()
+    return [config for seed in range(seeds) for config in with_losses(replace(shared, seed=seed), losses)]
+
+
+def table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Left-aligned columns; long cells are wrapped, the last column to the width of a terminal."""
+    widths = [min(_WIDEST, max(len(row[i]) for row in [headers, *rows])) for i in range(len(headers))]
+    widths[-1] = max(40, 110 - sum(widths[:-1]) - 2 * len(widths))
+    lines = []
+    for row in [headers, *rows]:
+        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            lines.append("  ".join(f"{part:<{width}}" for part, width in zip(parts, widths, strict=True)).rstrip())
+    return "\n".join(lines)
+
+
+_WIDEST = 32

@@ -1,0 +1,296 @@
+"""One run from config to record: seed, data, train, select, score once, write."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lossbench.config import RunConfig
+from lossbench.data import Dataset, Split, degrade, load, stratified_split
+from lossbench.data.augmentation import AUGMENTATIONS
+from lossbench.data.loading import search_roots
+from lossbench.files import remove_temporaries, require_writable
+from lossbench.losses import Criterion
+from lossbench.losses.criterion import BadLoss
+from lossbench.models import MODELS, ModelEntry
+from lossbench.records.lease import Held, Lease, hold
+from lossbench.records.record import Record, output_folder
+from lossbench.registry import unknown
+from lossbench.stats.metrics import SCORES, score
+from lossbench.training.checkpoint import (
+    RESUMES,
+    describe_origin,
+    find_resumable,
+    remove_checkpoint,
+    restore_streams,
+    save_streams,
+    write_checkpoint,
+)
+from lossbench.training.loop import Diverged, Normalise, Training, class_means, predict, train
+from lossbench.training.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
+from lossbench.training.tensorboard import event_writer
+
+VALIDATION_FRACTION = 0.1
+WAIT_SECONDS = 1.0  # between two looks at a run that another process does
+
+Progress = Callable[[dict[str, float]], object]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run trains on, what it scores after each epoch, and the test images."""
+
+    train: Split
+    scored: Split
+    prefix: str
+    test: Split
+
+
+def run(
+    config: RunConfig,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    threads: int | None = 1,
+    data: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    tensorboard: bool = False,
+    resume: str = "same",
+    wait: bool = True,
+) -> Record:
+    """Train and score one configuration and keep the record under `<output>/runs/<run_id>/`.
+
+    A finished run is returned as it stands; an interrupted one goes on from its last whole epoch. On a CPU with
+    the same number of threads, equal configs give bit-identical histories, interrupted or not.
+
+    Args:
+        config: what to compute.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        device: such as `cpu` or `cuda`; None takes a GPU if there is one.
+        threads: CPU threads; None leaves torch's own number.
+        data: folder to look for the data set in; None takes LOSSBENCH_DATA, then the usual places.
+        progress: called with each epoch's row, after its checkpoint is on disk.
+        tensorboard: write TensorBoard events into the record's folder too.
+        resume: whether to go on from a checkpoint: `same` only under the threads, device and versions that wrote it,
+            `anyway`, or `never`.
+        wait: when another process works on this run, wait for its record instead of raising Held.
+
+    Raises:
+        ValueError, FileNotFoundError, PermissionError: before any training, when the data are missing or damaged,
+            the output cannot be written, the device is not there, or a checkpoint does not fit.
+        Held: another process works on this run, and `wait` is False or that process is this one.
+        DiskFull: no room for a file; every file from before stands.
+    """
+    record, where = Record.of(config, output), find_device(device)
+    place = None if data is None else Path(data)
+    if resume not in RESUMES:
+        raise ValueError(unknown("choice of resume", resume, RESUMES))
+    if place is not None:
+        search_roots(place)
+    if _is_done(record, config, place):
+        return record
+    require_writable(output_folder(output))
+    warn_of_slow_precision(config.precision, where)
+    callbacks = [progress] if progress is not None else []
+    for turn in itertools.count():
+        try:
+            with hold(record.path) as lease:
+                if Record.of(config, output) == record:
+                    if not _is_done(record, config, place):  # by another process, a moment ago
+                        dataset = load_images(config, place)
+                        if threads is not None:
+                            torch.set_num_threads(threads)
+                        writers = [event_writer(record.path)] if tensorboard else []
+                        _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume)
+                    break
+            record = Record.of(config, output)  # another config has taken the shorter name meanwhile
+        except Held as held:
+            if (taken := Record.of(config, output)) != record:
+                record = taken
+                continue
+            if held.mine or not wait:
+                raise
+            if turn == 0:
+                warnings.warn(f"waiting: {held}", stacklevel=2)
+            time.sleep(WAIT_SECONDS)
+    return record
+
+
+def _is_done(record: Record, config: RunConfig, data: Path | None) -> bool:
+    """Whether there is nothing left to do; ValueError for a finished record that is damaged or of other images."""
+    if record.has(config, data):
+        return True
+    return record.finished and record.is_of(config) and bool(record.result)  # says what of it is damaged
+
+
+def load_images(config: RunConfig, data: Path | None) -> Dataset:
+    """The data set of a config; ValueError where it is not the one that the config's name was made for."""
+    dataset = load(config.dataset, data)
+    expected = config.versions.get("dataset_fingerprint", dataset.fingerprint)
+    if dataset.fingerprint != expected:
+        raise ValueError(
+            f"{config.dataset} has other images (fingerprint {dataset.fingerprint[:12]}) than when this config was "
+            f"made ({expected[:12]}): make the config anew; images in another folder are found through LOSSBENCH_DATA"
+        )
+    return dataset
+
+
+def _compute(
+    record: Record,
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    lease: Lease,
+    callbacks: Sequence[Progress],
+    resume: str,
+) -> None:
+    """Train from the last checkpoint, or from the start, and write the record."""
+    keep_freed_memory()
+    remove_temporaries(record.path, everyones=True)  # the lease is ours, so their writers are gone
+    record.write_config(config)
+    splits = prepare(config, dataset, device)
+    training = start(config, dataset, splits.train, device)
+    origin = describe_origin(config, device, dataset.fingerprint)
+    epoch_seconds = restore(record, training, origin, resume)
+    status = "finished"
+    began = time.perf_counter()
+    try:
+        for row in train(training, splits.train, splits.scored, splits.prefix):
+            epoch_seconds.append(round(time.perf_counter() - began, 4))
+            lease.check()
+            if not training.ended:
+                save(record, training, origin, epoch_seconds)
+            for callback in callbacks:
+                callback(row)
+            began = time.perf_counter()
+    except Diverged as error:
+        status = "diverged"
+        warnings.warn(f"{record.path.name}: {error}", stacklevel=3)
+    except SystemExit as error:
+        raise ValueError(f"{config.loss} called sys.exit({error.code!r}) while it was trained; take it out") from error
+    except BadLoss:
+        raise  # says all in one line
+    except Exception as error:
+        error.add_note(f"while training {config.run_id}")
+        raise
+    lease.check()
+    finish(record, training, splits, dataset, {"status": status, "epoch_seconds": epoch_seconds})
+
+
+def restore(record: Record, training: Training, origin: Mapping[str, Any], resume: str) -> list[float]:
+    """Put the training where its last checkpoint was, if there is one; see `find_resumable`.
+
+    Returns: the seconds of each epoch before it.
+    """
+    state = find_resumable(record.path, origin, resume)
+    if state is None:
+        return []
+    training.load_state_dict(state)
+    restore_streams(state["streams"])
+    seconds: list[float] = state["epoch_seconds"]
+    return seconds
+
+
+def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_seconds: list[float]) -> None:
+    """Write the checkpoint of the epoch that has ended."""
+    own = {"origin": origin, "streams": save_streams(), "epoch_seconds": epoch_seconds}
+    write_checkpoint(record.path, {**training.state_dict(), **own})
+
+
+def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
+    """Put the images on the device, with the validation split held out where the config selects on it."""
+    whole, test = (Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test))
+    if config.selection == "best_test":
+        return Splits(degrade(whole, config), test, "test", test)
+    rest, held = stratified_split(dataset.train.target, VALIDATION_FRACTION, config.seed)
+    return Splits(degrade(whole.subset(rest), config), whole.subset(held), "val", test)
+
+
+def start(
+    config: RunConfig, dataset: Dataset, train_split: Split, device: torch.device, entry: ModelEntry | None = None
+) -> Training:
+    """The state before the first step: for one seed the same first weights, whatever the loss.
+
+    `entry` says how to build the model; None takes the config's row of `MODELS`.
+    """
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)  # noqa: NPY002  libraries that a loss calls may use the global stream
+    torch.manual_seed(config.seed)
+    num_classes = len(dataset.class_names)
+    channels = train_split.images.shape[1]
+    entry = entry or MODELS[config.model]
+    if min(dataset.image_shape[1:]) < entry.min_size:
+        raise ValueError(
+            f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "
+            f"{dataset.name} has {dataset.image_shape[1]} x {dataset.image_shape[2]}; choose another model"
+        )
+    criterion = Criterion(
+        config.loss,
+        probability=config.probability,
+        probability_params=dict(config.probability_params),
+        num_classes=num_classes,
+        class_names=dataset.class_names,
+        embedding_dim=entry.embedding_dim,
+        class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
+        seed=config.seed,
+        **config.loss_params,
+    )
+    size = min(dataset.image_shape[1:])
+    model = entry(criterion.num_outputs(num_classes), channels, image_size=size, pretrained=config.pretrained)
+    torch.manual_seed(config.seed)  # heads differ in size; dropout draws the same masks behind all of them
+    scale = entry.pretrained if entry.pretrained and config.pretrained else dataset
+    shape = (1, -1, 1, 1)
+    normalise = Normalise(
+        torch.tensor(scale.mean, device=device).reshape(shape),
+        torch.tensor(scale.std, device=device).reshape(shape),
+        None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation],
+    )
+    model.set_trainable(config.trainable)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    return Training(model, criterion.to(device), normalise, config)
+
+
+def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
+    """Score the test images with the selected epoch's weights and write the record."""
+    config = training.config
+    scores: dict[str, Any] = {}
+    target = found = None
+    if training.best_epoch:
+        training.restore_best()
+        output, log_probs = predict(training, splits.test)
+        target, found = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
+        means = class_means(training, splits.train, len(dataset.class_names)).cpu().numpy()
+        scores = score(target, found, output.embeddings.cpu().numpy(), means, dataset.class_names)
+    result = {
+        "run_id": record.path.name,
+        "label": config.label,
+        "loss_params": config.full_loss_params,
+        "probability_params": config.full_probability_params,
+        "status": known["status"],
+        "epochs": config.epochs,
+        "epochs_done": len(training.history),
+        "best_epoch": training.best_epoch or None,
+        **{f"test_{name}": scores.get(name) for name in SCORES},
+        "val_accuracy": training.best_score if training.best_epoch and config.selection == "validation" else None,
+        "seconds": round(sum(known["epoch_seconds"]), 3),
+        "epoch_seconds": known["epoch_seconds"],
+        "train_images": len(splits.train),
+        "test_images": len(splits.test),
+        "num_parameters": sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
+        "dataset_fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "events": dict(training.criterion.events),
+        **describe_machine(splits.train.images.device),
+    }
+    record.write(result, training.history, target, found)
+    remove_checkpoint(record.path)

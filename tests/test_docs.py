@@ -1,0 +1,462 @@
+"""The site: its link check finds what is broken, and notebooks become pages."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+import typer.main
+from IPython.core.inputtransformer2 import TransformerManager
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from scipy.stats import ttest_rel
+from statsmodels.stats.multitest import multipletests
+
+from docs import answer, answer_picture
+from lossbench import LOSSES, Criterion, archive, report, stats
+from lossbench.cli import app
+from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
+from lossbench.studies.execute import ENGINES, take_shard
+from lossbench.studies.plans import plan_study
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+check_links, build = load_script("check_links"), load_script("build")
+
+
+def site(folder, body, **files):
+    (folder / "index.html").write_text(f'<html><body><h1 id="top">x</h1>{body}</body></html>', encoding="utf-8")
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return check_links.check(folder)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<a href="#top">up</a>',
+        '<a href="other.html">page</a>',
+        '<a href="other.html#place">place</a>',
+        '<a href="https://arxiv.org/abs/1708.02002">paper</a>',
+        '<img src="other.html">',
+        '<img src="data:image/png;base64,AA==">',
+        '<a href="mailto:somebody@example.org">write</a>',
+    ],
+)
+def test_a_sound_link_is_not_reported(tmp_path, body):
+    assert site(tmp_path, body, other_html='<p id="place">') == []
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ('<a href="#nowhere">x</a>', "no such anchor"),
+        ('<a href="other.html#nowhere">x</a>', "no such anchor"),
+        ('<a href="missing.html">x</a>', "missing.html is not there"),
+        ('<a href="../outside.html">x</a>', "leads out of the site"),
+        ('<img src="missing.png">', "missing.png is not there"),
+        ('<script src="https://cdn.example.org/x.js"></script>', "fetches https://cdn.example.org/x.js"),
+        ('<link rel="stylesheet" href="//cdn.example.org/x.css">', "fetches //cdn.example.org/x.css"),
+        ('<iframe src="http://example.org"></iframe>', "fetches http://example.org"),
+    ],
+)
+def test_what_is_broken_or_fetched_elsewhere_is_reported(tmp_path, body, why):
+    (problem,) = site(tmp_path, body, other_html='<p id="place">')
+    assert problem.startswith("index.html: ")
+    assert why in problem
+
+
+def test_a_style_that_fetches_a_font_is_reported(tmp_path):
+    (problem,) = site(tmp_path, "", style_css="@font-face { src: url('https://fonts.example.org/x.woff2') }")
+    assert problem == "style.css: fetches https://fonts.example.org/x.woff2"
+
+
+def test_a_folder_without_pages_is_reported(tmp_path):
+    assert check_links.check(tmp_path) == [f"{tmp_path} holds no page"]
+
+
+def test_a_notebook_becomes_a_page():
+    badge = "[![Open in Colab](https://host/badge.svg)](https://colab/x.ipynb)"
+    text = f"# Title\n\n{badge} and the [glossary](../docs/glossary.md), [more](../CONTRIBUTING.md)"
+    solution = new_code_cell("1", metadata={"tags": ["solution", "hide-input"]})
+    noisy = new_code_cell("2", outputs=[new_output("stream", name="stderr", text="bar")])
+    cells = [new_markdown_cell(text), new_code_cell("3", metadata={"tags": ["colab"]}), solution, noisy]
+    page = build.adapt(new_notebook(cells=cells), "04")
+    title, colab, solution, noisy = page.cells
+    assert title.source == (
+        "# 04 · Title\n\n[Open in Colab](https://colab/x.ipynb) and the [glossary](../glossary.md), "
+        "[more](../contributing.md)"
+    )
+    assert "remove-cell" in colab.metadata["tags"]
+    assert solution.metadata["tags"] == ["solution", "hide-cell"]
+    assert noisy.metadata["tags"] == ["remove-stderr"]
+    nbformat.validate(page)
+
+
+def test_an_executed_copy_is_taken_only_while_it_is_of_the_present_source(tmp_path, monkeypatch):
+    source, kept = tmp_path / "01_x.ipynb", tmp_path / "out" / "notebooks" / "01_x.ipynb"
+    kept.parent.mkdir(parents=True)
+    nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), source)
+    nbformat.write(new_notebook(cells=[new_code_cell("1 + 1", execution_count=7)]), kept)
+    made = []
+    monkeypatch.setattr("lossbench.studies.notebooks.execute", lambda *given: made.append(given) or source)
+    assert build.executed(source, tmp_path / "out").cells[0].execution_count == 7
+    nbformat.write(new_notebook(cells=[new_code_cell("1 + 2")]), source)
+    build.executed(source, tmp_path / "out")
+    assert made == [(str(source), {}, tmp_path / "out" / "site")]
+
+
+def test_the_cards_page_has_every_loss_and_probability_function():
+    from lossbench import PROBABILITIES
+
+    headings = {line[4:] for line in build.cards_page().splitlines() if line.startswith("### ")}
+    assert headings == {*LOSSES, *PROBABILITIES}
+
+
+def test_the_glossary_is_in_the_order_of_the_alphabet():
+    lines = (DOCS / "glossary.md").read_text(encoding="utf-8").splitlines()
+    terms = [line[3:] for line in lines if line.startswith("## ")]
+    assert len(terms) > 40
+    assert terms == sorted(terms, key=str.lower)
+
+
+def test_a_notebook_that_names_a_glossary_term_names_one_that_is_there():
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    anchors = {line[3:].replace(" ", "-").lower() for line in text.splitlines() if line.startswith("## ")}
+    named = {
+        (path.name, anchor)
+        for path in (DOCS.parent / "notebooks").glob("*.ipynb")
+        for anchor in re.findall(r"docs/glossary\.md#([\w-]+)", path.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert {(name, anchor) for name, anchor in named if anchor not in anchors} == set()
+
+
+# The answer is what the committed studies say, and every page that gives it uses one word for each comparison.
+
+NOTEBOOK = answer.ROOT / "notebooks" / "14_your_own_loss.ipynb"
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    return answer.gather()
+
+
+@pytest.fixture(scope="module")
+def blocks(evidence):
+    return answer.make_blocks(evidence)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Every comparison of the committed studies by the engine alone."""
+    return stats.compare(archive.load_tables(archive.reference_folder()).runs)
+
+
+def block(text, name="answer"):
+    return re.search(rf"<!-- begin: {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("page", answer.PAGES, ids=lambda path: path.name)
+def test_the_page_says_what_the_committed_studies_say(page, blocks):
+    text = page.read_text(encoding="utf-8")
+    assert answer.BLOCK.search(text)
+    assert text == answer.fill(text, blocks), "run python -m docs.answer"
+
+
+def test_readme_answer_and_front_page_give_one_answer(blocks):
+    readme, page, front = (answer.ROOT / name for name in ("README.md", "docs/answer.md", "docs/index.md"))
+    include = re.search(
+        r'```\{include\} (\S+)\n:start-after: "(.+)"\n:end-before: "(.+)"\n```', front.read_text(encoding="utf-8")
+    )
+    included = (front.parent / include[1]).read_text(encoding="utf-8").partition(include[2])[2]
+    answers = [block(path.read_text(encoding="utf-8")) for path in (readme, page)]
+    assert {*answers, included.partition(include[3])[0].removeprefix("\n")} == {blocks["answer"]}
+
+
+def test_the_answer_is_five_sentences_in_order(blocks):
+    order = ["Clean, balanced data", "Wrong targets", "Rare classes", "Calibration", "Step size"]
+    for name in ("answer", "details"):
+        topics = re.findall(r"^\d\. \*\*(.+?):\*\* (.+)$", blocks[name], re.MULTILINE)
+        assert [topic for topic, _ in topics] == order
+        assert all(re.search(r"\d", sentence) for _, sentence in topics)
+        assert name == "answer" or all("n = " in sentence for _, sentence in topics)
+    assert "5 to 10 paired seeds" in blocks["answer"]
+
+
+@pytest.mark.parametrize(("condition", "metric", "name"), [
+    ({"label_noise": 0.4}, "test_accuracy", "Wrong targets"), ({"imbalance": 100.0}, "test_macro_f1", "Rare classes"),
+])  # fmt: skip
+def test_scipy_and_statsmodels_find_the_losses_that_a_sentence_calls_better_or_worse(
+    evidence, blocks, condition, metric, name
+):
+    fields = {"study": "robustness", "label_noise": 0.0, "imbalance": 1.0, **condition}
+    runs = answer.pick(evidence.runs, **fields).pivot(index="seed", columns="label", values=metric)
+    losses = runs.drop(columns=["cross_entropy", "kl_divergence"])
+    p = [ttest_rel(losses[label], runs["cross_entropy"]).pvalue for label in losses]
+    differs = losses.columns[multipletests(p, method="holm")[0]]
+    sentence = re.search(rf"\*\*{name}:\*\* (.+)", blocks["details"])[1]
+    short = re.search(rf"\*\*{name}:\*\* (.+)", blocks["answer"])[1]
+    assert all(LOSSES[label.partition(" ")[0]].title in short for label in differs)
+    assert short.count("[") == len(differs)
+    for label in differs:
+        loss = label.partition(" ")[0]
+        word = "better" if losses[label].mean() > runs["cross_entropy"].mean() else "worse"
+        clause = next(part for part in re.split("; ", sentence) if re.search(rf"(is|are) {word} ", part))
+        assert LOSSES[loss].title in clause
+    assert sentence.partition("; ")[0].count("[") == len(differs)
+
+
+def cells(text, header):
+    """The rows of the Markdown tables that have this column, as dictionaries."""
+    columns = None
+    for line in text.splitlines():
+        values = [value.strip() for value in line.strip("|").split("|")] if line.startswith("|") else None
+        if values is None:
+            columns = None
+        elif columns is None:
+            columns = values
+        elif header in columns and set(line) - set("|- "):
+            yield dict(zip(columns, values, strict=True))
+
+
+def test_every_comparison_stands_on_the_page_with_the_word_of_the_engine(judged):
+    page = (answer.ROOT / "docs" / "answer.md").read_text(encoding="utf-8")
+    text = block(page, "defined") + block(page, "reconstructions")
+    on_page = sorted(
+        (row["study"], row["data set"], row["loss"].strip("`"), row["word"]) for row in cells(text, "word")
+    )
+    rows = judged[(judged["n"] > 0) & (judged["verdict"] != "same function")]
+    rows = rows[[LOSSES[name].takes != "embeddings" or LOSSES[name].reconstruction for name in rows["loss"]]]
+    expected = [
+        (row.study, row.dataset, row.label.removesuffix(" (reconstruction)"), row.verdict) for row in rows.itertuples()
+    ]
+    matched = [row for row in on_page if row not in expected]
+    assert {study for study, *_ in matched} <= {"adma"}  # learning rates of their own: compared with tuned=("lr",)
+    assert len(on_page) == len(expected) + 9
+    for row in set(expected):
+        assert on_page.count(row) >= expected.count(row), row
+
+
+def test_the_picture_shows_the_words_of_the_engine(evidence, judged):
+    key = ["study", "setting", "probability", "label"]
+    words = judged.set_index(key)["verdict"]
+    panels = [panel for question in answer.questions(evidence) for panel in question.panels]
+    assert len(panels) == 11
+    for panel in panels:
+        assert panel.rows["name"].is_unique
+        assert set(panel.rows["verdict"]) <= set(answer_picture.MARKS)
+        if panel.metric == "test_accuracy" and panel.rows["lr"].notna().all():
+            assert list(words.loc[list(map(tuple, panel.rows[key].to_numpy()))]) == list(panel.rows["verdict"])
+
+
+@pytest.mark.parametrize("layout", answer_picture.LAYOUTS)
+def test_no_two_texts_of_the_picture_touch_and_none_is_cut(evidence, layout):
+    import matplotlib.pyplot as plt
+    from matplotlib.text import Text
+
+    figure = answer_picture.draw_layout(answer.questions(evidence), answer_picture.LAYOUTS[layout])
+    figure.canvas.draw()
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    width, height = figure.get_size_inches() * figure.dpi
+    plt.close(figure)
+    cut = [text for text, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
+    touching = [
+        (a, b)
+        for i, (a, first) in enumerate(boxes)
+        for b, second in boxes[:i]
+        if min(first.x1, second.x1) - max(first.x0, second.x0) > 0.5
+        and min(first.y1, second.y1) - max(first.y0, second.y0) > 2  # rows are closer than the boxes of their fonts
+    ]
+    assert (cut, touching) == ([], [])
+
+
+@pytest.mark.slow
+def test_the_report_has_the_same_word_for_every_comparison(judged, tmp_path):
+    report.build(archive.reference_folder(), tmp_path)
+    table = pd.read_csv(tmp_path / "tables" / "comparisons.csv")
+    key = ["study", "probability", "label", "n", "mean"]
+
+    def words(rows):
+        paired = rows[rows["n"] > 0]
+        means = paired.assign(mean=paired["mean"].round(9) + 0.0)
+        return sorted(map(tuple, means[[*key, "verdict"]].to_numpy().tolist()))
+
+    assert words(table) == words(judged)
+
+
+def test_the_notebook_on_a_loss_of_ones_own_judges_by_the_engine_and_gives_its_words(evidence, judged):
+    code = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    source = "\n".join(map(TransformerManager().transform_cell, code))
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    engine = [call for call in calls if ast.unparse(call.func) in ("stats.compare", "stats.judge", "stats.sequential")]
+    assert any(ast.unparse(call.func) == "stats.compare" for call in engine)
+    for call in engine:
+        if ast.unparse(call.func) == "stats.compare":
+            options = {option.arg: ast.literal_eval(option.value) for option in call.keywords}
+            words = stats.compare(evidence.runs, *map(ast.literal_eval, call.args[1:]), **options)["verdict"]
+            assert list(words) == list(judged["verdict"])
+    assert not re.search(r"noise.floor|\b(above|below|within|unclear)\b\"", source)
+
+
+def test_every_comparison_has_a_word_of_the_rule_before(evidence):
+    table = answer.compare_words(evidence)
+    assert table[["compare", "page"]].notna().all().all()
+    assert set(table["compare"]) <= {"above", "unclear", "within", "below", "same function"}
+
+
+def test_a_marker_that_nobody_fills_is_an_error():
+    with pytest.raises(KeyError, match="nothing"):
+        answer.fill("<!-- begin: nothing -->\n<!-- end -->", {})
+
+
+# CONTRIBUTING.md shows how a loss is added; what it shows works as it stands.
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EXAMPLE, ROW = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture
+def poly1(tmp_path):
+    """The example's loss, registered for one test."""
+    source = tmp_path / "example.py"
+    source.write_text(EXAMPLE, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("example", source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.poly1
+    del LOSSES["poly1"]
+
+
+def test_the_example_has_the_value_of_its_row(poly1):
+    assert ROW.strip() == '("poly1", {"epsilon": 1.0}, math.log(2) + 0.5),'
+    log_probs = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
+    value = Criterion("poly1", epsilon=1.0)(log_probs, torch.tensor([0]))
+    assert value.item() == pytest.approx(math.log(2) + 0.5, abs=1e-12)
+
+
+def test_the_example_without_its_first_term_is_cross_entropy(poly1):
+    logits = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(16) % 5
+    torch.testing.assert_close(Criterion("poly1", epsilon=0)(logits, target), F.cross_entropy(logits, target))
+
+
+def test_the_example_states_its_gradient_correctly(poly1):
+    logits = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    target = torch.arange(16) % 5
+    (gradient,) = torch.autograd.grad(Criterion("poly1", epsilon=2.0, reduction="sum")(logits, target), logits)
+    p = logits.detach().softmax(1)
+    p_target = p.gather(1, target[:, None])
+    torch.testing.assert_close(gradient, -(1 + 2.0 * p_target) * (F.one_hot(target, 5) - p))
+
+
+def test_the_example_is_finite_at_extreme_logits(poly1):
+    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
+    loss = Criterion("poly1")(logits, torch.tensor([0, 0]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_every_path_that_it_names_is_there():
+    root = Path(__file__).parents[1]
+    for link in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (root / link).exists(), link
+
+
+# docs/cluster.md shows commands and a Slurm script; they are what the command line takes and do what the page says.
+
+CLUSTER_PAGE = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", CLUSTER_PAGE, re.DOTALL)
+(SCRIPT,) = [block for block in BLOCKS if block.startswith("#!")]
+LINES = [line for block in BLOCKS if block != SCRIPT for line in block.splitlines() if line]
+
+
+def parse(words: list[str]) -> dict[str, object]:
+    """The parameters of a command line of lossbench, with nothing executed. Fails for an option that is not there."""
+    assert words[0] == "lossbench"
+    command = typer.main.get_command(app).commands[words[1]]
+    return {"command": words[1], **command.make_context(words[1], words[2:]).params}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_is_one_that_the_command_line_takes(line: str) -> None:
+    values = parse(shlex.split(line))
+    assert values.get("engine", "process") in ENGINES
+
+
+def test_every_option_and_engine_that_the_text_names_is_there() -> None:
+    options = {option for name in ("study", "run") for option in click_options(name)}
+    named = set(re.findall(r"`(--[a-z-]+)", CLUSTER_PAGE)) - {"--signal", "--array"}
+    assert named <= options
+    assert set(re.findall(r"--engine (\w+)", CLUSTER_PAGE)) <= set(ENGINES)
+
+
+def click_options(name: str) -> list[str]:
+    return [option for parameter in typer.main.get_command(app).commands[name].params for option in parameter.opts]
+
+
+def run_task(tmp_path: Path, task: int) -> list[str]:
+    """The words that one task of the array gives to lossbench."""
+    home, shims = tmp_path / "home", tmp_path / "shims"
+    (home / "lossbench" / ".venv" / "bin").mkdir(parents=True)
+    (home / "lossbench" / ".venv" / "bin" / "activate").touch()
+    shims.mkdir()
+    for name, text in (("srun", 'exec "$@"'), ("lossbench", 'printf "%s\\n" lossbench "$@"')):
+        (shims / name).write_text(f"#!/bin/bash\n{text}\n")
+        (shims / name).chmod(0o755)
+    count = re.findall(r"#SBATCH --array=1-(\d+)", SCRIPT)[0]
+    cores = re.findall(r"#SBATCH --cpus-per-task=(\d+)", SCRIPT)[0]
+    slurm = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": count, "SLURM_CPUS_PER_TASK": cores}
+    environment = {"HOME": str(home), "PATH": f"{shims}:{os.environ['PATH']}", **slurm}
+    done = subprocess.run(["bash", "-eu"], input=SCRIPT, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.splitlines()
+
+
+def test_the_tasks_of_the_slurm_array_do_the_whole_study_between_them(tmp_path: Path) -> None:
+    plan = plan_study("thesis", ["fashion-mnist"], 8)
+    done: list[str] = []
+    for task in range(1, 9):
+        (tmp_path / str(task)).mkdir()
+        values = parse(run_task(tmp_path / str(task), task))
+        assert (values["command"], values["name"], values["dataset"]) == ("study", "thesis", ["fashion-mnist"])
+        assert (values["seeds"], values["workers"]) == (8, 16)
+        part = take_shard(plan, str(values["shard"]))
+        assert len({config.seed for config in part}) == 1, "whole sets of paired runs, as the page says"
+        done += [config.run_id for config in part]
+    assert Counter(done) == Counter(config.run_id for config in plan)
+
+
+def test_the_script_is_complete_and_its_lines_for_slurm_come_first() -> None:
+    lines = SCRIPT.splitlines()
+    directives = [line for line in lines if line.startswith("#SBATCH")]
+    assert lines[1 : 1 + len(directives)] == directives, "Slurm reads them up to the first command"
+    assert all(re.fullmatch(r"#SBATCH --[a-z-]+=\S+", line) for line in directives)
+
+
+def test_the_times_in_the_text_are_those_of_the_leases() -> None:
+    assert "touches it every ten seconds" in CLUSTER_PAGE
+    assert "silent for thirty seconds" in CLUSTER_PAGE
+    assert (HEARTBEAT_SECONDS, STALE_AFTER) == (10, 3)

@@ -1,0 +1,784 @@
+"""One run: the same config gives the same bits, whatever interrupts it; what is wrong is said before training."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from killing import fork, quick_workers
+from sklearn.metrics import accuracy_score, log_loss
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import lossbench
+import lossbench.training.run
+from lossbench import LOSSES, PROBABILITIES, RunConfig, load_runs, run
+from lossbench.data import Dataset, load
+from lossbench.data.augmentation import AUGMENTATIONS
+from lossbench.losses import Criterion, criterion, register
+from lossbench.records.record import Record
+from lossbench.studies.execute import run_configs
+from lossbench.training import loop, machine
+from lossbench.training.checkpoint import read_checkpoint, write_checkpoint
+from lossbench.training.ensemble import Stack
+from lossbench.training.loop import Training, build_optimizer, evaluate, full_batches, predict, train, train_step
+from lossbench.training.machine import (
+    computes_bfloat16,
+    describe_machine,
+    find_device,
+    peak_memory_mb,
+    usable_cores,
+    warn_of_slow_precision,
+)
+from lossbench.training.run import prepare
+from lossbench.training.run import start as run_start
+from lossbench.training.tensorboard import event_writer
+
+TINY = RunConfig(dataset="shapes", epochs=3, batch_size=16)
+CPU = torch.device("cpu")
+
+
+def weights(config: RunConfig) -> dict[str, torch.Tensor]:
+    dataset = load(config.dataset)
+    return run_start(config, dataset, prepare(config, dataset, CPU).train, CPU).model.body.state_dict()
+
+
+def test_a_run_writes_a_whole_record(tmp_path: Path) -> None:
+    record = run(TINY, tmp_path)
+    names = {path.name for path in record.path.iterdir()}
+    assert names == {"config.json", "history.csv", "predictions.npz", "result.json"}
+    assert record.config == TINY
+    assert list(record.history.columns) == [
+        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_nll", "val_accuracy",
+    ]  # fmt: skip
+    result = record.result
+    assert result["status"] == "finished"
+    assert result["val_accuracy"] == record.history["val_accuracy"].max()
+    assert result["best_epoch"] == record.history["val_accuracy"].argmax() + 1, "the first epoch with the best score"
+
+
+def test_the_scores_are_those_of_the_stored_predictions(tmp_path: Path) -> None:
+    record = run(TINY, tmp_path)
+    target, log_probs = record.predictions
+    probs = np.exp(log_probs.astype(np.float64))
+    assert record.result["test_accuracy"] == pytest.approx(accuracy_score(target, log_probs.argmax(1)), abs=1e-7)
+    assert record.result["test_nll"] == pytest.approx(log_loss(target, probs / probs.sum(1, keepdims=True)), abs=1e-5)
+    assert record.result["test_accuracy"] > 0.9, "shapes are easy"
+
+
+def test_equal_configs_give_bit_identical_records(tmp_path: Path) -> None:
+    config = replace(TINY, loss="focal", probability="soft_margin_softmax")
+    first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")
+    for name in ("history.csv", "predictions.npz"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
+
+
+def test_another_seed_gives_another_history(tmp_path: Path) -> None:
+    histories = {run(replace(TINY, seed=seed), tmp_path).history.to_csv() for seed in range(3)}
+    assert len(histories) == 3
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "js_divergence", "kl_divergence"])
+def test_cross_entropy_and_kl_divergence_are_one_function(tmp_path: Path, loss: str) -> None:
+    mine = (run(replace(TINY, loss=loss), tmp_path).path / "history.csv").read_bytes()
+    theirs = (run(replace(TINY, loss="cross_entropy"), tmp_path).path / "history.csv").read_bytes()
+    assert (mine == theirs) == (loss != "js_divergence")
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_starts_from_the_same_weights_and_trains(tmp_path: Path, loss: str) -> None:
+    config = replace(TINY, dataset="fashion-mini", train_size=200, epochs=2, loss=loss)
+    reference = weights(replace(config, loss="cross_entropy"))
+    assert all(torch.equal(value, reference[name]) for name, value in weights(config).items())
+    result = run(config, tmp_path).result
+    assert result["status"] == "finished"
+    assert result["test_accuracy"] > 0.2, "chance is 0.1"
+
+
+@pytest.mark.parametrize("probability", list(PROBABILITIES))
+def test_every_probability_function_trains(tmp_path: Path, probability: str) -> None:
+    assert run(replace(TINY, probability=probability), tmp_path).result["test_accuracy"] > 0.9
+
+
+OPTIONS = [
+    {"optimizer": "sgd", "lr": 0.01},
+    {"optimizer": "adadelta", "lr": 1.0},
+    {"scheduler": "step"},
+    {"scheduler": "constant", "weight_decay": 1e-4},
+    {"train_size": 100},
+    {"precision": "bfloat16"},
+    {"selection": "best_test"},
+    {"clip_norm": 1.0},
+    {"weight_decay": 1e-3, "weight_decay_on": "convolutions"},
+    {"label_noise": 0.1, "noise_kind": "asymmetric"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_option_trains(tmp_path: Path, options: dict[str, object]) -> None:
+    record = run(replace(TINY, **options), tmp_path)
+    assert record.result["test_accuracy"] > 0.7
+    assert record.result["train_images"] == options.get("train_size", 400 if "selection" in options else 360)
+
+
+def test_the_schedules_are_what_they_say(tmp_path: Path) -> None:
+    def rates(scheduler: str) -> list[float]:
+        config = replace(TINY, scheduler=scheduler, epochs=4, lr=1.0, optimizer="adadelta")
+        return run(config, tmp_path).history["lr"].to_list()
+
+    assert rates("constant") == [1.0] * 4
+    assert rates("step") == pytest.approx([1.0, 1.0, 0.1, 0.01])
+    assert rates("cosine") == pytest.approx([(1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
+
+
+def test_label_noise_makes_the_training_targets_worse_and_leaves_the_others(tmp_path: Path) -> None:
+    noisy = run(replace(TINY, label_noise=0.5), tmp_path).history
+    clean = run(TINY, tmp_path).history
+    assert noisy["train_accuracy"].iloc[-1] < clean["train_accuracy"].iloc[-1] - 0.2
+    splits = [prepare(config, load("shapes"), CPU) for config in (TINY, replace(TINY, label_noise=0.5))]
+    assert torch.equal(splits[0].scored.target, splits[1].scored.target)
+    assert not torch.equal(splits[0].train.target, splits[1].train.target)
+
+
+def test_validation_images_are_not_trained_on_and_best_test_holds_none_out() -> None:
+    dataset = load("shapes")
+    splits = prepare(TINY, dataset, CPU)
+    assert len(splits.train) + len(splits.scored) == len(dataset.train)
+    training = {image.numpy().tobytes() for image in splits.train.images}
+    assert not training & {image.numpy().tobytes() for image in splits.scored.images}
+    everything = prepare(replace(TINY, selection="best_test"), dataset, CPU)
+    assert (len(everything.train), everything.prefix) == (len(dataset.train), "test")
+
+
+def test_training_only_the_head_leaves_the_body_as_it_was(tmp_path: Path) -> None:
+    config = replace(TINY, trainable="head")
+    dataset = load("shapes")
+    splits = prepare(config, dataset, CPU)
+    training = run_start(config, dataset, splits.train, CPU)
+    before = {name: value.clone() for name, value in training.model.body.state_dict().items()}
+    head = training.model.head.weight.clone()
+    for _ in train(training, splits.train, splits.scored, "val"):
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in training.model.body.state_dict().items())
+    assert not torch.equal(head, training.model.head.weight)
+
+
+def test_only_the_convolutions_are_decayed_where_the_config_says_so() -> None:
+    dataset = load("shapes")
+    config = replace(TINY, weight_decay=0.1, weight_decay_on="convolutions")
+    training = run_start(config, dataset, prepare(config, dataset, CPU).train, CPU)
+    decayed, others = training.optimizer.param_groups
+    assert [parameter.ndim for parameter in decayed["params"]] == [4, 4]
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    everything = len(list(training.model.parameters()))
+    assert len(decayed["params"]) + len(others["params"]) == everything
+
+
+def test_the_gradient_is_never_longer_than_asked_for() -> None:
+    dataset = load("shapes")
+    config = replace(TINY, clip_norm=0.01, optimizer="sgd", lr=1.0, epochs=1, scheduler="constant")
+    splits = prepare(config, dataset, CPU)
+    training = run_start(config, dataset, splits.train, CPU)
+    for _ in train(training, splits.train, splits.scored, "val"):
+        pass
+    norms = [parameter.grad.norm() for parameter in training.model.parameters() if parameter.grad is not None]
+    assert 0 < torch.stack(norms).norm() <= 0.01 * (1 + 1e-4)
+
+
+def test_a_patient_run_stops_after_so_many_epochs_without_a_better_score(tmp_path: Path) -> None:
+    config = replace(TINY, epochs=30, patience=2)
+    record = run(config, tmp_path)
+    scores = record.history["val_accuracy"]
+    assert len(scores) < 30
+    assert record.result["epochs_done"] == len(scores) == record.result["best_epoch"] + 2
+    assert scores.argmax() + 1 == record.result["best_epoch"]
+
+
+class Interrupted(Exception):
+    pass
+
+
+def stop_after(epoch: int) -> Callable[[dict[str, float]], None]:
+    def progress(row: dict[str, float]) -> None:
+        if row["epoch"] == epoch:
+            raise Interrupted
+
+    return progress
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "proxy_nca", "margin"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, loss: str, epoch: int) -> None:
+    config = replace(TINY, loss=loss)
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "broken", progress=stop_after(epoch))
+    assert lossbench.load_runs(tmp_path / "broken").empty
+    epochs: list[float] = []
+    resumed = run(config, tmp_path / "broken", progress=lambda row: epochs.append(row["epoch"]))
+    assert epochs == list(range(epoch + 1, 4)), "finished epochs are not computed again"
+    whole = run(config, tmp_path / "whole")
+    for name in ("history.csv", "predictions.npz"):
+        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, {"epoch": 3, "weights": torch.arange(1000.0)})
+    path = tmp_path / "checkpoint.pt"
+    good = path.read_bytes()
+    assert read_checkpoint(tmp_path)["epoch"] == 3  # type: ignore[index]
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(good), 100):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        assert read_checkpoint(tmp_path) is None
+        path.write_bytes(good[:place])
+        assert read_checkpoint(tmp_path) is None
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    record = run(TINY, tmp_path)
+    before = (record.path / "result.json").stat().st_mtime_ns
+    again = run(TINY, tmp_path, progress=stop_after(1))
+    assert (again.path / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_diverging_run_is_recorded_with_its_last_finite_scores(tmp_path: Path) -> None:
+    config = replace(TINY, lr=1e30, optimizer="sgd", loss="mse")
+    with pytest.warns(UserWarning, match=r"training loss became nan at step \d+ of epoch 1"):
+        record = run(replace(config, loss="cross_entropy"), tmp_path)
+    assert record.result["status"] == "diverged"
+    assert record.result["test_accuracy"] is None
+    runs = lossbench.load_runs(tmp_path)
+    assert list(runs["status"]) == ["diverged"]
+    assert "NaN" not in (record.path / "result.json").read_text()
+
+
+def test_a_record_of_another_run_is_never_overwritten(tmp_path: Path) -> None:
+    record = run(TINY, tmp_path)
+    other = json.loads((record.path / "config.json").read_text()) | {"epochs": 4}
+    (record.path / "config.json").write_text(json.dumps(other))
+    before = {path.name: path.read_bytes() for path in record.path.iterdir()}
+    assert run(TINY, tmp_path).path.name == TINY.long_run_id
+    assert {path.name: path.read_bytes() for path in record.path.iterdir()} == before
+
+
+BAD = [
+    ({"device": "cuda:99"}, ValueError, r"device 'cuda:99' is not available; choose from cpu"),
+    ({"device": "warp"}, ValueError, r"device 'warp' is not available"),
+    ({"output": "/proc/lossbench"}, PermissionError, r"cannot write to output"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "kind", "message"), BAD, ids=[str(row[0]) for row in BAD])
+def test_what_is_wrong_is_said_before_training(
+    tmp_path: Path, arguments: dict[str, str], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        run(TINY, **({"output": str(tmp_path)} | arguments), progress=stop_after(1))
+
+
+def test_an_empty_data_folder_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty"):
+        run(replace(TINY, dataset="fashion-mnist"), tmp_path, data=tmp_path / "empty", progress=stop_after(1))
+
+
+def test_a_loss_that_draws_numbers_does_not_change_the_order_of_the_images(tmp_path: Path) -> None:
+    dataset = load("shapes")
+    orders = []
+    for loss in ("cross_entropy", "margin"):
+        config = replace(TINY, loss=loss)
+        splits = prepare(config, dataset, CPU)
+        training = run_start(config, dataset, splits.train, CPU)
+        for _ in train(training, splits.train, splits.scored, "val"):
+            pass
+        orders.append(training.order.get_state())
+    assert torch.equal(*orders)
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(96, [32, 32, 32]), (97, [32, 32, 33]), (98, [32, 32, 32, 2]), (1, [1])])
+def test_no_batch_is_left_with_a_single_image(images: int, sizes: list[int]) -> None:
+    batches = list(full_batches(torch.arange(images), 32))
+    assert [len(batch) for batch in batches] == sizes
+    assert torch.equal(torch.cat(batches), torch.arange(images))
+
+
+def test_the_environment_names_the_output_folder(tmp_path: Path) -> None:
+    code = "import lossbench; print(lossbench.run(lossbench.RunConfig(dataset='shapes', epochs=1)).path)"
+    environment = {**os.environ, "LOSSBENCH_OUTPUT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+# The training loop, where a whole run does not show it.
+
+
+@pytest.mark.parametrize("loss", ["triplet", "contrastive", "n_pair"])
+def test_a_loss_that_compares_images_is_scored_in_batches_of_the_training(loss: str) -> None:
+    # All triplets of 5,000 images would take 500 GB.
+    config = RunConfig(dataset="shapes", batch_size=16, loss=loss)
+    dataset = load(config.dataset)
+    splits = prepare(config, dataset, torch.device("cpu"))
+    training = run_start(config, dataset, splits.train, torch.device("cpu"))
+    embeddings, target = predict(training, splits.test)[0].embeddings, splits.test.target
+    parts = list(zip(embeddings.split(16), target.split(16), strict=True))
+    expected = [training.criterion(*part).item() * len(part[1]) for part in parts]
+    sizes: list[int] = []
+    training.criterion.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    assert evaluate(training, splits.test)["loss"] == pytest.approx(sum(expected) / len(target), rel=1e-5)
+    assert max(sizes) <= 16
+    assert sum(sizes) == len(target)
+
+
+# Our optimizers against torch's own.
+
+THEIRS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+    "adadelta": torch.optim.Adadelta,
+}
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+
+
+def train_optimizers(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Tensor:
+    """A few steps on fixed images; all weights as one vector."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        images = torch.randn(8, 1, 8, 8, generator=generator)
+        loss = nn.functional.cross_entropy(model(images), torch.arange(8) % 3)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_steps_are_those_of_torch(name: str) -> None:
+    ours, theirs = network(), network()
+    config = RunConfig(optimizer=name, lr=0.01, weight_decay=0.1)
+    found = train_optimizers(ours, build_optimizer(ours, Criterion("cross_entropy"), config), 5)
+    groups = [
+        {"params": [theirs[0].weight, theirs[3].weight], "weight_decay": 0.1},
+        {"params": [theirs[0].bias, theirs[3].bias], "weight_decay": 0.1},
+    ]
+    expected = train_optimizers(theirs, THEIRS[name](groups, lr=0.01), 5)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [loop.Adam, loop.SGD, loop.Adadelta])
+def test_nothing_records_gradients_while_stepping(kind: type[torch.optim.Optimizer]) -> None:
+    model = network()
+    optimizer = kind(model.parameters(), lr=0.1)
+    train_optimizers(model, optimizer, 1)
+    state = [v for held in optimizer.state.values() for v in held.values() if isinstance(v, Tensor)]
+    assert not any(tensor.requires_grad for tensor in state)
+    assert all(p.grad_fn is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_torch_goes_on_from_our_state(name: str) -> None:
+    config = RunConfig(optimizer=name, lr=0.01)
+    ours, theirs = network(), network()
+    optimizer = build_optimizer(ours, Criterion("cross_entropy"), config)
+    train_optimizers(ours, optimizer, 2)
+    successor = THEIRS[name](theirs.parameters(), lr=0.01)
+    successor.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(
+        train_optimizers(theirs, successor, 3), train_optimizers(ours, optimizer, 3), rtol=1e-6, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("kind", [loop.Adam, loop.SGD, loop.Adadelta])
+def test_hooks_are_called(kind: type[torch.optim.Optimizer]) -> None:
+    model, called = network(), []
+    optimizer = kind(model.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(lambda *_: called.append(1))
+    train_optimizers(model, optimizer, 2)
+    assert called == [1, 1]
+
+
+# What a record says about where it was computed.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not start a child at its parent's peak")
+def test_a_childs_peak_memory_is_its_own_and_not_its_parents() -> None:
+    ballast = torch.ones(1500 * 2**20, dtype=torch.uint8)
+    code = "from lossbench.training.machine import peak_memory_mb; print(peak_memory_mb())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert peak_memory_mb() > 1500 > child
+    del ballast
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = peak_memory_mb()
+    ballast = torch.ones((int(before) + 200) * 2**20, dtype=torch.uint8)
+    assert peak_memory_mb() >= before + 150
+    del ballast
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    import socket
+
+    described = describe_machine(torch.device("cpu"))
+    assert (described["device"], described["threads"]) == ("cpu", torch.get_num_threads())
+    assert described["versions"]["torch"] == torch.__version__
+    assert socket.gethostname() not in str(described)
+
+
+def test_there_is_always_a_device_and_a_core() -> None:
+    assert find_device(None).type in ("cpu", "cuda")
+    assert usable_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"avx2": True}, False),
+        ({"avx512_f": True, "avx512_bf16": False}, False),
+        ({"avx512_f": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+    ],
+)
+def test_bfloat16_is_known_by_the_processors_instructions(
+    able: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert computes_bfloat16(CPU) is expected
+
+
+def test_a_torch_that_cannot_tell_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert computes_bfloat16(CPU)
+
+
+def test_imitated_bfloat16_is_warned_of(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    monkeypatch.setattr(machine, "computes_bfloat16", lambda device: False)
+    warn_of_slow_precision("float32", CPU)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="several times slower"):
+        warn_of_slow_precision("bfloat16", CPU)
+
+
+# A training step never reads a number back from the device: on a GPU it would stand still until the answer came.
+#
+# There is no GPU here, so the operations of a step on the CPU are watched. Those that read a value, or whose result's
+# size depends on values, wait on a GPU; so does a tensor made of a Python number, which is copied there.
+
+WAITS = {
+    "_local_scalar_dense",
+    "item",
+    "is_nonzero",
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "lift_fresh",
+}
+CONFIG = RunConfig(dataset="fashion-mini", train_size=200, batch_size=16)
+DRAWS_ON_THE_CPU = {"margin"}  # it reads distances back to draw negatives, so that a GPU draws the same ones
+
+
+class Watch(TorchDispatchMode):
+    """Collects the waiting operations that are called inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in WAITS:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """Watch a step as a GPU would see it: targets are checked on the CPU alone."""
+    monkeypatch.setattr(criterion, "_values_readable", lambda tensor: False)
+    with Watch() as watch:
+        yield watch
+
+
+def begin(config: RunConfig) -> tuple[Training, torch.Tensor, torch.Tensor]:
+    dataset = load(config.dataset)
+    split = prepare(config, dataset, torch.device("cpu")).train
+    return run_start(config, dataset, split, torch.device("cpu")), split.images[:16], split.target[:16]
+
+
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name not in DRAWS_ON_THE_CPU])
+def test_no_loss_waits(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, images, target = begin(replace(CONFIG, loss=loss))
+    with watched(monkeypatch) as watch:
+        train_step(training, images, target)
+    assert watch.seen == []
+
+
+@pytest.mark.parametrize("probability", list(PROBABILITIES))
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adadelta"])
+def test_no_probability_function_or_optimizer_waits(
+    probability: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, probability=probability, optimizer=optimizer, clip_norm=1.0, precision="bfloat16")
+    training, images, target = begin(config)
+    with watched(monkeypatch) as watch:
+        train_step(training, images, target)
+    assert watch.seen == []
+
+
+def test_a_step_together_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = ["cross_entropy", "triplet", "mse"]
+    begun = [begin(replace(CONFIG, loss=loss, clip_norm=1.0)) for loss in losses]
+    stack = Stack([training for training, _, _ in begun])
+    with watched(monkeypatch) as watch:
+        stack.step(*begun[0][1:])
+    assert watch.seen == []
+
+
+def test_the_watch_sees_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    with watched(monkeypatch) as watch:
+        torch.ones(3).sum().item()
+        torch.ones(3).nonzero()
+        torch.tensor(1.0)
+    assert watch.seen == ["_local_scalar_dense", "nonzero", "lift_fresh"]
+
+
+@pytest.mark.parametrize("augmentation", [name for name in AUGMENTATIONS if name != "none"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_augmentation_reads_from_the_images_device(augmentation: str, channels: int) -> None:
+    """Tensors of the device `meta` have no values, so that reading one is an error."""
+    images = torch.empty(8, channels, 16, 16, device="meta")
+    changed = AUGMENTATIONS[augmentation](images, torch.Generator().manual_seed(0))
+    assert changed.shape == images.shape
+    assert changed.device.type == "meta"
+
+
+# TensorBoard's own reader gets back what was trained, once each, also after kills.
+
+TINY_TENSORBOARD = RunConfig(dataset="shapes", train_size=60, epochs=3, loss="focal", loss_params={"gamma": 0.5})
+ROWS = [{"epoch": e, "lr": 0.1 / e, "train_loss": 1.0 / e, "val_accuracy": 0.25 * e} for e in (1, 2, 3)]
+
+
+@pytest.fixture
+def installed():
+    """The extra, or no test."""
+    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path, installed):
+    """A record that has only just begun."""
+    record = Record.of(TINY_TENSORBOARD, tmp_path)
+    record.write_config(TINY_TENSORBOARD)
+    return record.path
+
+
+def load_tensorboard(folder):
+    """What TensorBoard's own reader finds in a folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder))
+    return accumulator.Reload()
+
+
+def read(folder):
+    """Every scalar: tag -> [(step, value), ...]."""
+    found = load_tensorboard(folder)
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def write(folder, rows):
+    add = event_writer(folder)
+    for row in rows:
+        add(row)
+
+
+def test_every_number_of_the_history_is_read_back(tmp_path, installed):
+    record = run(TINY_TENSORBOARD, tmp_path, tensorboard=True)
+    read_back = read(record.path)
+    tags = {"train_loss": "loss/train", "val_loss": "loss/val", "train_accuracy": "accuracy/train",
+            "val_accuracy": "accuracy/val", "val_nll": "nll/val", "lr": "lr"}  # fmt: skip
+    assert set(read_back) == set(tags.values())
+    for column, tag in tags.items():
+        steps, values = zip(*read_back[tag], strict=True)
+        assert steps == (1, 2, 3)
+        assert values == pytest.approx(record.history[column], rel=1e-6)
+
+
+def test_a_resumed_run_shows_each_epoch_once(folder):
+    write(folder, ROWS)  # the checkpoint of the last two epochs was lost, so they are trained again
+    write(folder, [row | {"lr": 7.0} for row in ROWS[1:]])
+    assert dict(read(folder)["lr"]) == pytest.approx({1: 0.1, 2: 7.0, 3: 7.0})
+    assert [step for step, _ in read(folder)["loss/train"]] == [1, 2, 3]
+
+
+def test_an_event_cut_short_by_a_kill_costs_only_itself(folder):
+    write(folder, ROWS[:2])
+    (torn,) = folder.glob("events.*")
+    os.truncate(torn, torn.stat().st_size - 5)
+    write(folder, ROWS[2:])
+    assert [step for step, _ in read(folder)["loss/train"]] == [1, 3]
+
+
+def test_the_settings_are_there_for_the_page_of_hyperparameters(folder):
+    event_writer(folder)(ROWS[0])
+    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+
+    content = load_tensorboard(folder).PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    found = parse_session_start_info_plugin_data(content).hparams
+    assert found["loss"].string_value == "focal"
+    assert found["loss_params.gamma"].number_value == 0.5
+    assert found["lr"].number_value == TINY_TENSORBOARD.lr
+    assert found["pretrained"].bool_value is False
+    assert found["patience"].string_value == "None"
+
+
+def test_nothing_stays_open_in_a_worker_that_serves_many_runs(tmp_path, folder):
+    before = threading.active_count()
+    for seed in range(20):
+        record = Record.of(replace(TINY_TENSORBOARD, seed=seed), tmp_path)
+        record.write_config(replace(TINY_TENSORBOARD, seed=seed))
+        write(record.path, ROWS)
+    assert threading.active_count() == before
+    assert not [file.path for file in psutil.Process().open_files() if "tfevents" in file.path]
+
+
+def test_without_tensorboard_the_error_says_what_to_install_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("lossbench.training.tensorboard.find_spec", lambda name: None)
+    output = tmp_path / "out"
+    starts = (
+        lambda: event_writer(tmp_path),
+        lambda: run(TINY_TENSORBOARD, output, tensorboard=True),
+        lambda: run_configs([TINY_TENSORBOARD], output, tensorboard=True),
+    )
+    for start in starts:
+        with pytest.raises(ValueError, match=r"install it with pip install 'lossbench\[tensorboard\]'"):
+            start()
+    assert not (output / "runs").exists()
+
+
+# Losses that stop being numbers end their run and nothing else; every loss gives the same bits twice.
+
+TINY_RUN = RunConfig(dataset="shapes", epochs=3, train_size=96)  # three steps an epoch
+STEPS = 3
+TREE = {"root": ["angular", "round"], "angular": ["square", "cross"], "round": ["disc", "ring"]}
+
+
+@pytest.fixture
+def spoilt() -> Iterator[Callable[[int, float], None]]:
+    """A registered loss `spoilt`; `spoilt(step, value)` makes it return `value` at that training step."""
+    plan = {"step": 0, "at": 0, "value": math.nan}
+
+    @register()
+    def spoilt(log_probs: Tensor, target: Tensor) -> Tensor:
+        r"""Cross-entropy with one bad step.
+
+        .. math:: -\log p_t
+
+        Range: [0, ∞).
+        Gradient: as cross_entropy.
+        At p -> 0: as cross_entropy.
+        At p -> 1: falls to 0.
+        Equals: cross_entropy at every other step.
+        Source: this test.
+        Peers: none.
+
+        Args:
+            log_probs: (batch, classes) log-probabilities.
+            target: (batch,) class indices.
+
+        Returns: (batch,) loss.
+        """
+        loss = -log_probs.gather(1, target[:, None]).squeeze(1)
+        if not torch.is_grad_enabled():
+            return loss
+        plan["step"] += 1
+        return loss * plan["value"] if plan["step"] == plan["at"] else loss
+
+    def set_plan(at: int, value: float) -> None:
+        plan.update(step=0, at=at, value=value)
+
+    yield set_plan
+    del LOSSES["spoilt"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("step", [1, 2, 5, 9])
+def test_the_very_step_whose_loss_is_no_number_is_named(
+    tmp_path: Path, spoilt: Callable[[int, float], None], step: int, value: float
+) -> None:
+    spoilt(step, value)
+    epoch, within = divmod(step - 1, STEPS)
+    with pytest.warns(UserWarning, match=rf"became {value} at step {within + 1} of epoch {epoch + 1}"):
+        result = run(replace(TINY_RUN, loss="spoilt"), tmp_path).result
+    assert (result["status"], result["epochs_done"]) == ("diverged", epoch)
+    assert (result["test_accuracy"] is None) == (epoch == 0), "else the scores of the last finite epochs"
+
+
+def test_a_study_with_losses_that_are_no_numbers_goes_on_and_counts_them(
+    tmp_path: Path, spoilt: Callable[[int, float], None]
+) -> None:
+    spoilt(4, math.nan)
+    configs = [replace(TINY_RUN, loss=loss, seed=seed) for loss in ("spoilt", "mse") for seed in (0, 1)]
+    configs.append(replace(TINY_RUN, lr=1e6, optimizer="sgd"))
+
+    def study() -> None:
+        quick_workers()
+        summary = run_configs(configs, tmp_path, workers=1, show_progress=False)
+        sys.stdout.write(str(summary))
+        sys.exit(summary.exit_code)
+
+    assert fork(study, tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
+    assert "5 of 5 runs finished, 2 diverged" in (tmp_path / "log").read_text()
+    (log,) = (tmp_path / "logs").iterdir()
+    assert len(re.findall(r"training loss became nan at step", log.read_text())) == 2
+    assert load_runs(tmp_path)["status"].value_counts().to_dict() == {"finished": 3, "diverged": 2}
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse", "proxy_nca"])
+def test_images_that_are_infinite_end_the_run_at_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    def load_infinite(name: str, data: Path | None) -> Dataset:
+        return replace(load(name, data), std=(0.0,))
+
+    monkeypatch.setattr(lossbench.training.run, "load", load_infinite)
+    with pytest.warns(UserWarning, match=r"became (nan|inf) at step 1 of epoch 1"):
+        assert run(replace(TINY_RUN, loss=loss), tmp_path).result["status"] == "diverged"
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_gives_the_same_bits_twice(tmp_path: Path, loss: str) -> None:
+    names = list(PROBABILITIES)
+    probability = names[list(LOSSES).index(loss) % len(names)]  # each probability function a few times
+    params = {"tree": TREE} if loss == "hierarchical_cross_entropy" else {}
+    config = replace(TINY_RUN, loss=loss, loss_params=params, probability=probability, epochs=2)
+    first, second = (run(config, tmp_path / name).path for name in "ab")
+    for name in ("history.csv", "predictions.npz"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_another_number_of_threads_gives_nearly_the_same_scores(tmp_path: Path) -> None:
+    one, two = (run(TINY_RUN, tmp_path / str(n), threads=n).result for n in (1, 2))
+    torch.set_num_threads(1)
+    assert one["test_nll"] == pytest.approx(two["test_nll"], abs=1e-4)
