@@ -24,6 +24,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 
+import lossbench
 from docs import answer, answer_picture
 from lossbench import LOSSES, Criterion, archive, report, stats
 from lossbench.cli import app
@@ -335,35 +336,31 @@ def test_a_marker_that_nobody_fills_is_an_error():
 # CONTRIBUTING.md shows how a loss is added; what it shows works as it stands.
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-EXAMPLE, ROW = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLE, ROW, OWN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture
-def poly1(tmp_path):
-    """The example's loss, registered for one test."""
-    source = tmp_path / "example.py"
-    source.write_text(EXAMPLE, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("example", source)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module.poly1
-    del LOSSES["poly1"]
+def examples(tmp_path, leave_no_trace):
+    """The losses of the examples, registered for one test."""
+    for name, code in (("example.py", EXAMPLE), ("my_loss.py", OWN)):
+        (tmp_path / name).write_text(code, encoding="utf-8")
+        lossbench.extend(tmp_path / name)
 
 
-def test_the_example_has_the_value_of_its_row(poly1):
+def test_the_example_has_the_value_of_its_row(examples):
     assert ROW.strip() == '("poly1", {"epsilon": 1.0}, math.log(2) + 0.5),'
     log_probs = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
     value = Criterion("poly1", epsilon=1.0)(log_probs, torch.tensor([0]))
     assert value.item() == pytest.approx(math.log(2) + 0.5, abs=1e-12)
 
 
-def test_the_example_without_its_first_term_is_cross_entropy(poly1):
+def test_the_example_without_its_first_term_is_cross_entropy(examples):
     logits = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     target = torch.arange(16) % 5
     torch.testing.assert_close(Criterion("poly1", epsilon=0)(logits, target), F.cross_entropy(logits, target))
 
 
-def test_the_example_states_its_gradient_correctly(poly1):
+def test_the_example_states_its_gradient_correctly(examples):
     logits = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
     target = torch.arange(16) % 5
     (gradient,) = torch.autograd.grad(Criterion("poly1", epsilon=2.0, reduction="sum")(logits, target), logits)
@@ -372,12 +369,17 @@ def test_the_example_states_its_gradient_correctly(poly1):
     torch.testing.assert_close(gradient, -(1 + 2.0 * p_target) * (F.one_hot(target, 5) - p))
 
 
-def test_the_example_is_finite_at_extreme_logits(poly1):
+def test_the_example_is_finite_at_extreme_logits(examples):
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
     loss = Criterion("poly1")(logits, torch.tensor([0, 0]))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
+
+
+def test_the_shortest_example_is_cross_entropy_times_its_strength(examples):
+    logits, target = torch.tensor([[0.3, -1.0], [2.0, 0.5]]), torch.tensor([0, 1])
+    torch.testing.assert_close(Criterion("mine", strength=2.0)(logits, target), 2 * F.cross_entropy(logits, target))
 
 
 def test_every_path_that_it_names_is_there():

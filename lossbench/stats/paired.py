@@ -73,6 +73,13 @@ OUTCOMES: dict[str, Outcome] = {
     "test_class_mean_accuracy": Outcome("accuracy by nearest class mean", "points", 100.0, 0.005, counts_images=True),
     "test_macro_f1": Outcome("macro F1", "points", 100.0, 0.005),
     "test_ece": Outcome("calibration error (ECE)", "points", 100.0, 0.005, higher_is_better=False),
+    "test_top5": Outcome("top-5 accuracy", "points", 100.0, 0.005, counts_images=True),
+    "test_nmi": Outcome("NMI", "points", 100.0),
+    "test_recall_at_1": Outcome("recall@1", "points", 100.0, counts_images=True),
+    "test_recall_at_8": Outcome("recall@8", "points", 100.0, counts_images=True),
+    "test_critical_error": Outcome("critical mistakes", "points", 100.0, higher_is_better=False, counts_images=True),
+    "test_tree_distance": Outcome("tree distance", "edges", higher_is_better=False),
+    "test_mistake_distance": Outcome("tree distance of mistakes", "edges", higher_is_better=False),
     "test_nll": Outcome("negative log-likelihood", "nats", 1.0, 0.02, higher_is_better=False),
     "test_brier": Outcome("Brier score", "", 1.0, 0.005, higher_is_better=False),
     "epochs_needed": Outcome("epochs to 95 % of the final accuracy", "epochs", 1.0, 0.5, higher_is_better=False),
@@ -443,7 +450,7 @@ class _Family:
             **cell.names,
             **vars(judgement),
             "diverged": diverged,
-            "at_chance": _at_chance(cell.runs),
+            "at_chance": at_chance(cell.runs),
             "margin": math.nan if self.margin is None else self.margin,
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
@@ -458,7 +465,7 @@ class _Family:
             for count, what in (
                 (int((runs["status"] != "finished").sum()), "diverged"),
                 (int((~np.isfinite(scores)).sum()), f"have no finite {self.metric}"),
-                (_at_chance(runs), "stayed at chance"),
+                (at_chance(runs), "stayed at chance"),
             ):
                 if count:
                     yield f"{count} of {len(runs)} runs of {name} {what}"
@@ -536,7 +543,7 @@ def _judged_by_class_mean(loss: str) -> bool:
     return loss in LOSSES and "embeddings" in LOSSES[loss].tensors
 
 
-def _at_chance(runs: pd.DataFrame) -> int:
+def at_chance(runs: pd.DataFrame) -> int:
     """How many finished runs are no better than guessing: within three standard errors of one over the classes."""
     from lossbench.data import DATASETS
 
