@@ -144,7 +144,8 @@ def test_the_glossary_is_in_the_order_of_the_alphabet():
 
 def test_a_notebook_that_names_a_glossary_term_names_one_that_is_there():
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
-    anchors = {line[3:].replace(" ", "-").lower() for line in text.splitlines() if line.startswith("## ")}
+    terms = [line[3:].lower() for line in text.splitlines() if line.startswith("## ")]
+    anchors = {re.sub(r"[^\w -]", "", term).replace(" ", "-") for term in terms}
     named = {
         (path.name, anchor)
         for path in (DOCS.parent / "notebooks").glob("*.ipynb")
