@@ -442,11 +442,14 @@ def build_report(
             help="Folder for the page. (default: OUTPUT; for a packed study reports/NAME in the output folder)"
         ),
     ] = None,
+    pdf: Annotated[
+        bool | None, typer.Option("--pdf/--no-pdf", help="Figures as PDF too. (default: up to 30 figures)")
+    ] = None,
 ) -> None:
     """Write report.html, and its figures and tables as files, from the runs or the packed studies in OUTPUT."""
     from lossbench.report import build
 
-    typer.echo(build(output, to))
+    typer.echo(build(output, to, pdf))
 
 
 @notebook_app.command("list")
