@@ -149,17 +149,29 @@ def import_path(
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     test_fraction: Annotated[float, typer.Option(help="Share to test where no folders say.")] = 0.2,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave broken images out.")] = False,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER=ROLE", help="What a folder is: train, test, validation, class or out."),
+    ] = None,
+    class_folder: Annotated[
+        str, typer.Option(help="first or last: which of nested folders names the class.", show_default=False)
+    ] = "",
 ) -> None:
     """Import a folder or archive (zip, tar.*) of images or of a dataset's own files into the cache."""
     from lossbench.data.importing import import_dataset
 
+    pairs = [text.rpartition("=") for text in role or ()]
     imported = import_dataset(
-        path, name, size=_parse_size(size), grey=grey, test_fraction=test_fraction, skip_damaged=skip_damaged
+        path,
+        name,
+        size=_parse_size(size),
+        grey=grey,
+        test_fraction=test_fraction,
+        skip_damaged=skip_damaged,
+        roles={folder: what for folder, _, what in pairs},
+        class_folder=class_folder,
     )
-    typer.echo(
-        f"imported {imported.name}: {imported.train_size:,} + {imported.test_size:,} images of "
-        f"{len(imported.class_names)} classes; use it with --dataset {imported.name}"
-    )
+    typer.echo(imported.describe())
 
 
 @data_app.command()

@@ -93,7 +93,7 @@ class DatasetSpec:
     """One row of `DATASETS`: everything that is known about a dataset before it is read.
 
     Args:
-        read: (spec, path) -> Arrays; where `files` is empty, `path` is what the user imports.
+        read: (spec, folder) -> Arrays; where `files` is empty, (spec, files of the user) -> Arrays.
         image_shape: (C, H, W).
         split: where the division into training and test images comes from; "official" is its publisher's.
         test_fraction: share of the images that go to test where there is no official split.
@@ -161,7 +161,7 @@ def channel_statistics(images: Bytes) -> tuple[tuple[float, ...], tuple[float, .
         count = images.size // images.shape[1]
         mean = total / count
         means.append(mean / 255)
-        stds.append((square / count - mean**2) ** 0.5 / 255)
+        stds.append(max(square / count - mean**2, 0.0) ** 0.5 / 255)
     return tuple(means), tuple(stds)
 
 
