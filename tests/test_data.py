@@ -681,15 +681,20 @@ def test_whatever_the_classes_are_called_a_layout_keeps_them_and_every_image(blo
 
 @pytest.mark.parametrize("block", range(4))
 def test_no_layout_is_read_with_an_image_lost_or_a_class_on_one_side(block: int) -> None:
-    """800 random trees: refused with advice, or every image has a place or a reason, and every class both sides."""
+    """800 layouts with folders dropped, added and renamed: refused with advice, or read whole, both sides complete."""
     rng = np.random.default_rng(1000 + block)
-    words = ["train", "test", "val", "a", "b", "images"]
+    words = ["train", "test", "val", "a", "b", "c", "images", "extra"]
     read = 0
     for _ in range(200):
-        deepest = rng.integers(1, 4)
-        depths = rng.integers(deepest - (rng.random() < 0.3), deepest + 1, size=rng.integers(2, 9))
-        folders = {"/".join(rng.choice(words[: rng.integers(2, 7)], size=depth)) for depth in depths}
-        names = [f"{folder}/{k}.jpg".lstrip("/") for folder in sorted(folders) for k in range(2)]
+        folders = sorted({name.rpartition("/")[0] for name in spread(list(READ)[rng.integers(len(READ))])})
+        for _ in range(rng.integers(0, 3)):
+            parts = folders.pop(rng.integers(len(folders))).split("/")
+            if rng.random() < 0.7:
+                parts[rng.integers(len(parts))] = str(rng.choice(words))
+                folders.append("/".join(parts))
+            if rng.random() < 0.3 or not folders:
+                folders.append("/".join(rng.choice(words, size=rng.integers(1, 4))))
+        names = [f"{folder}/{k}.jpg".lstrip("/") for folder in sorted(set(folders)) for k in range(2)]
         try:
             layout = read_layout(names)
         except ValueError as error:
