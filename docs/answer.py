@@ -548,21 +548,11 @@ def write_calibration() -> str:
     share = table["measure"] == "share decided"
     lines = []
     for (measure, method), part in table[~share].groupby(["measure", "rule"], sort=False):
-        mean = part["rate"].mean()
-        top = part.loc[part["rate"].idxmax()]
-        low = part.loc[part["rate"].idxmin()]
-        lines.append(
-            [
-                measure,
-                method,
-                len(part),
-                f"{mean:.3f}",
-                *(f"{row['rate']:.3f} ± {row['standard_error']:.3f}" for row in (low, top)),
-            ]
-        )
-    errors = markdown(
-        ["measure", "rule", "cases", "mean rate", "lowest ± standard error", "highest ± standard error"], lines
-    )
+        ends = [part.loc[part["rate"].idxmin()], part.loc[part["rate"].idxmax()]]
+        rates = [f"{row['rate']:.3f} ± {row['standard_error']:.3f}" for row in ends]
+        lines.append([measure, method, len(part), f"{part['rate'].mean():.3f}", *rates, ends[1]["distribution"]])
+    header = ["measure", "rule", "cases", "mean rate", "lowest ± standard error", "highest ± standard error"]
+    errors = markdown([*header, "highest with"], lines)
     decided = table[share].pivot_table(index=[*cases[:1], "rule"], columns="pairs", values="rate", sort=False)
     powers = markdown(
         ["truth", "rule", *(f"{pairs} pairs" for pairs in decided.columns)],

@@ -118,12 +118,13 @@ def find_mathjax() -> Path:
 def executed(source: Path, output: Path) -> Any:
     """The executed copy of a notebook, made now unless there is one of the present source.
 
-    A copy made here goes to `<output>/site`, so that its runs do not mix with those of a study.
+    `make notebooks` leaves copies in `<output>/test`. One made here goes to `<output>/site`, so that its runs do not mix
+    with those of a study.
     """
     from lossbench.studies.notebooks import execute
 
     wanted = _sources(nbformat.read(source, as_version=4))
-    for folder in (output, output / "site"):
+    for folder in (output, output / "site", output / "test"):
         kept = folder / "notebooks" / source.name
         if kept.exists() and _sources(notebook := nbformat.read(kept, as_version=4)) == wanted:
             return notebook

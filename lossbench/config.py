@@ -8,9 +8,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from lossbench.registry import Check, Registry, above, at_least, boolean, unknown, whole
 
@@ -28,6 +28,52 @@ REGISTRIES = {  # field -> where its names are
     "optimizer": ("lossbench.training.loop", "OPTIMIZERS"),
     "augmentation": ("lossbench.data.augmentation", "AUGMENTATIONS"),
 }
+
+
+def _registry(name: str) -> Registry[Any]:
+    """The registry of a field, imported only when a config is made: `--help` must not wait for torch."""
+    return getattr(import_module(REGISTRIES[name][0]), REGISTRIES[name][1])  # type: ignore[no-any-return]
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name, got {value!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class _NameIn:
+    """A name of the registry of this field."""
+
+    field: str
+
+    def __call__(self, name: str, value: object) -> str:
+        text, registry = _text(name, value), _registry(self.field)
+        if self.field == "dataset" and text not in registry:  # perhaps one that was imported: search the folders
+            from lossbench.data.loading import find_spec
+
+            return find_spec(text).name
+        registry[text]  # says what there is
+        return text
+
+
+def _one_of(kind: str, allowed: tuple[str, ...]) -> Check:
+    def check(name: str, value: object) -> str:
+        if _text(name, value) not in allowed:
+            raise ValueError(unknown(kind, value, allowed))
+        return str(value)
+
+    return check
+
+
+def _optional(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _fraction(name: str, value: object) -> float:
+    if (number := at_least(0)(name, value)) >= 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return float(number)
 
 
 @dataclass(frozen=True)
@@ -68,34 +114,34 @@ class RunConfig:
         TypeError: a value of the wrong type, or a parameter that the loss or probability function does not have.
     """
 
-    dataset: str = "fashion-mini"
-    model: str = "small_cnn"
-    loss: str = "cross_entropy"
+    dataset: Annotated[str, _NameIn("dataset")] = "fashion-mini"
+    model: Annotated[str, _NameIn("model")] = "small_cnn"
+    loss: Annotated[str, _NameIn("loss")] = "cross_entropy"
     loss_params: Mapping[str, Any] = field(default_factory=dict)
-    probability: str = "softmax"
+    probability: Annotated[str, _NameIn("probability")] = "softmax"
     probability_params: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: str = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    weight_decay_on: str = "all"
-    clip_norm: float | None = None
-    scheduler: str = "cosine"
-    batch_size: int = 32
-    epochs: int = 10
-    patience: int | None = None
-    seed: int = 0
-    train_size: int | None = None
-    label_noise: float = 0.0
-    noise_kind: str = "symmetric"
-    imbalance: float = 1.0
-    augmentation: str = "none"
-    pretrained: bool = False
-    trainable: str = "all"
-    selection: str = "validation"
-    precision: str = "float32"
+    optimizer: Annotated[str, _NameIn("optimizer")] = "adam"
+    lr: Annotated[float, above(0)] = 1e-3
+    weight_decay: Annotated[float, at_least(0)] = 0.0
+    weight_decay_on: Annotated[str, _one_of("choice of decayed weights", DECAYS)] = "all"
+    clip_norm: Annotated[float | None, _optional(above(0))] = None
+    scheduler: Annotated[str, _one_of("scheduler", SCHEDULERS)] = "cosine"
+    batch_size: Annotated[int, whole(2)] = 32
+    epochs: Annotated[int, whole(1)] = 10
+    patience: Annotated[int | None, _optional(whole(1))] = None
+    seed: Annotated[int, whole(0, up_to=2**63 - 2)] = 0  # the augmentation takes the next one
+    train_size: Annotated[int | None, _optional(whole(1))] = None
+    label_noise: Annotated[float, _fraction] = 0.0
+    noise_kind: Annotated[str, _one_of("kind of label noise", NOISES)] = "symmetric"
+    imbalance: Annotated[float, at_least(1)] = 1.0
+    augmentation: Annotated[str, _NameIn("augmentation")] = "none"
+    pretrained: Annotated[bool, boolean()] = False
+    trainable: Annotated[str, _one_of("choice of trainable weights", TRAINABLE)] = "all"
+    selection: Annotated[str, _one_of("selection", SELECTIONS)] = "validation"
+    precision: Annotated[str, _one_of("precision", PRECISIONS)] = "float32"
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
+        for name, check in _checks().items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.pretrained and not _registry("model")[self.model].pretrained:
             raise ValueError(f"model {self.model!r} has no published weights; set pretrained=False")
@@ -189,6 +235,13 @@ class RunConfig:
         """Every field with its default."""
         return {f.name: _default(f) for f in fields(RunConfig)}
 
+    @staticmethod
+    def check_stored(values: Mapping[str, Any]) -> None:
+        """Refuse values that no config can have; a name need not be registered here. Errors are those of a config."""
+        for name, check in _checks().items():
+            if name in values:
+                (_text if isinstance(check, _NameIn) else check)(name, values[name])
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
         """Build a config from names and values; an unknown name is a TypeError with the nearest match."""
@@ -197,6 +250,13 @@ class RunConfig:
             if name not in names:
                 raise TypeError(unknown("RunConfig field", name, names))
         return cls(**values)
+
+
+@cache
+def _checks() -> dict[str, Check]:
+    """Each field's own check."""
+    hints = get_type_hints(RunConfig, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
 def grid(**axes: Sequence[Any]) -> list[RunConfig]:
@@ -219,74 +279,3 @@ def _shown(entry: Any, params: Mapping[str, Any]) -> Iterator[str]:
         value = full[key]
         if isinstance(value, bool | int | float | str):
             yield f"{key}{value:g}" if isinstance(value, float) else f"{key}{value}"
-
-
-def _registry(name: str) -> Registry[Any]:
-    """The registry of a field, imported only when a config is made: `--help` must not wait for torch."""
-    return getattr(import_module(REGISTRIES[name][0]), REGISTRIES[name][1])  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class _NameIn:
-    """A name of the registry of this field."""
-
-    field: str
-
-    def __call__(self, name: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be a name, got {value!r}")
-        registry = _registry(self.field)
-        if self.field == "dataset" and value not in registry:  # perhaps one that was imported: search the folders
-            from lossbench.data.loading import find_spec
-
-            return find_spec(value).name
-        registry[value]  # says what there is
-        return value
-
-
-def _one_of(kind: str, allowed: tuple[str, ...]) -> Check:
-    def check(name: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be a name, got {value!r}")
-        if value not in allowed:
-            raise ValueError(unknown(kind, value, allowed))
-        return value
-
-    return check
-
-
-def _optional(check: Check) -> Check:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _fraction(name: str, value: object) -> float:
-    if (number := at_least(0)(name, value)) >= 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return float(number)
-
-
-_CHECKS: dict[str, Check] = {
-    "dataset": _NameIn("dataset"),
-    "model": _NameIn("model"),
-    "loss": _NameIn("loss"),
-    "probability": _NameIn("probability"),
-    "optimizer": _NameIn("optimizer"),
-    "lr": above(0),
-    "weight_decay": at_least(0),
-    "weight_decay_on": _one_of("choice of decayed weights", DECAYS),
-    "clip_norm": _optional(above(0)),
-    "scheduler": _one_of("scheduler", SCHEDULERS),
-    "batch_size": whole(2),
-    "epochs": whole(1),
-    "patience": _optional(whole(1)),
-    "seed": whole(0, up_to=2**63 - 2),  # the augmentation takes the next one
-    "train_size": _optional(whole(1)),
-    "label_noise": _fraction,
-    "noise_kind": _one_of("kind of label noise", NOISES),
-    "imbalance": at_least(1),
-    "augmentation": _NameIn("augmentation"),
-    "pretrained": boolean(),
-    "trainable": _one_of("choice of trainable weights", TRAINABLE),
-    "selection": _one_of("selection", SELECTIONS),
-    "precision": _one_of("precision", PRECISIONS),
-}

@@ -220,9 +220,9 @@ def any_number() -> Number:
     return Number()
 
 
-def at_least(low: float) -> Number:
-    """A finite number >= `low`, as a float."""
-    return Number(low)
+def at_least(low: float, *, up_to: float = math.inf) -> Number:
+    """A finite number with `low` <= value <= `up_to`, as a float."""
+    return Number(low, up_to)
 
 
 def above(low: float, *, up_to: float = math.inf) -> Number:

@@ -53,6 +53,15 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("confidence_penalty", {"lam": 0.0}),
     ("hierarchical_cross_entropy", {"mode": "leaf", "node_weight": "exp"}),
     ("hierarchical_cross_entropy", {"mode": "flat_nodes"}),
+    ("label_smoothing", {"epsilon": 0.0}),
+    ("logit_norm", {"tau": 1.0}),
+    ("taylor_cross_entropy", {"order": 1}),
+    ("generalized_cross_entropy", {"q": 1.0}),
+    ("generalized_js", {"share": 0.9}),
+    ("binary_cross_entropy", {"aggregate": "mean"}),
+    ("square_loss", {"goal": 5.0, "factor": 3.0}),
+    ("multi_margin", {"aggregate": "max"}),
+    ("logit_adjusted", {"tau": 0.0}),
 ]
 PAIRS = [(*variant, probability) for variant in VARIANTS for probability in PROBABILITIES]
 
@@ -62,6 +71,16 @@ def name_of(value: object) -> str | None:
     if isinstance(value, dict):
         return ",".join(f"{key}={choice}" for key, choice in value.items()) or "defaults"
     return None
+
+
+COUNTED = {"logit_adjusted", "ldam"}  # they know how many samples each class has
+PROXIED = {"proxy_nca", "angular_margin", "ldam"}  # they own a learned point a class
+
+
+def context_of(name: str, classes: int, dim: int = 8) -> dict[str, Any]:
+    """What the loss must know of a task with this many classes: their sizes, 1, 2, 3, ..."""
+    context: dict[str, Any] = {"class_counts": range(1, classes + 1)} if name in COUNTED else {}
+    return context | ({"num_classes": classes, "embedding_dim": dim} if name in PROXIED else {})
 
 
 class Problem(NamedTuple):
@@ -84,7 +103,7 @@ def make_problem(
     **options: Any,
 ) -> Problem:
     """Random logits and targets; a loss with a layout of its own (a tree) decides the number of classes."""
-    criterion = Criterion(name, **(params or {}), **options)
+    criterion = Criterion(name, **{**context_of(name, classes), **(params or {}), **options})
     classes = criterion.num_classes or classes
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(batch, criterion.num_outputs(classes), generator=generator, dtype=dtype)
@@ -113,9 +132,13 @@ EMBEDDING_VARIANTS = [
     ("n_pair", {}),
     ("proxy_nca", {}),
     ("proxy_nca", {"include_target": True, "scale": 9.0}),
+    ("angular_margin", {}),
+    ("angular_margin", {"angle": 0.0, "margin": 0.3}),
+    ("supervised_contrastive", {}),
+    ("ldam", {}),
 ]
 IDS = [" ".join([name, *map(str, params.values())]) for name, params in EMBEDDING_VARIANTS]
-IN_PAIRS = [(name, params) for name, params in EMBEDDING_VARIANTS if name != "proxy_nca"]
+IN_PAIRS = [(name, params) for name, params in EMBEDDING_VARIANTS if name not in PROXIED]
 NORMALISED = [(name, params) for name, params in EMBEDDING_VARIANTS if name != "n_pair"]
 DETERMINISTIC = [
     (name, params) for name, params in EMBEDDING_VARIANTS if name != "margin" or params.get("sampling") == "all"
@@ -124,8 +147,7 @@ EVERY_LOSS = pytest.mark.parametrize(("name", "params"), EMBEDDING_VARIANTS, ids
 
 
 def build(name: str, dim: int = 8, classes: int = 10, **params) -> Criterion:
-    context = {"num_classes": classes, "embedding_dim": dim} if name == "proxy_nca" else {}
-    return Criterion(name, **{"reduction": "none", **context, **params})
+    return Criterion(name, **{"reduction": "none", **context_of(name, classes, dim), **params})
 
 
 def draw(batch: int = 12, dim: int = 8, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +24,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
+from test_house import MAY_ASK
 
 from docs import answer, answer_picture
 from lossbench import LOSSES, Criterion, archive, report, stats
@@ -114,8 +116,9 @@ def test_a_notebook_becomes_a_page():
     nbformat.validate(page)
 
 
-def test_an_executed_copy_is_taken_only_while_it_is_of_the_present_source(tmp_path, monkeypatch):
-    source, kept = tmp_path / "01_x.ipynb", tmp_path / "out" / "notebooks" / "01_x.ipynb"
+@pytest.mark.parametrize("folder", ["", "site", "test"])
+def test_an_executed_copy_is_taken_only_while_it_is_of_the_present_source(folder, tmp_path, monkeypatch):
+    source, kept = tmp_path / "01_x.ipynb", tmp_path / "out" / folder / "notebooks" / "01_x.ipynb"
     kept.parent.mkdir(parents=True)
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), source)
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1", execution_count=7)]), kept)
@@ -125,6 +128,24 @@ def test_an_executed_copy_is_taken_only_while_it_is_of_the_present_source(tmp_pa
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 2")]), source)
     build.executed(source, tmp_path / "out")
     assert made == [(str(source), {}, tmp_path / "out" / "site")]
+
+
+def test_nbval_keeps_a_notebook_that_passes_for_the_site_and_none_that_fails(tmp_path):
+    for name, last in (("passes", "1 + 1"), ("fails", "1 / 0")):
+        cells = [new_markdown_cell("# x"), new_code_cell("print('seen')"), new_code_cell(last)]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / f"{name}.ipynb")
+    shutil.copy(DOCS.parent / "conftest.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"LOSSBENCH_OUTPUT": str(tmp_path)}, check=False)
+    assert done.returncode == 1
+    (copy,) = (tmp_path / "notebooks").glob("*.ipynb")
+    executed = nbformat.read(copy, as_version=4)
+    nbformat.validate(executed)
+    assert copy.name == "passes.ipynb"
+    assert executed.cells[1].outputs[0].text == "seen\n"
+    assert executed.cells[2].outputs[0].data["text/plain"] == "2"
+    assert build._sources(executed) == build._sources(nbformat.read(tmp_path / "passes.ipynb", as_version=4))
 
 
 def test_the_cards_page_has_every_loss_and_probability_function():
@@ -143,7 +164,8 @@ def test_the_glossary_is_in_the_order_of_the_alphabet():
 
 def test_a_notebook_that_names_a_glossary_term_names_one_that_is_there():
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
-    anchors = {line[3:].replace(" ", "-").lower() for line in text.splitlines() if line.startswith("## ")}
+    headings = [re.sub(r"[^\w -]", "", line[3:]) for line in text.splitlines() if line.startswith("## ")]
+    anchors = {heading.replace(" ", "-").lower() for heading in headings}
     named = {
         (path.name, anchor)
         for path in (DOCS.parent / "notebooks").glob("*.ipynb")
@@ -332,58 +354,112 @@ def test_a_marker_that_nobody_fills_is_an_error():
         answer.fill("<!-- begin: nothing -->\n<!-- end -->", {})
 
 
+# docs/architecture.md: its table of rooms is the one that the imports are held to, and what it names is there.
+
+ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_rooms_is_the_one_that_every_import_is_held_to():
+    allowed: dict[str, set[str]] = {}
+    for row in cells(ARCHITECTURE, "may import"):
+        room, (inherited, named) = row["room or file"].strip("`"), ([], row["may import"])
+        if above := re.match(r"what `(\w+)` may, ", named):
+            inherited, named = allowed[above[1]], named[above.end() :]
+        assert room not in allowed
+        assert row["purpose"].endswith(".")
+        allowed[room] = {*inherited, *re.findall(r"`(\w+)`", named)}
+        assert allowed[room] or named == "nothing"
+    assert allowed == MAY_ASK
+
+
+def test_every_file_and_name_that_the_page_sends_a_reader_to_is_there():
+    folder = DOCS.parent
+    for path in re.findall(r"`((?:lossbench|tests)/[\w/]*(?:\.py)?)`", ARCHITECTURE):
+        assert (folder / path).exists(), path
+    for row in cells(ARCHITECTURE, "the one place"):
+        for cell in (row["the one place"], row["the row in a test"]):
+            sources = [folder / path for path in re.findall(r"`((?:lossbench|tests)/[\w/]+\.py)`", cell)]
+            sources += [
+                path for place in re.findall(r"`(lossbench/\w+/)`", cell) for path in (folder / place).glob("*.py")
+            ]
+            text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+            for name in re.findall(r"`@?([A-Z_]{4,}|register\w*|test_\w+)`", cell):
+                assert re.search(rf"\b{name}\b", text), (row["what"], name)
+
+
 # CONTRIBUTING.md shows how a loss is added; what it shows works as it stands.
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-EXAMPLE, ROW = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLE, ROW, OWN = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture
-def poly1(tmp_path):
+def anti_focal(tmp_path):
     """The example's loss, registered for one test."""
     source = tmp_path / "example.py"
     source.write_text(EXAMPLE, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("example", source)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    yield module.poly1
-    del LOSSES["poly1"]
+    yield module.anti_focal
+    del LOSSES["anti_focal"]
 
 
-def test_the_example_has_the_value_of_its_row(poly1):
-    assert ROW.strip() == '("poly1", {"epsilon": 1.0}, math.log(2) + 0.5),'
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(16, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+
+
+def test_the_example_has_the_value_of_its_row_and_a_card_with_every_fact(anti_focal):
+    name, params, value = ast.literal_eval(ROW.strip().rstrip(",").replace("1.5 * math.log(2)", "1.0397207708399179"))
     log_probs = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
-    value = Criterion("poly1", epsilon=1.0)(log_probs, torch.tensor([0]))
-    assert value.item() == pytest.approx(math.log(2) + 0.5, abs=1e-12)
+    assert Criterion(name, **params)(log_probs, torch.tensor([0])).item() == pytest.approx(value, abs=1e-12)
+    card = LOSSES[name].card
+    assert all((card.range, card.gradient, card.near_zero, card.near_one, card.equals, card.source))
 
 
-def test_the_example_without_its_first_term_is_cross_entropy(poly1):
-    logits = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("params", [{"alpha": 0.0}, {"gamma": 0.0}])
+def test_the_example_without_its_weight_is_cross_entropy(anti_focal, logits, params):
     target = torch.arange(16) % 5
-    torch.testing.assert_close(Criterion("poly1", epsilon=0)(logits, target), F.cross_entropy(logits, target))
+    torch.testing.assert_close(Criterion("anti_focal", **params)(logits, target), F.cross_entropy(logits, target))
 
 
-def test_the_example_states_its_gradient_correctly(poly1):
-    logits = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+def test_the_example_states_its_gradient_correctly(anti_focal, logits):
     target = torch.arange(16) % 5
-    (gradient,) = torch.autograd.grad(Criterion("poly1", epsilon=2.0, reduction="sum")(logits, target), logits)
+    loss = Criterion("anti_focal", alpha=0.5, gamma=2.0, reduction="sum")(logits, target)
+    (gradient,) = torch.autograd.grad(loss, logits)
     p = logits.detach().softmax(1)
-    p_target = p.gather(1, target[:, None])
-    torch.testing.assert_close(gradient, -(1 + 2.0 * p_target) * (F.one_hot(target, 5) - p))
+    p_t = p.gather(1, target[:, None])
+    size = (1 + 0.5 * p_t) * (1 + 0.5 * p_t + 0.5 * 2 * p_t * p_t.log())
+    torch.testing.assert_close(gradient, -size * (F.one_hot(target, 5) - p))
 
 
-def test_the_example_is_finite_at_extreme_logits(poly1):
+def test_the_example_is_finite_at_extreme_logits(anti_focal):
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    loss = Criterion("poly1")(logits, torch.tensor([0, 0]))
+    loss = Criterion("anti_focal")(logits, torch.tensor([0, 0]))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
 
 
+def test_the_short_example_is_a_loss_that_a_file_of_ones_own_can_add(tmp_path):
+    source = tmp_path / "my_loss.py"
+    source.write_text(OWN, encoding="utf-8")
+    code = "import lossbench, sys, torch; lossbench.extend(sys.argv[1]); "
+    code += "print(lossbench.Criterion('mine', strength=2.0)(torch.zeros(3, 4), torch.arange(3)).item())"
+    printed = subprocess.check_output([sys.executable, "-c", code, str(source)], text=True)
+    assert float(printed) == pytest.approx(2 * math.log(4))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^    (lossbench .+)$", TEXT, re.MULTILINE))
+def test_every_command_of_the_guide_is_one_that_the_command_line_takes(line):
+    assert parse(shlex.split(line))["command"] in ("run", "study")
+
+
 def test_every_path_that_it_names_is_there():
-    root = Path(__file__).parents[1]
     for link in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (root / link).exists(), link
+        assert (DOCS.parent / link).exists(), link
 
 
 # docs/cluster.md shows commands and a Slurm script; they are what the command line takes and do what the page says.

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import ON_LOGITS, PAIRS, SOFT, TAUGHT, VARIANTS, make_problem, name_of, soft_targets
+from problems import COUNTED, ON_LOGITS, PAIRS, SOFT, TAUGHT, VARIANTS, context_of, make_problem, name_of, soft_targets
 from torch import Tensor, nn
 
 from lossbench import Criterion as PublicCriterion
@@ -55,6 +55,30 @@ ROWS: list[tuple[str, dict[str, Any], float]] = [
     ("confidence_penalty", {}, LOG2 - 0.1 * (LOG2 / 2 + LOG4 / 2)),
     # -3 log P(pair) - log P(a | pair): the subtree of pair has three nodes
     ("hierarchical_cross_entropy", PAIRED, -3 * math.log(3 / 4) - math.log(2 / 3)),
+    ("label_smoothing", {}, 0.9 * LOG2 + 0.1 * (LOG2 + 2 * LOG4) / 3),
+    ("poly1", {}, LOG2 + 2 / 2),
+    ("taylor_cross_entropy", {}, 1 / 2 + 1 / 8 + 1 / 24 + 1 / 64),
+    # the logits are -(1, 2, 2) log 2, whose length is 3 log 2
+    ("logit_norm", {}, math.log(1 + 2 * math.exp(-1 / 3 / 0.04))),
+    ("generalized_cross_entropy", {"q": 0.5}, 2 - math.sqrt(2)),
+    ("symmetric_cross_entropy", {}, 0.1 * LOG2 + 4 / 2),
+    # m = (5/8, 3/16, 3/16): KL(q|m) = log(8/5); KL(p|m) = log(4/5) / 2 + log(4/3) / 2
+    (
+        "generalized_js",
+        {"share": 0.25},
+        (math.log(8 / 5) / 4 + 3 / 8 * (math.log(4 / 5) + math.log(4 / 3))) / (3 / 4 * math.log(4 / 3)),
+    ),
+    ("active_passive", {}, LOG2 / (LOG2 + 2 * LOG4) + 2 / 2),
+    # sigmoids p / (1 + p): 1/3, 1/5, 1/5
+    ("binary_cross_entropy", {}, math.log(3) + 2 * math.log(5 / 4)),
+    ("binary_cross_entropy", {"aggregate": "mean"}, (math.log(3) + 2 * math.log(5 / 4)) / 3),
+    ("square_loss", {}, ((LOG2 + 1) ** 2 + 2 * LOG4**2) / 3),
+    ("square_loss", {"goal": 2.0, "factor": 3.0}, (3 * (LOG2 + 2) ** 2 + 2 * LOG4**2) / 3),
+    ("squentropy", {}, LOG2 + LOG4**2),
+    ("multi_margin", {}, 2 * (1 - LOG2) / 3),
+    ("multi_margin", {"aggregate": "max"}, 1 - LOG2),
+    # counts 1, 2, 3: 1/2 against 2/4 and 3/4
+    ("logit_adjusted", {}, math.log((1 / 2 + 2 / 4 + 3 / 4) / (1 / 2))),
 ]
 
 
@@ -68,7 +92,7 @@ def test_every_loss_on_logits_is_in_the_variants_with_its_defaults():
 
 @pytest.mark.parametrize(("name", "params", "expected"), ROWS, ids=name_of)
 def test_the_value_is_the_one_worked_by_hand(name: str, params: dict[str, Any], expected: float):
-    context = {"class_names": ("a", "b", "c")} if "tree" in params else {}
+    context = {"class_names": ("a", "b", "c")} if "tree" in params else context_of(name, 3)
     criterion = Criterion(name, **params, **context)
     logits = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
     if params.get("on") == "logits":
@@ -113,7 +137,7 @@ def test_value_and_gradient_are_finite_at_extreme_logits(name: str, params: dict
         assert gradient.isfinite().all(), gradient
 
 
-FLAT = [variant for variant in VARIANTS if variant[0] != "hierarchical_cross_entropy"]  # no class structure
+FLAT = [variant for variant in VARIANTS if variant[0] not in {"hierarchical_cross_entropy", *COUNTED}]
 
 
 @pytest.mark.parametrize(("name", "params"), FLAT, ids=name_of)
@@ -508,8 +532,8 @@ def test_reductions_are_mean_sum_and_none_of_the_same_values(name: str):
     each, logits, target = make_problem(name, reduction="none")
     values = each(logits, target)
     assert values.shape == target.shape
-    torch.testing.assert_close(Criterion(name)(logits, target), values.mean())
-    torch.testing.assert_close(Criterion(name, reduction="sum")(logits, target), values.sum())
+    for reduction, expected in (("mean", values.mean()), ("sum", values.sum())):
+        torch.testing.assert_close(make_problem(name, reduction=reduction).criterion(logits, target), expected)
 
 
 @pytest.mark.parametrize("ignore_index", [-100, -1, 1])
@@ -533,9 +557,10 @@ def test_class_weights_multiply_values_and_divide_the_mean(name: str):
     weight = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
     plain, logits, target = make_problem(name, classes=4, reduction="none")
     values = plain(logits, target)
-    assert torch.equal(Criterion(name, weight=weight, reduction="none")(logits, target), values * weight[target])
+    context = {"weight": weight, **context_of(name, 4)}
+    assert torch.equal(Criterion(name, reduction="none", **context)(logits, target), values * weight[target])
     mean = (values * weight[target]).sum() / weight[target].sum()
-    torch.testing.assert_close(Criterion(name, weight=weight)(logits, target), mean)
+    torch.testing.assert_close(Criterion(name, **context)(logits, target), mean)
 
 
 def test_a_mean_over_no_sample_is_nan_as_in_torch():
@@ -598,7 +623,7 @@ def test_a_learnable_exponent_grows_with_normalize_and_starts_at_most_just_below
 
 @pytest.mark.parametrize("name", ON_LOGITS)
 def test_a_criterion_without_learnable_parameters_has_none(name: str):
-    assert list(Criterion(name).parameters()) == []
+    assert list(make_problem(name).criterion.parameters()) == []
 
 
 @pytest.mark.parametrize("name", ON_LOGITS)
@@ -624,7 +649,7 @@ def test_it_trains_a_model_in_place_of_torchs_loss():
 
 
 def test_num_outputs_is_the_number_of_classes_for_flat_losses():
-    assert all(Criterion(name).num_outputs(7) == 7 for name in FLAT_CRITERION)
+    assert all(make_problem(name, classes=7).criterion.num_outputs(7) == 7 for name in FLAT_CRITERION)
 
 
 def test_the_printed_form_names_loss_parameters_and_probability():
@@ -685,7 +710,11 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "order must be even .* got 3",
     ),
     ({"name": "focal", "probability_params": {"margin": 1}}, TypeError, "softmax takes no parameters"),
-    ({"name": "focal", "weight": [1.0, 2.0]}, TypeError, "weight must be a floating-point tensor, got list"),
+    (
+        {"name": "focal", "weight": [1.0, 2.0]},
+        TypeError,
+        "weight must be a floating-point tensor, or 'inverse' or 'class_balanced', got list",
+    ),
     ({"name": "focal", "weight": torch.ones(2, 2)}, ValueError, r"weight must have shape .* got \(2, 2\)"),
     ({"name": "focal", "weight": torch.ones(3), "num_classes": 4}, ValueError, r"shape \(4,\), got \(3,\)"),
     ({"name": "focal", "weight": torch.tensor([1.0, -1.0])}, ValueError, "weight must be finite and not negative"),
@@ -902,12 +931,15 @@ def test_torch_func_takes_the_gradient(name: str):
     assert criterion.events == before
 
 
+ASKS_OF_EVERY_LOGIT = {"label_smoothing", "logit_norm", "active_passive", "square_loss", "squentropy"}
+
+
 @pytest.mark.parametrize("probability", ["softmax", "soft_margin_softmax"])
-@pytest.mark.parametrize("name", FLAT_CRITERION)
+@pytest.mark.parametrize("name", [name for name in FLAT_CRITERION if name not in ASKS_OF_EVERY_LOGIT])
 def test_a_class_whose_logits_are_masked_counts_as_one_that_is_impossible(name: str, probability: str):
     masked, low = LOGITS_CRITERION.clone(), LOGITS_CRITERION.clone()
     masked[:, 3], low[:, 3] = -torch.inf, -1e4
-    criterion, target = Criterion(name, probability=probability), TARGET_CRITERION.clamp(max=2)
+    criterion, target = make_problem(name, classes=4, probability=probability).criterion, TARGET_CRITERION.clamp(max=2)
     values = [criterion(logits.requires_grad_(), target) for logits in (masked, low)]
     torch.testing.assert_close(*values)
     gradients = [torch.autograd.grad(value, logits)[0] for value, logits in zip(values, (masked, low), strict=True)]

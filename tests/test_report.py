@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,16 @@ from lossbench.claims.wording import SIGNS
 from lossbench.cli import app
 from lossbench.records import tables as records
 from lossbench.report import drawing, panels, predictions, study
-from lossbench.report.claims import FIGURES, LOSSES, claims_table, link_figures, page_of
+from lossbench.report.claims import (
+    FIGURES,
+    LOSSES,
+    SOURCES,
+    claims_table,
+    compare,
+    link_figures,
+    page_of,
+    shared_cells,
+)
 from lossbench.report.drawing import Figure, Panel
 from lossbench.report.evidence import gather
 from lossbench.report.setting import gaps
@@ -39,7 +49,7 @@ def read(folder):
 @pytest.fixture
 def quick(monkeypatch):
     """No figures and no claims, which take most of the time; their own tests are elsewhere."""
-    monkeypatch.setattr(report.page.figures, "draw", lambda figure, folder: [f"<b>{figure.panels[0].alt}</b>"])
+    monkeypatch.setattr(report.page.drawing, "draw", lambda figure, folder: [f"<b>{figure.panels[0].alt}</b>"])
     nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "group": "runs"}
     table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "needed"), np.nan)])
     monkeypatch.setattr(report, "decide", lambda tables: table)
@@ -532,7 +542,7 @@ def test_the_page_about_packed_studies_is_not_written_among_them(packed, monkeyp
 
 
 def test_git_ignores_the_default_place_of_such_a_page():
-    root = report.Path(__file__).parents[1]
+    root = Path(__file__).parents[1]
     found = subprocess.run(
         ["git", "check-ignore", "outputs/reports/reference/report.html"], cwd=root, capture_output=True, text=True
     )
@@ -575,7 +585,7 @@ def one(folder):
 
 def test_published_numbers_are_those_of_the_paper_and_measured_ones_those_of_the_runs(tmp_path):
     found = one(write(tmp_path))
-    cells = claims.shared_cells(found, claims.SOURCES[0]).set_index("loss")
+    cells = shared_cells(found, SOURCES[0]).set_index("loss")
     runs = records.load_runs(tmp_path).set_index("loss")["test_accuracy"]
     printed = published.load("thesis_table_4_1")
     printed = printed[(printed["dataset"] == "Fashion-MNIST") & (printed["prob_fn"] == "softmax")]
@@ -592,7 +602,7 @@ def test_published_numbers_are_those_of_the_paper_and_measured_ones_those_of_the
 def test_adma_meets_the_table_of_its_own_optimizer_and_penalty(tmp_path):
     losses = (CE_REPORT_SECTIONS, ("adma", {}))
     write(tmp_path, losses, optimizer="sgd", weight_decay=1e-4)
-    cells = claims.shared_cells(one(write(tmp_path, losses)), claims.SOURCES[1])
+    cells = shared_cells(one(write(tmp_path, losses)), SOURCES[1])
     adma = cells[cells["loss"].str.startswith("Adma")]
     printed = published.load("adma_tables_1_4")
     printed = printed[(printed["dataset"] == "FASHION-MNIST") & (printed["loss"] == "Adma")].set_index("source_table")
@@ -602,20 +612,20 @@ def test_adma_meets_the_table_of_its_own_optimizer_and_penalty(tmp_path):
 
 
 def test_noisy_targets_are_never_set_beside_published_numbers(tmp_path):
-    assert claims.shared_cells(one(write(tmp_path, label_noise=0.2)), claims.SOURCES[0]).empty
+    assert shared_cells(one(write(tmp_path, label_noise=0.2)), SOURCES[0]).empty
 
 
 def test_of_several_training_sizes_the_largest_is_set_beside_published_numbers(tmp_path):
     for size in (500, 1000):
         write(tmp_path, train_size=size)
     write(tmp_path, (JS,))  # all images, but nothing to compare with
-    cells = claims.shared_cells(one(tmp_path), claims.SOURCES[0])
+    cells = shared_cells(one(tmp_path), SOURCES[0])
     assert set(cells["setting"]) == {"fashion-mini, small_cnn, train_size 1000"}
     assert len(cells) == 2
 
 
 def test_published_and_measured_stand_in_different_columns(tmp_path):
-    ((figure, table),) = claims.compare(gather(write(tmp_path)))
+    ((figure, table),) = compare(gather(write(tmp_path)))
     assert {"published %", "measured %", "their difference", "our difference"} <= set(table.shown.columns)
     assert "Open diamonds: paper 000" in figure.caption
     assert re.search(r"published [+−]\d\.\d\d, measured −\d", figure.panels[0].alt)

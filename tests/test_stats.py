@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from benchmarks import calibration
-from lossbench import RunConfig, metrics, plots, stats
+from lossbench import LOSSES, RunConfig, metrics, plots, stats
 from lossbench.stats.metrics import SCORES, score, score_mistakes
 from lossbench.stats.paired import holm, sign_flip_p
 
@@ -136,6 +136,16 @@ def test_the_word_follows_from_test_interval_and_margin(mean, sd, verdict):
     lower_is_better = stats.compare(runs.assign(test_ece=runs["test_accuracy"]), "test_ece")
     expected = " ".join(flipped.get(word, word) for word in verdict.split())
     assert only(lower_is_better)["verdict"] == expected
+
+
+@pytest.mark.parametrize("name", ["critical_error", "tree_distance", "mistake_distance", "ece", "nll", "brier"])
+def test_more_mistakes_and_farther_ones_are_worse(name):
+    runs = against(0.02 + 0.002 * SPREAD).rename(columns={"test_accuracy": f"test_{name}"})
+    assert only(stats.compare(runs, f"test_{name}"))["verdict"] == "worse"
+
+
+def test_every_score_of_a_record_says_which_way_it_is_better():
+    assert {f"test_{name}" for name in SCORES} - set(stats.OUTCOMES) == {"test_false_positives"}  # a count a class
 
 
 def test_every_word_is_one_of_the_list_and_the_list_has_no_other():
@@ -395,7 +405,7 @@ def test_critical_difference_diagram_names_every_loss(ranked_runs):
 
     ax = plots.critical_difference(ranked_runs, Figure().subplots())
     drawn = " ".join(text.get_text() for text in ax.texts)
-    assert all(loss in drawn for loss in SHIFTS)
+    assert all(LOSSES[loss].title in drawn if loss in LOSSES else loss in drawn for loss in SHIFTS)
     assert "24 blocks" in ax.get_title()
 
 
@@ -420,11 +430,12 @@ def test_committed_calibration_keeps_the_goals():
     assert set(rates["distribution"]) > set(calibration.DISTRIBUTIONS)
     family = rates["measure"] == "family-wise error"
     assert (rates["rate"] <= 0.05 + 2 * error)[family].all()
-    inside = (
-        rates["measure"] == "error of equivalent"
-    )  # 35 rates of exactly 0.05: one or the other lies above two errors
-    assert (rates["rate"] <= 0.05 + 3 * error)[inside].all()
+    inside, skewed = rates["measure"] == "error of equivalent", rates["distribution"] == "skewed losses"
+    # 30 rates of exactly 0.05: one or the other lies above two errors.
+    assert (rates["rate"] <= 0.05 + 3 * error)[inside & ~skewed].all()
     assert rates["rate"][inside].mean() < 0.05
+    # Student's t errs more often where the differences themselves are skewed; docs/answer.md says so.
+    assert rates["rate"][inside & skewed].max() < 0.07
     coverage = rates["rate"][rates["measure"] == "coverage"]
     assert coverage.min() > 0.93 - 2 * error.max()
 

@@ -49,11 +49,6 @@ def _points(title: str, margin: float | None = None, higher_is_better: bool = Tr
 
 SCORES: dict[str, Outcome] = {
     **OUTCOMES,
-    "test_nmi": _points("NMI"),
-    "test_recall_at_1": _points("recall@1"),
-    "test_recall_at_8": _points("recall@8"),
-    "test_top5": _points("top-5 accuracy"),
-    "test_critical_error": _points("critical mistakes", higher_is_better=False),
     "best_epoch": Outcome("best epoch", "epochs", higher_is_better=False),
     "first_epoch_accuracy": _points("accuracy after the first epoch"),
     "roughness": _points("unrest of the accuracy from epoch to epoch", higher_is_better=False),

@@ -1,5 +1,6 @@
-"""Every loss of the five papers, `Criterion`, a drop-in for nn.CrossEntropyLoss with any of them, and what it takes to
-add one: `from lossbench.losses import register, at_least, of_target, over_target`."""
+"""Every loss of the five papers and those that readers ask for beside them, `Criterion`, a drop-in for
+nn.CrossEntropyLoss with any of them, and what it takes to add one: `from lossbench.losses import register, at_least,
+of_target, over_target`."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 # Importing a family registers its losses: this order is the order in which they are taught and listed.
-FAMILIES = ("classification", "hierarchical", "embedding")
+FAMILIES = ("classification", "hierarchical", "embedding", "smoothing", "robust", "scores", "imbalanced")
 for _family in FAMILIES:
     import_module(f"lossbench.losses.{_family}")
 extend_inherited()

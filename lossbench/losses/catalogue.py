@@ -493,6 +493,13 @@ class Context:
             raise ValueError(f"{self.loss} needs {name}: pass Criterion({self.loss!r}, ..., {name}=...)")
         return value
 
+    def counts(self) -> Tensor:
+        """Training samples of each class, (classes,) float64; ValueError where they are missing or no counts."""
+        counts: Tensor = self.require("class_counts").to(torch.float64)
+        if counts.dim() != 1 or not (counts >= 0).all() or not counts.sum() > 0:
+            raise ValueError(f"{self.loss}: class_counts must be (classes,) counts, got {counts.tolist()}")
+        return counts
+
 
 class LossState(nn.Module):
     """Tensors of a loss, handed to its pure function by name.

@@ -406,9 +406,7 @@ def build_alpha(params: Mapping[str, Any], context: Context) -> LossState | None
     """Weights from the training set's class counts, or those given; None where they come from the batch."""
     alpha = params["alpha"]
     if alpha == "dataset":
-        counts = context.require("class_counts").to(torch.float64)
-        if counts.dim() != 1 or not (counts >= 0).all() or not counts.sum() > 0:
-            raise ValueError(f"false_positive: class_counts must be (classes,) counts, got {counts.tolist()}")
+        counts = context.counts()
         return ClassAlpha((1 - counts / counts.sum()).float())
     return None if alpha in ALPHAS else ClassAlpha(torch.tensor(alpha))
 

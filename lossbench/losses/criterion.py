@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from lossbench.losses.catalogue import LOSSES, TENSORS, Context, LossState
 from lossbench.losses.classification import widen
 from lossbench.losses.probabilities import PROBABILITIES
-from lossbench.registry import parse_loss, unknown
+from lossbench.registry import at_least, parse_loss, unknown
 
 # Checks of what a criterion is called with.
 #
@@ -42,19 +43,41 @@ def check_inputs(name: str, inputs: Tensor, *, columns: int | None, takes: str) 
         raise ValueError(f"{name}: {takes} must have {columns} columns, got shape {tuple(inputs.shape)}")
 
 
-def check_weight(name: str, weight: Tensor | None, classes: int | None, *, takes: str) -> Tensor | None:
-    """Class weights: (classes,) floats, none negative, and only for losses on logits."""
+def check_weight(context: Context, weight: Tensor | str | None, *, takes: str) -> Tensor | None:
+    """Class weights: (classes,) floats, none negative, or their name, and only for losses on logits."""
+    name, classes = context.loss, context.num_classes
     if weight is None:
         return None
     if takes == "embeddings":
         raise ValueError(f"{name}: weight is for losses on logits; a loss on embeddings compares samples")
+    if isinstance(weight, str):
+        return class_weights(weight, context)
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
-        raise TypeError(f"{name}: weight must be a floating-point tensor, got {_kind(weight)}")
+        names = " or ".join(repr(allowed) for allowed in CLASS_WEIGHTS)
+        raise TypeError(f"{name}: weight must be a floating-point tensor, or {names}, got {_kind(weight)}")
     if weight.dim() != 1 or (classes is not None and len(weight) != classes):
         raise ValueError(f"{name}: weight must have shape ({classes or 'classes'},), got {tuple(weight.shape)}")
     if not (weight >= 0).all() or not weight.isfinite().all():
         raise ValueError(f"{name}: weight must be finite and not negative, got {weight.tolist()}")
     return weight
+
+
+CLASS_WEIGHTS = ("inverse", "class_balanced")
+BETA = 0.999  # of class_balanced: a class's weight stops falling at about 1 / (1 - BETA) samples
+
+
+def class_weights(name: str, context: Context) -> Tensor:
+    r"""Weights of the classes from their counts; their mean is 1 over the classes with samples, the others get 0.
+
+    `inverse` is 1/n; `class_balanced` is :math:`(1 - \beta) / (1 - \beta^n)` (Cui et al. 2019, arXiv:1901.05555), which
+    is nearly 1/n for n far below 1000 and nearly the same for all classes far above it.
+    """
+    if name not in CLASS_WEIGHTS:
+        raise ValueError(f"{context.loss}: {unknown('weight', name, CLASS_WEIGHTS)}, or a tensor")
+    counts = context.counts()
+    weight = 1 / (counts if name == "inverse" else -torch.expm1(counts * math.log(BETA)))
+    weight = torch.where(counts > 0, weight, 0.0)
+    return (weight * (counts > 0).sum() / weight.sum()).float()
 
 
 def check_returned(name: str, loss: object, batch: int, *, slopes: bool, changed: Sequence[str]) -> None:
@@ -170,7 +193,9 @@ class Criterion(nn.Module):
         name: a name in `LOSSES`, or as on the command line with parameters, "focal:gamma=2".
         probability: a name in `PROBABILITIES`; `probability_params` are its hyperparameters.
         reduction: "mean" (with class weights divided by the sum of the weights), "sum", or "none" for (batch,).
-        weight: (classes,) weight of each class, or None.
+        weight: (classes,) weight of each class, "inverse" or "class_balanced" for weights from class_counts, or None.
+        label_smoothing: the share of the target, in [0, 1], that all classes get alike, for any loss that takes class
+            probabilities.
         ignore_index: samples with this target count neither in the loss nor in its mean.
         num_classes, embedding_dim, class_counts, class_names: what the loss may need to know of the task
             (proxies, imbalance, class tree).
@@ -189,7 +214,8 @@ class Criterion(nn.Module):
         probability: str = "softmax",
         probability_params: dict[str, Any] | None = None,
         reduction: Reduction = "mean",
-        weight: Tensor | None = None,
+        weight: Tensor | str | None = None,
+        label_smoothing: float = 0.0,
         ignore_index: int = -100,
         num_classes: int | None = None,
         embedding_dim: int | None = None,
@@ -212,8 +238,12 @@ class Criterion(nn.Module):
         self.probability_params = self.probability.complete(probability_params or {})
         self.reduction = reduction
         self.ignore_index = ignore_index
-        self.weight: Tensor | None
-        self.register_buffer("weight", check_weight(name, weight, num_classes, takes=self.takes))
+        self.label_smoothing = at_least(0.0, up_to=1.0)(f"{name}: label_smoothing", label_smoothing)
+        if self.label_smoothing and self.entry.soft_target == "no":
+            raise ValueError(
+                f"{name}: label_smoothing={label_smoothing} needs a loss that takes class probabilities as target; "
+                f"choose from {', '.join(key for key, entry in LOSSES.items() if entry.soft_target != 'no')}"
+            )
         context = Context(
             loss=name,
             num_classes=num_classes,
@@ -222,6 +252,8 @@ class Criterion(nn.Module):
             generator=torch.Generator().manual_seed(seed),
             class_names=None if class_names is None else tuple(class_names),
         )
+        self.weight: Tensor | None
+        self.register_buffer("weight", check_weight(context, weight, takes=self.takes))
         state = self.entry.state(self.loss_params, context) if self.entry.state else None
         self.state = LossState() if state is None else state
         self.num_classes: int | None = self.state.num_classes or num_classes
@@ -273,6 +305,8 @@ class Criterion(nn.Module):
         shown = {"reduction": self.reduction, **self.loss_params}
         if self.takes == "logits":
             shown |= {"probability": self.probability.name, **self.probability_params}
+        if self.label_smoothing:
+            shown["label_smoothing"] = self.label_smoothing
         if self.ignore_index != -100:
             shown["ignore_index"] = self.ignore_index
         settings = ", ".join([repr(self.entry.name), *(f"{name}={value!r}" for name, value in shown.items())])
@@ -346,21 +380,39 @@ class Criterion(nn.Module):
     def _reduce_hard(self, inputs: Tensor, target: Tensor) -> Tensor:
         valid = target != self.ignore_index
         target = torch.where(valid, target, 0)
-        loss = torch.where(valid, self._per_sample(inputs, target, target, valid), 0)
-        weight = valid.to(loss.dtype)
+        weight = valid.to(inputs.dtype)
         if self.weight is not None:
-            weight = weight * self.weight.to(loss.dtype)[target]
+            weight = weight * self.weight.to(inputs.dtype)[target]
+        if self.label_smoothing:
+            loss, weighted = self._per_smoothed(inputs, target, valid)
+        else:
+            loss, weighted = self._per_sample(inputs, target, target, valid), False
+        loss = torch.where(valid, loss, 0)
+        if self.weight is not None and not weighted:
             loss = loss * weight
         if self.reduction == "none":
             return loss
         return loss.sum() / weight.sum() if self.reduction == "mean" else loss.sum()
 
+    def _per_smoothed(self, inputs: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, bool]:
+        """The loss of each sample on its smoothed class, and whether class weights are in it, as in torch, already."""
+        classes = self.num_classes or inputs.shape[1]
+        index = target[:, None]
+        smoothed = inputs.new_full((len(inputs), classes), self.label_smoothing / classes)
+        smoothed = smoothed.scatter_add(1, index, torch.full_like(index, 1 - self.label_smoothing, dtype=inputs.dtype))
+        by_class = self.weight is not None and self.entry.soft_target == "by_class"
+        return self._per_sample(inputs, smoothed, self._weigh(smoothed) if by_class else smoothed, valid), by_class
+
     def _reduce_soft(self, inputs: Tensor, target: Tensor) -> Tensor:
-        weighted = target if self.weight is None else target * self.weight.to(target.dtype)
-        loss = self._per_sample(inputs, target, weighted, None)
+        if self.label_smoothing:
+            target = (1 - self.label_smoothing) * target + self.label_smoothing / target.shape[1]
+        loss = self._per_sample(inputs, target, self._weigh(target), None)
         if self.reduction == "none":
             return loss
         return loss.mean() if self.reduction == "mean" else loss.sum()
+
+    def _weigh(self, target: Tensor) -> Tensor:
+        return target if self.weight is None else target * self.weight.to(target.dtype)
 
 
 def _is_transformed() -> bool:

@@ -1,4 +1,4 @@
-"""Losses on pairs and triplets of embeddings: contrastive and triplet.
+"""Losses on embeddings: on pairs and triplets of a batch, and on distances to one learned point a class.
 
 A term belongs to a pair or triplet, so the value of a sample is what it contributes as anchor, scaled so that the
 mean over the batch is the mean over the terms; with reduction "sum" the loss is that mean times the batch size.
@@ -7,6 +7,7 @@ Only terms above zero are averaged: pairs that are already right would otherwise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -419,6 +420,17 @@ class Proxies(LossState):
         return {"proxies": self.proxies}
 
 
+def unit_pair(name: str, embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings and proxies brought to length 1; ValueError where they differ in width."""
+    if embeddings.shape[1] != proxies.shape[1]:
+        raise ValueError(
+            f"{name}: embeddings must have {proxies.shape[1]} columns, as the proxies have, "
+            f"got shape {tuple(embeddings.shape)}"
+        )
+    units = unit_vectors(embeddings)
+    return units, unit_vectors(proxies).to(units.dtype)
+
+
 @register(title="ProxyNCA", colour="purple", state=Proxies)
 def proxy_nca(
     embeddings: Tensor,
@@ -458,15 +470,116 @@ def proxy_nca(
     Raises:
         ValueError: the proxies have another width than the embeddings.
     """
-    if embeddings.shape[1] != proxies.shape[1]:
-        raise ValueError(
-            f"proxy_nca: embeddings must have {proxies.shape[1]} columns, as the proxies have, "
-            f"got shape {tuple(embeddings.shape)}"
-        )
-    units = unit_vectors(embeddings)
-    nearness = -scale * pairwise_distances(units, unit_vectors(proxies).to(units.dtype)).square()
+    nearness = -scale * pairwise_distances(*unit_pair("proxy_nca", embeddings, proxies)).square()
     own = nearness.gather(1, target[:, None]).squeeze(1)
     if not include_target:
         is_target = target[:, None] == torch.arange(len(proxies), device=target.device)
         nearness = nearness.masked_fill(is_target, -torch.inf)
     return nearness.logsumexp(1) - own
+
+
+def margin_softmax(cosines: Tensor, own: Tensor, target: Tensor, scale: float) -> Tensor:
+    """Cross-entropy of the scaled cosines with the target's replaced by `own`: (batch,)."""
+    index = target[:, None]
+    return -(scale * cosines.scatter(1, index, own[:, None])).log_softmax(1).gather(1, index).squeeze(1)
+
+
+@register(title="angular margin", colour="vermillion", shown=("angle", "margin"), state=Proxies)
+def angular_margin(
+    embeddings: Tensor,
+    target: Tensor,
+    proxies: Tensor,
+    valid: Tensor | None = None,
+    *,
+    angle: Annotated[float, at_least(0.0, up_to=1.5), search(0.05, 0.5)] = 0.3,
+    margin: Annotated[float, at_least(0.0), symbol("m")] = 0.0,
+    scale: Annotated[float, above(0.0), search(5.0, 64.0, log=True), symbol("s")] = 16.0,
+) -> Tensor:
+    r"""Softmax over the cosines to one learned direction a class, the target's made smaller by an angle or a number.
+
+    .. math:: L = -\log \frac{e^{s (\cos(\theta_t + a) - m)}}{e^{s (\cos(\theta_t + a) - m)} + \sum_{j \ne t}
+    e^{s \cos \theta_j}}
+
+    :math:`\theta_j` is the angle between the embedding and the direction of class j. With an angle a it is ArcFace,
+    with a margin m CosFace, with neither the normalised softmax.
+
+    Range: above :math:`\log(1 + (C - 1) e^{s (m - 2)})`, below :math:`\log(1 + (C - 1) e^{s (m + 3)})`.
+    Gradient: with q the softmax of these logits, :math:`s q_j` on each other cosine and
+        :math:`-s (1 - q_t) \frac{\sin(\theta_t + a)}{\sin \theta_t}` on the target's.
+    At p -> 0: grows with s times the cosines' difference, hence bounded.
+    At p -> 1: falls to a lowest value above 0 that s decides.
+    Equals: at a 0 and m 0 proxy_nca with include_target at half the scale; for all margins alike, ldam.
+    Note: beyond :math:`\theta_t = \pi - a`, where the cosine would rise again, it goes on as
+        :math:`\cos \theta_t + \cos a - 1`: no source says how, and any continuation there must fall. The paper's
+        faces take a 0.5 and s 64; for few classes a smaller s already reaches p near 1.
+    Source: ArcFace: Deng et al. 2019, arXiv:1801.07698; CosFace: Wang et al. 2018, arXiv:1801.09414, and Additive
+        Margin: arXiv:1801.05599; NormFace: arXiv:1704.06369.
+    Peers: pytorch-metric-learning (ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss).
+
+    Args:
+        embeddings: (batch, dim).
+        target: (batch,) class indices.
+        proxies: (classes, dim) directions of the classes, at least two.
+        valid: not used, as no sample looks at another.
+        angle: a in radians, from 0 to 1.5.
+        margin: m >= 0, in units of the cosine.
+        scale: s > 0, the inverse temperature.
+
+    Returns: (batch,) loss in nats.
+
+    Raises:
+        ValueError: the proxies have another width than the embeddings.
+    """
+    units, directions = unit_pair("angular_margin", embeddings, proxies)
+    cosines = units @ directions.T
+    own = cosines.gather(1, target[:, None]).squeeze(1)
+    if angle:
+        rest, least = 1 - own.square(), torch.finfo(own.dtype).eps
+        sine = torch.where(rest > least, rest.clamp(min=least).sqrt(), 0.0)  # the slope of a root at 0 is infinite
+        turned = own * math.cos(angle) - sine * math.sin(angle)
+        own = torch.where(own > -math.cos(angle), turned, own + math.cos(angle) - 1)
+    return margin_softmax(cosines, own - margin, target, scale)
+
+
+@register(colour="ink", shown=("tau",), events={"batches_without_pairs": lacks_positives})
+def supervised_contrastive(
+    embeddings: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    tau: Annotated[float, above(0.0), search(0.03, 0.5, log=True), symbol("τ")] = 0.1,
+) -> Tensor:
+    r"""Cross-entropy of finding the samples of the anchor's class among all others of the batch.
+
+    .. math:: L = \text{mean}_i \frac{-1}{|P_i|} \sum_{p \in P_i} \log \frac{e^{f_i \cdot f_p / \tau}}{\sum_{a \ne i}
+    e^{f_i \cdot f_a / \tau}}
+
+    The embeddings are brought to length 1; :math:`P_i` holds the other samples of the anchor's class. The mean is over
+    the anchors that have any.
+
+    Range: [0, :math:`\log(N - 1) + 2 / \tau`), N the size of the batch.
+    Gradient: :math:`\frac{1}{\tau} [\sum_a q_a f_a - \frac{1}{|P_i|} \sum_p f_p]` on the anchor brought to length 1, q the
+        softmax over all others.
+    Note: the softmax has all positives in its sum, so two positives share it: with more than one positive the lowest
+        value is log of their number. The sum outside the logarithm is the paper's better form. The paper compares two
+        augmented views of each image and trains a classifier afterwards on the frozen embeddings.
+    Source: Khosla et al. 2020, Supervised Contrastive Learning, arXiv:2004.11362, eq. 2.
+    Peers: pytorch-metric-learning (SupConLoss).
+
+    Args:
+        embeddings: (batch, dim).
+        target: (batch,) class indices.
+        valid: (batch,) False for samples to leave out.
+        tau: the temperature, > 0.
+
+    Returns: (batch,), the terms at their anchors, scaled so that the mean over the batch is the mean over the anchors.
+    """
+    units = unit_vectors(embeddings)
+    same, other = pair_masks(target, valid)
+    candidates = same | other
+    candidates = candidates | ~candidates.any(1, keepdim=True)  # such rows are dropped, but have to stay finite
+    nearness = units @ units.T / tau
+    log_q = nearness - nearness.masked_fill(~candidates, -torch.inf).logsumexp(1, keepdim=True)
+    positives = same.sum(1)
+    terms = -torch.where(same, log_q, 0.0).sum(1) / positives.clamp(min=1)
+    return share_of_mean(terms[:, None], (positives > 0).sum(), valid)

@@ -52,19 +52,12 @@ def loss_curves(
 
     ax = axes(ax)
     sides = [side(name, **params) for name, params in losses]
-    styles = loss_styles((one.loss, one.label) for one in sides)
-    for one in sides:
-        drawn = curves(one, axis=axis, num_classes=num_classes)  # type: ignore[arg-type]  # checked there
-        style = styles[one.label]
-        at = drawn.p if axis == "p" else drawn.z
-        ax.plot(
-            at,
-            drawn.quantity(what),
-            color=style.colour,
-            linestyle=style.line,
-            linewidth=1.6,
-            label=title_of(one.loss, one.label),
-        )
+    styles = loss_styles((entry.loss, entry.label) for entry in sides)
+    for entry in sides:
+        curve = curves(entry, axis=axis, num_classes=num_classes)  # type: ignore[arg-type]  # checked there
+        look = {"color": styles[entry.label].colour, "linestyle": styles[entry.label].line, "linewidth": 1.6}
+        at = curve.p if axis == "p" else curve.z
+        ax.plot(at, curve.quantity(what), label=title_of(entry.loss, entry.label), **look)
     ax.grid(color=GREY, alpha=0.25, linewidth=0.6)
     ax.legend(frameon=False, fontsize="small", handlelength=4.5)  # the longest dash pattern twice
     return settle(ax, title, NAMES[axis], NAMES[what])
@@ -150,8 +143,6 @@ def _on_logits() -> list[str]:
 
     return [name for name, entry in LOSSES.items() if entry.takes == "logits"]
 
-
-# The loss over the weights: curves along a line, contours and a surface over a plane.
 
 PLACES = {
     "alpha": "step $\\alpha$\n(1: as long as the weights)",

@@ -1,4 +1,4 @@
-"""What one model predicted: confusion matrix and reliability diagram."""
+"""What a model predicted, and numbers in cells: confusion, reliability, classes, images, embeddings, class trees."""
 
 from __future__ import annotations
 
@@ -41,26 +41,19 @@ def confusion_matrix(
             printed as 0 are left empty, a row without samples says so.
         class_names: one name a class.
     """
+    import seaborn
+
     ax = axes(ax)
     shares = np.asarray(matrix, dtype=float)
-    classes = len(shares)
     if shares.shape != (len(class_names), len(class_names)):
         raise ValueError(f"matrix {shares.shape} does not fit {len(class_names)} class names")
-    # Transparent cells over the page, so that the figure works on light and dark.
-    fill = np.zeros((*shares.shape, 4))
-    fill[..., :3] = [int(BLUE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    fill[..., 3] = np.sqrt(np.clip(np.nan_to_num(shares), 0, 1))
-    ax.pcolormesh(fill, edgecolors=GREY, linewidth=0.15)
-    for row, column in np.argwhere(np.round(100 * np.nan_to_num(shares), digits) > 0):
-        colour = "white" if fill[row, column, 3] > 0.6 else INK
-        text = f"{100 * shares[row, column]:.{digits}f}"
-        place = (column + 0.5, row + 0.5)
-        ax.annotate(text, place, ha="center", va="center", fontsize=7.5, color=colour)
-    ax.set_xticks(np.arange(classes) + 0.5, class_names, rotation=90)
-    ax.set_yticks(np.arange(classes) + 0.5, class_names)
-    ax.set_xlim(0, classes)
-    ax.set_ylim(classes, 0)
-    ax.set_aspect("equal")
+    seaborn.heatmap(
+        np.sqrt(shares), vmin=0, vmax=1, cmap=_colours(None), mask=~(np.round(100 * shares, digits) > 0), ax=ax,
+        annot=100 * shares, fmt=f".{digits}f", annot_kws={"fontsize": FIGURE_FONT - 1}, cbar=False, square=True,
+        xticklabels=list(class_names), yticklabels=list(class_names), linewidths=0.3, linecolor=GREY,
+    )  # fmt: skip
+    ax.tick_params(axis="x", labelrotation=90)
+    ax.tick_params(axis="y", labelrotation=0)
     return settle(ax, title, "predicted class", "true class")
 
 
@@ -118,9 +111,9 @@ def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "
     ax = axes(ax)
     styles, titles = styles_of(table), titles_of(table)
     classes = list(dict.fromkeys(table["class"]))
-    for place, (label, style) in enumerate(styles.items()):
+    for index, (label, style) in enumerate(styles.items()):
         rows = table[table["label"] == label].set_index("class").reindex(classes)
-        at = np.arange(len(classes)) + 0.7 * ((place + 0.5) / len(styles) - 0.5)
+        at = np.arange(len(classes)) + 0.7 * ((index + 0.5) / len(styles) - 0.5)
         ax.hlines(at, rows["low"], rows["high"], color=style.colour, linewidth=1.1, alpha=0.75)
         look = {"color": style.colour, "markersize": 3.8, "markeredgecolor": INK, "markeredgewidth": 0.4}
         ax.plot(rows["mean"], at, style.marker, **look, label=titles[label])
@@ -131,9 +124,6 @@ def by_class(table: pd.DataFrame, ax: Any = None, unit: str = "", title: str = "
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     legend(ax, len(styles), "below")
     return settle(ax, title, unit)
-
-
-# Images from a dataset, and the ones a model got wrong.
 
 
 def images(pictures: ArrayLike, captions: Sequence[str] = (), ax: Any = None, columns: int = 5, title: str = "") -> Any:
@@ -151,14 +141,16 @@ def images(pictures: ArrayLike, captions: Sequence[str] = (), ax: Any = None, co
         raise ValueError(f"{len(captions)} captions do not fit {len(stack)} pictures")
     gap, room = 0.08, 0.16 * (1 + max((caption.count("\n") for caption in captions), default=-1))
     across, down = min(columns, len(stack)) * (1 + gap) - gap, -(-len(stack) // columns) * (1 + gap + room)
-    ax = _fitting_axes(across, down) if ax is None else ax
-    for place, picture in enumerate(stack):
-        row, column = divmod(place, columns)
+    if ax is None:
+        ax = axes()
+        ax.figure.set_size_inches(1.25 * across, 1.25 * down)
+    for index, picture in enumerate(stack):
+        row, column = divmod(index, columns)
         left, top = column * (1 + gap), row * (1 + gap + room) + room
         ax.imshow(_shown(picture), cmap="gray", extent=(left, left + 1, top + 1, top), interpolation="nearest")
         if captions:
             middle = (left + 0.5, top - 0.04)
-            ax.annotate(captions[place], middle, ha="center", va="bottom", fontsize=FIGURE_FONT, color=INK)
+            ax.annotate(captions[index], middle, ha="center", va="bottom", fontsize=FIGURE_FONT, color=INK)
     ax.set_xlim(0, across)
     ax.set_ylim(down, 0)
     ax.set_axis_off()
@@ -194,13 +186,6 @@ def mistakes(
     return images(np.asarray(pictures)[surest], captions, ax)
 
 
-def _fitting_axes(across: float, down: float) -> Any:
-    """New axes in a pyplot figure for this many pictures across and down."""
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(1.25 * across, 1.25 * down), layout="constrained")[1]
-
-
 def _shown(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(C, H, W) numbers as (H, W) or (H, W, 3) between 0 and 1."""
     values = picture.astype(float)
@@ -208,8 +193,6 @@ def _shown(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return scaled[0] if len(scaled) == 1 else scaled.transpose(1, 2, 0)
 
-
-# Embeddings on a plane.
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 
@@ -237,8 +220,6 @@ def embedding(points: ArrayLike, target: ArrayLike, class_names: Sequence[str], 
     ax.set_yticks([])
     return ax
 
-
-# A table as coloured cells, each with its number in it.
 
 PALE = "#f6f5f2"
 
@@ -268,25 +249,25 @@ def heat_map(
 
     ax = axes(ax)
     values = table.to_numpy(dtype=float)
+    missing = ~np.isfinite(values)
     texts = np.array([[_text(value, centre, digits) for value in row] for row in values], dtype=object)
-    texts = texts if marks is None else texts + marks.to_numpy(dtype=str).astype(object)
+    marked = np.full(values.shape, "") if marks is None else marks.to_numpy(dtype=str)
     # Transparent where nothing is: the dash is written in grey.
     seaborn.heatmap(
-        _shade(values, centre, reach), vmin=0, vmax=1, cmap=_colours(centre), mask=~np.isfinite(values), ax=ax,
-        annot=texts, fmt="", annot_kws={"fontsize": FIGURE_FONT - 1}, cbar=False, linewidths=1, linecolor="white",
+        values, **_scale(values[~missing], centre, reach), cmap=_colours(centre), mask=missing, ax=ax,
+        annot=texts + marked.astype(object), fmt="", annot_kws={"fontsize": FIGURE_FONT - 1}, cbar=False,
+        xticklabels=[fold(name, 20) for name in table.columns],
+        yticklabels=[fold(name, letters) for name in table.index], linewidths=1, linecolor="white",
     )  # fmt: skip
-    for row, column in np.argwhere(~np.isfinite(values)):
-        place = (column + 0.5, row + 0.5)
-        ax.annotate("–", place, ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
     if marks is not None:
-        marked = marks.to_numpy(dtype=str)[np.isfinite(values)] != ""
-        for text, bold in zip(ax.texts, marked, strict=False):
-            text.set_fontweight("bold" if bold else "normal")
-    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [fold(name, 20) for name in table.columns], rotation=0)
-    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [fold(name, letters) for name in table.index], rotation=0)
-    if values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24:
-        ax.tick_params(axis="x", labelrotation=90)
+        for text, mark in zip(ax.texts, marked[~missing], strict=True):
+            text.set_fontweight("bold" if mark else "normal")
+    for row, column in np.argwhere(missing):
+        ax.annotate("–", (column + 0.5, row + 0.5), ha="center", va="center", fontsize=FIGURE_FONT - 1, color=GREY)
     settle(ax, title)
+    upright = values.shape[1] > 4 or max(map(len, map(str, table.columns)), default=0) > 24
+    ax.tick_params(axis="x", labelrotation=90 if upright else 0)
+    ax.tick_params(axis="y", labelrotation=0)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -299,16 +280,14 @@ def _text(value: float, centre: float | None, digits: int) -> str:
     return text.replace("-", "−")
 
 
-def _shade(values: np.ndarray, centre: float | None, reach: float | None = None) -> np.ndarray:
-    """Where each value lies on the colour scale, 0 to 1."""
-    found = values[np.isfinite(values)]
-    if not len(found):
-        return values
+def _scale(values: np.ndarray, centre: float | None, reach: float | None) -> dict[str, float]:
+    """The values at the two ends of the colours."""
+    if not len(values):
+        return {"vmin": 0, "vmax": 1}
     if centre is None:
-        span = np.ptp(found) or 1.0
-        return np.asarray((values - found.min()) / span)
-    reach = reach or np.abs(found - centre).max() or 1.0
-    return np.clip(0.5 + (values - centre) / (2 * reach), 0, 1)
+        return {"vmin": values.min(), "vmax": values.max()}
+    reach = reach or np.abs(values - centre).max() or 1.0
+    return {"vmin": centre - reach, "vmax": centre + reach}
 
 
 def _colours(centre: float | None) -> Any:
@@ -317,8 +296,6 @@ def _colours(centre: float | None) -> Any:
     stops: Sequence[str] = (PALE, BLUE) if centre is None else (VERMILLION, PALE, BLUE)
     return LinearSegmentedColormap.from_list("lossbench", stops)
 
-
-# A tree of classes, from its root at the left to the classes at the right.
 
 BELOW = {"fontsize": FIGURE_FONT - 0.5, "ha": "center", "va": "center"}
 COVER = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none"}
@@ -356,9 +333,9 @@ def class_tree(
             look = {"color": BLUE, "linewidth": 2.2} if child in way else {"color": GREY, "linewidth": 0.9}
             _branch(ax, places[parent], places[child], look, zorder=2 if child in way else 1)
     for node, place in places.items():
-        said = f"{node} {numbers[node]:.{digits}f}" if numbers and node in numbers else node
+        text = f"{node} {numbers[node]:.{digits}f}" if numbers and node in numbers else node
         look = {"color": BLUE, "fontweight": "bold"} if node in way else {"color": INK}
-        ax.annotate(said, place, **BELOW, bbox=COVER, zorder=3, **look)
+        ax.annotate(text, place, **BELOW, bbox=COVER, zorder=3, **look)
     rows = [row for _, row in places.values()]
     ax.set_xlim(-0.4, max(column for column, _ in places.values()) + 0.55)
     ax.set_ylim(max(rows) + 0.6, min(rows) - 0.6)

@@ -1,8 +1,8 @@
-"""One row a loss: the runs as dots, their mean, and its interval."""
+"""Scores of runs: a row or a line a loss, its mean over seeds and the interval of that mean."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,14 +71,11 @@ def score(
     ax = axes(ax)
     rows = summarise(runs, metric, coverage)
     done, styles = finished(runs, metric), styles_of(runs)
-    for place, row in enumerate(rows.to_dict("records")):
-        values = scale * done[done["label"] == row["label"]][metric].to_numpy(dtype=float)
-        low, high, mean = (scale * row[name] for name in ("low", "high", "mean"))
-        _interval(ax, place, max(low, least), high, mean, len(values))
-        _dots(ax, place, values, styles[row["label"]].colour, marker_of(str(runs["probability"].iloc[0])))
+    for index, row in enumerate(rows.to_dict("records")):
+        values = done[done["label"] == row["label"]][metric].to_numpy(dtype=float)
+        _draw_row(ax, index, values, row, scale, styles[row["label"]], runs, least)
         if row["diverged"]:
-            edge = ax.get_yaxis_transform()
-            ax.plot(0.015, place, "x", color=INK, markersize=6, transform=edge, clip_on=False)
+            ax.plot(0.015, index, "x", color=INK, markersize=6, transform=ax.get_yaxis_transform(), clip_on=False)
     counts = [
         f"n={n}" + (f", {lost} div." if lost else "") for n, lost in zip(rows["n"], rows["diverged"], strict=True)
     ]
@@ -99,14 +96,13 @@ def difference_label(metric: str, reference: str = "cross_entropy") -> str:
     return label if outcome.higher_is_better else f"{label}\n(lower is better)"
 
 
-def draw_margin(ax: Any, margin: float, text: bool = True) -> None:
-    """Shade the differences that are too small to matter, as far as a margin was stated; a line at 0."""
-    if np.isfinite(margin):
-        ax.axvspan(-margin, margin, color=GREY, alpha=0.2, linewidth=0)
-        if text:
-            place = {"xycoords": ax.get_xaxis_transform(), "xytext": (0, 2), "textcoords": "offset points"}
-            ax.annotate("too small to matter", (0, 1), ha="center", fontsize=FIGURE_FONT - 2, color=GREY, **place)
+def draw_margin(ax: Any, margin: float) -> str:
+    """A line at 0 and the band of what is too small to matter, if a margin was stated; what the axis says of it."""
     ax.axvline(0, color=INK, linewidth=0.8)
+    if not np.isfinite(margin):
+        return ""
+    ax.axvspan(-margin, margin, color=GREY, alpha=0.2, linewidth=0)
+    return "\n(band: too small to matter)"
 
 
 def differences(
@@ -134,17 +130,14 @@ def differences(
     pairs = paired_differences(runs, metric, tuned=tuned)
     styles, scale = styles_of(runs), outcome_of(metric).scale
     several = rows["probability"].nunique() > 1
-    draw_margin(ax, scale * float(rows["margin"].max()) if len(rows) else np.nan)
+    band = draw_margin(ax, scale * float(rows["margin"].max()) if len(rows) else np.nan)
     names = []
-    for place, row in enumerate(rows.to_dict("records")):
+    for index, row in enumerate(rows.to_dict("records")):
         own = pairs[(pairs["label"] == row["label"]) & (pairs["probability"] == row["probability"])]
-        values = scale * own["difference"].to_numpy(dtype=float)
-        low, high, mean = (scale * row[name] for name in ("low", "high", "mean"))
-        _interval(ax, place, low, high, mean, len(values))
-        _dots(ax, place, values, styles[row["label"]].colour, marker_of(str(runs["probability"].iloc[0])))
+        _draw_row(ax, index, own["difference"].to_numpy(dtype=float), row, scale, styles[row["label"]], runs)
         names.append(title_of(row["loss"], row["label"]) + (f", {row['probability']}" if several else ""))
     name_rows(ax, names, [_verdict(row) for row in rows.to_dict("records")])
-    return settle(ax, title, difference_label(metric), pad=14)
+    return settle(ax, title, difference_label(metric) + band)
 
 
 def _verdict(row: dict[Any, Any]) -> str:
@@ -153,26 +146,35 @@ def _verdict(row: dict[Any, Any]) -> str:
     return text + (f", needs {int(row['needed']):,}" if row["verdict"] == UNDECIDED and row["needed"] > 0 else "")
 
 
-def _interval(ax: Any, place: float, low: float, high: float, mean: float, n: int) -> None:
-    if n >= LEAST_PAIRS and np.isfinite(low):
-        ax.plot([low, high], [place, place], color=GREY, linewidth=3.5, alpha=0.55, solid_capstyle="butt")
+def _draw_row(
+    ax: Any,
+    index: float,
+    values: np.ndarray,
+    row: Mapping[Any, Any],
+    scale: float,
+    style: Style,
+    runs: pd.DataFrame,
+    least: float = -np.inf,
+) -> None:
+    """The runs as dots, their mean as an upright line, its interval as a bar."""
+    low, high, mean = (scale * row[name] for name in ("low", "high", "mean"))
+    if len(values) >= LEAST_PAIRS and np.isfinite(low):
+        ax.plot([max(low, least), high], [index] * 2, color=GREY, linewidth=3.5, alpha=0.55, solid_capstyle="butt")
     if np.isfinite(mean):
-        ax.plot([mean, mean], [place - 0.3, place + 0.3], color=INK, linewidth=1.6)
-
-
-def _dots(ax: Any, place: float, values: np.ndarray, colour: str, marker: str) -> None:
+        ax.plot([mean, mean], [index - 0.3, index + 0.3], color=INK, linewidth=1.6)
     # Equal values would hide each other, so the dots are spread a little, in a fixed order.
-    spread = np.linspace(-0.13, 0.13, len(values)) if len(values) > 1 else np.zeros(len(values))
-    ax.plot(values, place + spread, marker, color=colour, markersize=4.5, markeredgecolor=INK, markeredgewidth=0.5)
+    at = index + (np.linspace(-0.13, 0.13, len(values)) if len(values) > 1 else np.zeros(len(values)))
+    look = {"color": style.colour, "markersize": 4.5, "markeredgecolor": INK, "markeredgewidth": 0.5}
+    ax.plot(scale * values, at, marker_of(str(runs["probability"].iloc[0])), **look)
 
 
-def name_rows(ax: Any, labels: Sequence[str], counts: Sequence[str]) -> None:
-    """Name the rows at the left, from the top, and set a text at the right of each."""
+def name_rows(ax: Any, labels: Sequence[str], counts: Sequence[str] = (), at: ArrayLike | None = None) -> None:
+    """Name the rows at the left, from the top, and set texts at the right, a row each or at the heights `at`."""
     ax.set_yticks(range(len(labels)), [fold(label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-    for place, text in enumerate(counts):
-        ax.annotate(text, (1.01, place), xycoords=ax.get_yaxis_transform(), fontsize=7, color=INK, va="center")
+    for y, text in zip(range(len(counts)) if at is None else np.asarray(at), counts, strict=True):
+        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), fontsize=7, color=INK, va="center")
 
 
 def published_and_measured(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
@@ -182,19 +184,15 @@ def published_and_measured(table: pd.DataFrame, ax: Any = None, title: str = "")
         table: a row a configuration with `name`, `published`, `mean`, `low` and `high`, differences as fractions.
     """
     ax = axes(ax)
-    for place, row in enumerate(table.to_dict("records")):
-        if np.isfinite(row["low"]):
-            ends = [100 * row["low"], 100 * row["high"]]
-            ax.plot(ends, [place, place], color=BLUE, linewidth=3.5, alpha=0.35, solid_capstyle="butt")
-        ax.plot(100 * row["mean"], place, "o", color=BLUE, markersize=5, zorder=3)
-        look = {"markerfacecolor": "none", "markeredgewidth": 1.4}
-        ax.plot(100 * row["published"], place, "D", color=VERMILLION, markersize=6, zorder=4, **look)
+    rows = np.arange(len(table))
+    published, mean, low, high = (100 * table[name].astype(float) for name in ("published", "mean", "low", "high"))
+    ax.hlines(rows, low, high, color=BLUE, linewidth=3.5, alpha=0.35)
+    ax.plot(mean, rows, "o", color=BLUE, markersize=5)
+    ax.plot(published, rows, "D", color=VERMILLION, markersize=6, markerfacecolor="none", markeredgewidth=1.4)
     ax.axvline(0, color=INK, linewidth=0.8)
     name_rows(ax, list(table["name"]), [f"n={n}" for n in table["n"]])
     return settle(ax, title, "minus cross-entropy, percentage points")
 
-
-# Each loss minus cross-entropy in several settings at once.
 
 DIFFERENT = tuple(word for word in VERDICTS if word.endswith(("better", "worse")))
 WORD_COLOURS = dict(zip(VERDICTS, ("#0072b2", "#7fb3d5", "#b9b9b9", "#ececea", "#f2a97a", "#d55e00"), strict=True))
@@ -230,13 +228,13 @@ def differences_by_setting(
     tables = [compare(setting.runs, metric, tuned=tuned) for setting in settings]
     whole = pd.concat([table.assign(row=row) for row, table in enumerate(tables)])
     styles, titles, scale = styles_of(whole), titles_of(whole), outcome_of(metric).scale
-    draw_margin(ax, scale * float(whole["margin"].max()))
-    for place, (label, style) in enumerate(styles.items()):
+    band = draw_margin(ax, scale * float(whole["margin"].max()))
+    for index, (label, style) in enumerate(styles.items()):
         rows = whole[whole["label"] == label]
-        draw_marks(ax, rows, rows["row"] + 0.7 * ((place + 0.5) / len(styles) - 0.5), style, titles[label], scale)
+        draw_marks(ax, rows, rows["row"] + 0.7 * ((index + 0.5) / len(styles) - 0.5), style, titles[label], scale)
     name_rows(ax, names, [_pairs(table) for table in tables])
     legend(ax, len(styles), "below")
-    return settle(ax, title, difference_label(metric), pad=14)
+    return settle(ax, title, difference_label(metric) + band)
 
 
 def draw_marks(ax: Any, rows: pd.DataFrame, at: Any, style: Any, name: str, scale: float) -> None:
@@ -285,8 +283,6 @@ def verdicts(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     return settle(ax, title, "comparisons with cross-entropy")
 
 
-# The comparisons that a claim hangs on, in every data set.
-
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 
 
@@ -305,22 +301,16 @@ def contrasts(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
         raise ValueError("there is no comparison to draw; the claim is not decided by runs, or there are none for it")
     ax = axes(ax)
     groups, datasets = (list(dict.fromkeys(table[name])) for name in ("against", "dataset"))
-    draw_margin(ax, float(table["margin"].max()) if "margin" in table else np.nan)
+    band = draw_margin(ax, float(table["margin"].max()) if "margin" in table else np.nan)
+    within = 0.7 * ((table["dataset"].map(datasets.index) + 0.5) / len(datasets) - 0.5)
+    at = table["against"].map(groups.index) + within
     for i, dataset in enumerate(datasets):
-        rows = table[table["dataset"] == dataset].rename(columns={"estimate": "mean"})
-        at = np.array([groups.index(name) for name in rows["against"]]) + 0.7 * ((i + 0.5) / len(datasets) - 0.5)
+        chosen = table["dataset"] == dataset
         style = Style(COLOURS[i % len(COLOURS)], "-", MARKERS[i % len(MARKERS)])
-        draw_marks(ax, rows, at, style, dataset, 1.0)
-        for y, n in zip(at, rows["n"], strict=True):
-            ax.annotate(f"n={n}", (1.01, y), xycoords=ax.get_yaxis_transform(), fontsize=7, color=INK, va="center")
-    ax.set_yticks(range(len(groups)), [fold(group.replace("gamma=", "γ=")) for group in groups])
-    ax.set_ylim(len(groups) - 0.5, -0.5)
-    ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
+        draw_marks(ax, table[chosen].rename(columns={"estimate": "mean"}), at[chosen], style, dataset, 1.0)
+    name_rows(ax, [group.replace("gamma=", "γ=") for group in groups], [f"n={n}" for n in table["n"]], at)
     legend(ax, len(datasets), "below")
-    return settle(ax, title, "difference, " + table["unit"].iloc[0], pad=14)
-
-
-# Numbers as they are: a row a group, a dot a number.
+    return settle(ax, title, f"difference, {table['unit'].iloc[0]}{band}")
 
 
 def strips(
@@ -334,26 +324,20 @@ def strips(
         published: names of the rows that come from a paper, drawn as open diamonds.
     """
     ax = axes(ax)
-    for place, (name, numbers) in enumerate(values.items()):
-        found = np.asarray(numbers, dtype=float)
+    for index, (name, numbers) in enumerate(values.items()):
         # Equal numbers would hide each other, so they are spread a little, in a fixed order.
-        at = place + np.resize([0.0, -0.16, 0.16, -0.08, 0.08], len(found))
+        at = index + np.resize([0.0, -0.16, 0.16, -0.08, 0.08], np.size(numbers))
         look = {"marker": "o", "color": BLUE, "alpha": 0.7, "markersize": 4.0}
         if name in published:
             look = {"marker": "D", "color": VERMILLION, "markerfacecolor": "none", "markersize": 5.0}
-        ax.plot(found, at, linestyle="none", **look)
-        said = f"n={len(found)}"
-        ax.annotate(said, (1.01, place), xycoords=ax.get_yaxis_transform(), fontsize=7, color=INK, va="center")
+        ax.plot(np.asarray(numbers, dtype=float), at, linestyle="none", **look)
     ax.axvline(0, color=INK, linewidth=0.8)
-    ax.set_yticks(range(len(values)), [fold(name, 30) for name in values])
-    ax.set_ylim(len(values) - 0.5, -0.5)
-    ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
+    name_rows(ax, list(values), [f"n={np.size(numbers)}" for numbers in values.values()])
     return settle(ax, title, unit)
 
 
-# Accuracy and loss over the epochs.
-
 RIBBONS = 2  # more of them hide each other
+MOST_BARS = 8  # of one line, and lines that have more than one
 
 
 def history(table: pd.DataFrame, ax: Any = None, what: str = "accuracy") -> Any:
@@ -391,17 +375,19 @@ def learning_curves(
             columns that end in `accuracy`.
         reference: a loss; then each loss minus it, paired by seed, in percentage points, is drawn instead.
     """
-    ax = axes(ax)
+    if ax is None:
+        ax = axes()
+        ax.figure.set_figheight(max(3.6, 1.2 + 0.19 * table["label"].nunique()))  # each name needs a line
     scale = 100 if column.endswith("accuracy") else 1
     values = table.rename(columns={column: "value"}) if reference is None else _differences(table, column, reference)
     values = values[np.isfinite(values["value"].astype(float))].assign(value=lambda rows: scale * rows["value"])
     styles, titles = styles_of(table), titles_of(table)
     ends = {}
-    for place, (label, style) in enumerate(styles.items()):
+    step = 12.0 if table["epoch"].nunique() == 1 else min(3.0, 24 / len(styles))
+    for index, (label, style) in enumerate(styles.items()):
         rows = values[values["label"] == label]
         if len(rows):
-            shift = (12.0 if table["epoch"].nunique() == 1 else 3.0) * (place - (len(styles) - 1) / 2)
-            _draw_loss(ax, rows, style, shift, ribbon=len(styles) <= RIBBONS)
+            _draw_loss(ax, rows, style, step * (index - (len(styles) - 1) / 2), len(styles))
             last = rows[rows["epoch"] == rows["epoch"].max()]
             ends[titles[label]] = (float(last["epoch"].iloc[0]), float(last["value"].mean()))
     if reference is not None:
@@ -411,21 +397,17 @@ def learning_curves(
     _whole_epochs(ax, table["epoch"])
     name_ends(ax, ends, {titles[label]: style for label, style in styles.items()})
     words = column.replace("_", " ").replace("val ", "validation ")
-    unit = ", %" if scale == 100 else ""
-    if reference is not None:
-        words, unit = f"{words} minus {titles_of(table).get(reference, reference)}", ", points" if scale == 100 else ""
-    return settle(ax, title, "epoch", words + unit)
+    if reference is None:
+        return settle(ax, title, "epoch", words + (", %" if scale == 100 else ""))
+    words += f" minus {titles.get(reference, reference)}"
+    return settle(ax, title, "epoch", words + (", points" if scale == 100 else ""))
 
 
-def _draw_loss(ax: Any, rows: pd.DataFrame, style: Any, shift: float, *, ribbon: bool) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
+def _draw_loss(ax: Any, rows: pd.DataFrame, style: Style, shift: float, lines: int) -> None:
     look = {"color": style.colour, "linestyle": style.line, "linewidth": 1.5}
-    single = rows["epoch"].nunique() == 1
-    side_by_side = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    if single:
-        look |= {"marker": style.marker, "markersize": 4.5, "linestyle": "none", "transform": side_by_side}
     by_epoch = rows.groupby("epoch")["value"]
+    if single := len(by_epoch) == 1:
+        look |= {"marker": style.marker, "markersize": 4.5, "linestyle": "none", "transform": _moved(ax, shift)}
     if by_epoch.size().max() < LEAST_PAIRS:
         ax.update_datalim(rows[["epoch", "value"]].to_numpy(dtype=float))
         for _, run in rows.groupby("seed"):
@@ -433,25 +415,37 @@ def _draw_loss(ax: Any, rows: pd.DataFrame, style: Any, shift: float, *, ribbon:
         return
     mean = by_epoch.mean()
     low, high = np.array([t_interval(values) for _, values in by_epoch]).T
-    ax.plot(mean.index, mean, **look)
-    if ribbon and not single:
-        ax.fill_between(mean.index, low, high, color=style.colour, alpha=0.13, linewidth=0)
-        return
-    ax.update_datalim(np.column_stack([np.tile(mean.index, 2), np.concatenate([low, high])]))
-    every = max(1, -(-len(mean) // 8))  # bars at each epoch of a long training would be a ribbon again
+    # Bars at each epoch of a long training would be a ribbon again, and those of many losses a thicket.
+    every = max(1, -(-len(mean) // MOST_BARS)) if lines <= MOST_BARS else len(mean)
     at = np.arange(len(mean))[::-1][::every]
-    ax.vlines(mean.index[at], low[at], high[at], color=style.colour, linewidth=1.0, alpha=0.8, transform=side_by_side)
+    ax.plot(mean.index, mean, **{"marker": style.marker, "markersize": 3, "markevery": at.tolist()} | look)
+    if lines <= RIBBONS and not single:
+        ax.fill_between(mean.index, low, high, color=style.colour, alpha=0.13, linewidth=0)
+    else:
+        _draw_bars(ax, mean.index[at], low[at], high[at], style, shift)
+
+
+def _moved(ax: Any, points: float) -> Any:
+    """Data coordinates moved sideways: intervals of several losses at one place would hide each other."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
+
+
+def _draw_bars(ax: Any, at: ArrayLike, low: np.ndarray, high: np.ndarray, style: Style, shift: float) -> None:
+    ax.update_datalim(np.column_stack([np.tile(at, 2), np.concatenate([low, high])]))
+    ax.vlines(at, low, high, color=style.colour, linewidth=1.0, alpha=0.8, transform=_moved(ax, shift))
 
 
 def _differences(table: pd.DataFrame, column: str, reference: str) -> pd.DataFrame:
-    """Differences to the reference under the same seed, epoch by epoch: `label seed epoch value`."""
+    """Differences to the reference under the same seed, epoch by epoch: `epoch label seed value`."""
     import pandas as pd
 
-    def pairs() -> Iterator[pd.DataFrame]:
-        for epoch, rows in table.groupby("epoch"):
-            yield paired_differences(rows.assign(status="finished"), column, reference).assign(epoch=epoch)
-
-    return pd.concat([*pairs()], ignore_index=True).rename(columns={"difference": "value"})
+    pairs = {
+        epoch: paired_differences(rows.assign(status="finished"), column, reference)
+        for epoch, rows in table.groupby("epoch")
+    }
+    return pd.concat(pairs, names=["epoch"]).reset_index("epoch").rename(columns={"difference": "value"})
 
 
 def _whole_epochs(ax: Any, epochs: pd.Series) -> None:
@@ -462,8 +456,6 @@ def _whole_epochs(ax: Any, epochs: pd.Series) -> None:
         ax.set_xticks(epochs.unique())
         ax.set_xlim(epochs.iloc[0] - 0.6, epochs.iloc[0] + 0.6)
 
-
-# A score against something that makes training harder: wrong targets, rare classes, fewer images.
 
 NAMES = {
     "label_noise": "training targets replaced, %",
@@ -492,19 +484,15 @@ def robustness(
     cells = robustness_table(runs, field, metric, reference)
     styles, titles, outcome = styles_of(runs), titles_of(runs), outcome_of(metric)
     # A score itself is shown in percent where its differences are shown in points.
-    scale, step = outcome.scale, 100 if field == "label_noise" else 1
+    cells[["mean", "low", "high"]] *= (scale := outcome.scale)
+    cells[field] *= 100 if field == "label_noise" else 1
     ends = {}
-    for place, (label, style) in enumerate(styles.items()):
+    for index, (label, style) in enumerate(styles.items()):
         rows = cells[cells["label"] == label]
-        if rows.empty:
-            continue
-        at, mean, low, high = (
-            factor * rows[name].to_numpy(dtype=float)
-            for name, factor in ((field, step), ("mean", scale), ("low", scale), ("high", scale))
-        )
-        _draw_line(ax, rows, at, mean, low, high, style, 3.0 * (place - (len(styles) - 1) / 2))
-        ends[titles[label]] = (float(at[-1]), float(mean[-1]))
-    _number_axis(ax, step * np.unique(cells[field].to_numpy(dtype=float)))
+        if len(rows):
+            _draw_levels(ax, rows, field, style, 3.0 * (index - (len(styles) - 1) / 2))
+            ends[titles[label]] = (float(rows[field].iloc[-1]), float(rows["mean"].iloc[-1]))
+    _number_axis(ax, np.unique(cells[field].to_numpy(dtype=float)))
     ax.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     if reference is not None:
         ax.axhline(0, color=INK, linewidth=0.8)
@@ -517,29 +505,16 @@ def robustness(
     return settle(ax, title, NAMES.get(field, field.replace("_", " ")), label)
 
 
-def _draw_line(
-    ax: Any,
-    rows: pd.DataFrame,
-    at: np.ndarray,
-    mean: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    style: Any,
-    shift: float,
-) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
-    # Intervals at one level would hide each other: all of a loss is moved by some points.
-    moved = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    known = rows["n"].to_numpy() >= LEAST_PAIRS
-    ends = np.concatenate([mean, low[known], high[known]])
-    ax.update_datalim(np.column_stack([np.concatenate([at, at[known], at[known]]), ends]))
-    ax.vlines(at[known], low[known], high[known], color=style.colour, linewidth=1.1, alpha=0.75, transform=moved)
-    look = {"color": style.colour, "linestyle": style.line, "marker": style.marker, "transform": moved}
-    ax.plot(at, mean, lw=1.3, ms=4, **look)
+def _draw_levels(ax: Any, rows: pd.DataFrame, field: str, style: Style, shift: float) -> None:
+    at, mean, low, high = (rows[name].to_numpy(dtype=float) for name in (field, "mean", "low", "high"))
+    has_interval = rows["n"].to_numpy() >= LEAST_PAIRS
+    _draw_bars(ax, at[has_interval], low[has_interval], high[has_interval], style, shift)
+    ax.update_datalim(np.column_stack([at, mean]))
+    look = {"color": style.colour, "marker": style.marker, "transform": _moved(ax, shift)}
+    ax.plot(at, mean, lw=1.3, ms=4, linestyle=style.line, **look)
     if "verdict" in rows:
         same = ~rows["verdict"].isin(DIFFERENT).to_numpy()
-        ax.plot(at[same], mean[same], ms=3.4, mfc="white", **{**look, "linestyle": "none"})
+        ax.plot(at[same], mean[same], ms=3.4, mfc="white", linestyle="none", **look)
 
 
 def _number_axis(ax: Any, levels: np.ndarray) -> None:
@@ -549,9 +524,8 @@ def _number_axis(ax: Any, levels: np.ndarray) -> None:
     ax.set_xticks(levels, [f"{level:g}" for level in levels])
     ax.set_xticks([], minor=True)
     if len(levels) > 1:
-        span = np.ptp(ax.transData.transform([(x, 0) for x in (levels[0], levels[-1])])[:, 0])
-        places = ax.transData.transform([(x, 0) for x in levels])[:, 0]
-        if np.diff(places).min() < 0.09 * span:  # numbers would touch
+        pixels = ax.transData.transform([(x, 0) for x in levels])[:, 0]
+        if np.diff(pixels).min() < 0.09 * np.ptp(pixels):  # numbers would touch
             ax.tick_params(axis="x", labelrotation=90)
 
 
@@ -569,14 +543,11 @@ def robustness_table(
     for level, rows in runs.groupby(runs[field].astype(float)):
         table = summarise(rows, metric) if reference is None else compare(rows, metric, reference)
         parts.append(table[table["n"] > 0].assign(**{field: level})[columns])
-    order = {label: place for place, label in enumerate(styles_of(runs))}
+    order = list(styles_of(runs))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return table.sort_values([field, "label"], key=lambda c: c.map(order) if c.name == "label" else c).reset_index(
-        drop=True
+    return table.sort_values(
+        [field, "label"], key=lambda c: c.map(order.index) if c.name == "label" else c, ignore_index=True
     )
-
-
-# The critical-difference diagram.
 
 
 def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_accuracy") -> Any:
@@ -587,12 +558,12 @@ def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_
     import scikit_posthocs
 
     ax = axes(ax)
-    found = rank_losses(runs, metric)
+    ranks = rank_losses(runs, metric)
     titles = titles_of(runs)
-    short = {label: fold(titles[label], 30) for label in found.ranks.index}
+    short = {label: fold(titles[label], 30) for label in ranks.ranks.index}
     scikit_posthocs.critical_difference_diagram(
-        found.ranks.rename(short),
-        found.pairwise.rename(index=short, columns=short),
+        ranks.ranks.rename(short),
+        ranks.pairwise.rename(index=short, columns=short),
         ax=ax,
         label_props={"fontsize": 8.5},
         crossbar_props={"color": INK, "linewidth": 2.5},
@@ -604,8 +575,8 @@ def critical_difference(runs: pd.DataFrame, ax: Any = None, metric: str = "test_
     for spine in ax.spines.values():
         spine.set_color(GREY)
     ax.set_title(
-        f"mean rank over {found.blocks} blocks; Friedman p = {found.p:.2g}; "
-        f"critical difference {found.critical_difference:.2f}",
+        f"mean rank over {ranks.blocks} blocks; Friedman p = {ranks.p:.2g}; "
+        f"critical difference {ranks.critical_difference:.2f}",
         fontsize=8.5,
         color=INK,
         pad=18,

@@ -1,8 +1,8 @@
 """One place for how a loss and a probability function look.
 
-Colour tells the loss (Okabe and Ito's palette, safe for colour-blind readers), the line style tells it
-again in grey, and variants of one loss are lighter shades. Cross-entropy, the reference, has the colour of the
-text, so that it stays readable on a dark page.
+Colour tells the loss (Okabe and Ito's palette, safe for colour-blind readers), line style and marker tell it again in
+grey, and variants of one loss are lighter and darker shades. Cross-entropy, the reference, has the colour of the text,
+so that it stays readable on a dark page.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ OTHER_COLOURS = (BLUE, ORANGE, PURPLE, YELLOW)
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (2.5, 1.2)))
 LINES += ((0, (8, 2, 1, 2, 1, 2)), (0, (10, 3)))
 MARKERS = "osD^vPX"
+SHADES = (0.0, 0.5, -0.45, 0.3, -0.25, 0.6)  # of the variants of a loss: shares of white, or of ink below 0
 INSIDE = 6  # names that find room inside a frame
 
 
@@ -52,15 +53,16 @@ def loss_styles(names: Iterable[tuple[str, str]]) -> dict[str, Style]:
     '-'
     """
     own = loss_colours()
-    rank = {loss: place for place, loss in enumerate(own)}
+    rank = {loss: index for index, loss in enumerate(own)}
     pairs = sorted(set(names), key=lambda pair: (rank.get(pair[0], len(rank)), pair))
     others = sorted({loss for loss, _ in pairs} - own.keys())
     fallback = {loss: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, loss in enumerate(others)}
     styles: dict[str, Style] = {}
-    variants = Counter(loss for loss, _ in pairs)
+    variants: Counter[str] = Counter()
     for i, (loss, label) in enumerate(pairs):
-        variant = sum(earlier == loss for earlier, _ in pairs[:i])
-        colour = _lighter(own.get(loss) or fallback[loss], variant / max(variants[loss] - 1, 2))
+        shade = SHADES[variants[loss] % len(SHADES)]
+        variants[loss] += 1
+        colour = _mixed(own.get(loss) or fallback[loss], "#ffffff" if shade > 0 else INK, abs(shade))
         styles[label] = Style(colour, LINES[i % len(LINES)], MARKERS[i % len(MARKERS)])
     return styles
 
@@ -79,10 +81,9 @@ def marker_of(probability: str) -> str:
     return (PROBABILITIES[probability].marker if probability in PROBABILITIES else "") or "o"
 
 
-def _lighter(colour: str, share: float) -> str:
-    """Mix a colour with white; at a share of 1 it can still be seen on white."""
-    white = 0.55 * share
-    return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * (1 - white) + 255 * white):02x}" for i in (1, 3, 5))
+def _mixed(colour: str, other: str, share: float) -> str:
+    channels = zip(bytes.fromhex(colour[1:]), bytes.fromhex(other[1:]), strict=True)
+    return "#" + "".join(f"{round(a * (1 - share) + b * share):02x}" for a, b in channels)
 
 
 def styles_of(table: Any) -> dict[str, Style]:
@@ -94,13 +95,15 @@ def in_order(table: Any) -> Any:
     """Sort a table of runs by probability function, loss, label and seed, in the order they are taught."""
     from lossbench.losses.probabilities import PROBABILITIES
 
-    losses = {name: place for place, name in enumerate(loss_colours())}
-    probabilities = {name: place for place, name in enumerate(PROBABILITIES)}
-    places = table.assign(
-        _loss=[losses.get(name, len(losses)) for name in table["loss"]],
-        _probability=[probabilities.get(name, len(probabilities)) for name in table["probability"]],
-    ).sort_values(["_probability", "probability", "_loss", "label", "seed"], kind="stable")
-    return places.drop(columns=["_loss", "_probability"]).reset_index(drop=True)
+    losses, probabilities = list(loss_colours()), list(PROBABILITIES)
+    ranked = table.assign(
+        _loss=table["loss"].map(lambda name: losses.index(name) if name in losses else len(losses)),
+        _probability=table["probability"].map(
+            lambda name: probabilities.index(name) if name in probabilities else len(probabilities)
+        ),
+    )
+    ranked = ranked.sort_values(["_probability", "probability", "_loss", "label", "seed"], kind="stable")
+    return ranked.drop(columns=["_loss", "_probability"]).reset_index(drop=True)
 
 
 def title_of(loss: str, label: str) -> str:
@@ -168,19 +171,18 @@ def name_ends(ax: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[
     gap = (top - bottom) * 1.35 * FIGURE_FONT / height
     right = max(x for x, _ in ends.values())
     order = sorted(ends, key=lambda name: ends[name][1])
-    places: list[float] = []
+    heights: list[float] = []
     for name in order:
-        places.append(max(ends[name][1], places[-1] + gap) if places else ends[name][1])
-    above = max(0.0, places[-1] - max(top, ends[order[-1]][1]) + gap / 4)
-    for i in reversed(range(len(places))):  # what was pushed above the frame comes down again
-        limit = places[i + 1] - gap if i + 1 < len(places) else places[-1] - above
-        places[i] = min(places[i], limit)
-    for name, y in zip(order, places, strict=True):
-        look = {"color": INK, "linewidth": 0.4, "arrowstyle": "-", "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
-        ax.annotate(
-            name, (right, ends[name][1]), (1.03, y), textcoords=ax.get_yaxis_transform(), va="center",
-            fontsize=FIGURE_FONT - 1, color=styles[name].colour, arrowprops=look, annotation_clip=False,
-        )  # fmt: skip
+        heights.append(max(ends[name][1], heights[-1] + gap) if heights else ends[name][1])
+    above = max(0.0, heights[-1] - max(top, ends[order[-1]][1]) + gap / 4)
+    for i in reversed(range(len(heights))):  # what was pushed above the frame comes down again
+        limit = heights[i + 1] - gap if i + 1 < len(heights) else heights[-1] - above
+        heights[i] = min(heights[i], limit)
+    for name, y in zip(order, heights, strict=True):
+        line = {"color": INK, "linewidth": 0.4, "arrowstyle": "-", "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
+        place = {"xytext": (1.03, y), "textcoords": ax.get_yaxis_transform(), "va": "center", "annotation_clip": False}
+        look = {"fontsize": FIGURE_FONT - 1, "color": styles[name].colour}
+        ax.annotate(name, (right, ends[name][1]), arrowprops=line, **place, **look)
 
 
 def axes(ax: Any = None) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +100,30 @@ class Record:
 
     @property
     def result(self) -> dict[str, Any]:
-        """Scores, status, times, versions and where it ran."""
-        return read_json(self.path / "result.json")
+        """Scores, status, times, versions, where it ran, and checksums; ValueError if the file is damaged."""
+        path = self.path / "result.json"
+        values = read_json(path)
+        try:
+            check_seal(values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise damaged_file(path, error) from error
+        return values
+
+    def read(self, name: str, checksums: Mapping[str, str] | None = None) -> bytes:
+        """A file of the record, proven by its checksum in the result where that has one (None: look there).
+
+        Raises: ValueError where it is damaged or not there.
+        """
+        path = self.path / name
+        if checksums is None:
+            checksums = self.result.get(CHECKSUMS, {}) if self.finished else {}
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise damaged_file(path, error) from error
+        if checksums.get(name, digest := sha256(content).hexdigest()) != digest:
+            raise damaged_file(path, "it is not what the run wrote: its checksum is another")
+        return content
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -115,30 +140,45 @@ class Record:
         columns, rows = self.read_history()
         return pd.DataFrame(rows, columns=columns).astype({"epoch": "int64"})
 
-    def read_history(self) -> tuple[list[str], list[list[float]]]:
+    def read_history(self, checksums: Mapping[str, str] | None = None) -> tuple[list[str], list[list[float]]]:
         """The columns of the history and a row an epoch; ValueError if the file is damaged or not there."""
         path = self.path / "history.csv"
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                columns, *lines = csv.reader(file)
+            columns, *lines = csv.reader(io.StringIO(self.read(path.name, checksums).decode("utf-8"), newline=""))
             rows = [[float(cell) for cell in line] for line in lines]  # exact, unlike the parsers of older pandas
-        except (ValueError, FileNotFoundError, csv.Error) as error:
+            if any(len(row) != len(columns) for row in rows):
+                raise ValueError("rows of different lengths")
+            if columns[:1] != ["epoch"] or len(set(columns)) < len(columns):
+                raise ValueError(f"columns {', '.join(columns)}")
+            if [row[0] for row in rows] != list(range(1, len(rows) + 1)):
+                raise ValueError("epochs that do not follow each other")
+        except (ValueError, csv.Error) as error:
+            if str(path) in str(error):
+                raise
             raise damaged_file(path, error) from error
-        if any(len(row) != len(columns) for row in rows):
-            raise damaged_file(path, "rows of different lengths")
         return columns, rows
 
     @property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Targets (images,) and log-probabilities (images, classes) of the test images, in file order."""
+        return self.read_predictions()
+
+    def read_predictions(self, checksums: Mapping[str, str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The `predictions`; FileNotFoundError for a run that has none, ValueError where they are damaged."""
         import numpy as np
 
         path = self.path / "predictions.npz"
+        if not path.exists() and path.name not in (checksums or {}):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        content = self.read(path.name, checksums)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["target"], stored["log_probs"]
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                target, log_probs = stored["target"], stored["log_probs"]
+            if target.dtype.kind not in "iu" or log_probs.dtype.kind != "f" or log_probs.shape[:-1] != target.shape:
+                raise ValueError(f"targets {target.dtype} {target.shape}, scores {log_probs.dtype} {log_probs.shape}")
+        except (ValueError, KeyError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise damaged_file(path, error) from error
+        return target, log_probs
 
     def __repr__(self) -> str:
         if not self.finished:
@@ -165,7 +205,7 @@ class Record:
         target: np.ndarray | None = None,
         log_probs: np.ndarray | None = None,
     ) -> None:
-        """Finish a record: the history, the predictions if there are any, and the result last."""
+        """Finish a record: the history, the predictions if there are any, and last the result, which proves them."""
         import numpy as np
 
         columns = list(history[0]) if history else ["epoch"]
@@ -174,18 +214,43 @@ class Record:
         if target is not None and log_probs is not None:
             with replacing(self.path / "predictions.npz") as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, target=target, log_probs=log_probs)
-        write_text(self.path / "result.json", _json(result))
+        names = ["config.json", "history.csv", *(["predictions.npz"] if target is not None else [])]
+        files = {name: path.read_bytes() for name in names if (path := self.path / name).exists()}
+        write_text(self.path / "result.json", _json(seal(result, files)))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+CHECKSUMS = "checksums"
+OWN_CHECKSUM = "these values"  # the checksum of the table that holds the checksums, without them
+
+
+def seal(values: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Add to `values` the sha256 of each file that belongs to them, and that of the values themselves."""
+    digests = {name: sha256(content).hexdigest() for name, content in files.items()}
+    return {**values, CHECKSUMS: {**digests, OWN_CHECKSUM: sha256(_json(values).encode()).hexdigest()}}
+
+
+def check_seal(values: Mapping[str, Any]) -> None:
+    """ValueError where sealed values are not what was sealed; values of earlier versions have no seal."""
+    if CHECKSUMS not in values:
+        return
+    own = {name: value for name, value in values.items() if name != CHECKSUMS}
+    if values[CHECKSUMS][OWN_CHECKSUM] != sha256(_json(own).encode()).hexdigest():
+        raise ValueError("its values are not those that were written: their checksum is another")
+
+
+def read_json(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """The names and values in a file of a record; ValueError if it is damaged or not there."""
     try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, FileNotFoundError) as error:
+        values = json.loads(path.read_bytes() if content is None else content, parse_constant=_refuse_constant)
+    except (ValueError, FileNotFoundError, RecursionError) as error:
         raise damaged_file(path, error) from error
     if not isinstance(values, dict):
         raise damaged_file(path, "no table of names")
     return values
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def damaged_file(path: Path, why: object) -> ValueError:

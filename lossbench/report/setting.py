@@ -13,7 +13,6 @@ from lossbench.config import RunConfig
 from lossbench.report import panels, predictions, tables
 from lossbench.report.evidence import Evidence
 from lossbench.report.text import span
-from lossbench.stats.paired import _at_chance
 
 
 def page_of(evidence: Evidence, *, brief: bool) -> dict[str, Any]:
@@ -161,7 +160,7 @@ def at_chance(runs: pd.DataFrame, titles: dict[str, str]) -> list[str]:
     """The finished runs that are no better than guessing, as `stats.compare` counts them, named as by `named`."""
     counts: Counter[tuple[str, str]] = Counter()
     for (_, label, function), part in runs.groupby(["dataset", "label", stats.probability_labels(runs)], sort=False):
-        counts[str(label), str(function)] += _at_chance(part)
+        counts[str(label), str(function)] += stats.at_chance(part)
     return [f"{count} × {titles[label]} with {function}" for (label, function), count in counts.items() if count]
 
 

@@ -73,6 +73,13 @@ OUTCOMES: dict[str, Outcome] = {
     "test_class_mean_accuracy": Outcome("accuracy by nearest class mean", "points", 100.0, 0.005, counts_images=True),
     "test_macro_f1": Outcome("macro F1", "points", 100.0, 0.005),
     "test_ece": Outcome("calibration error (ECE)", "points", 100.0, 0.005, higher_is_better=False),
+    "test_top5": Outcome("top-5 accuracy", "points", 100.0, 0.005, counts_images=True),
+    "test_nmi": Outcome("NMI", "points", 100.0),
+    "test_recall_at_1": Outcome("recall@1", "points", 100.0, counts_images=True),
+    "test_recall_at_8": Outcome("recall@8", "points", 100.0, counts_images=True),
+    "test_critical_error": Outcome("critical mistakes", "points", 100.0, higher_is_better=False, counts_images=True),
+    "test_tree_distance": Outcome("tree distance", "edges", higher_is_better=False),
+    "test_mistake_distance": Outcome("tree distance of mistakes", "edges", higher_is_better=False),
     "test_nll": Outcome("negative log-likelihood", "nats", 1.0, 0.02, higher_is_better=False),
     "test_brier": Outcome("Brier score", "", 1.0, 0.005, higher_is_better=False),
     "epochs_needed": Outcome("epochs to 95 % of the final accuracy", "epochs", 1.0, 0.5, higher_is_better=False),
@@ -122,15 +129,12 @@ def judge(
     """
     if margin is not None and not margin > 0:
         raise ValueError(f"margin={margin!r} must be greater than 0, in the unit of the scores")
-    estimates = [_Estimate.of(sample, resolution) for sample in samples]
-    p_values = np.array([estimate.p_difference for estimate in estimates])
+    alone = [_measure(sample, margin, resolution, level) for sample in samples]
+    p_values = np.array([row.p for row in alone])
     if len(rejected):
         p_values[np.asarray(rejected, dtype=bool)] = 0.0
-    corrected = holm(p_values)
-    return [
-        _judgement(estimate, float(p), margin, higher_is_better, level)
-        for estimate, p in zip(estimates, corrected, strict=True)
-    ]
+    corrected = [replace(row, p_holm=float(p)) for row, p in zip(alone, holm(p_values), strict=True)]
+    return [replace(row, verdict=_word(row, level, higher_is_better)) for row in corrected]
 
 
 def judge_by_look(
@@ -158,79 +162,44 @@ def judge_by_look(
     return [entry for entry in outcomes if entry is not None]
 
 
-@dataclass(frozen=True)
-class _Estimate:
-    """Mean and standard error of some differences, the latter no smaller than their resolution allows."""
-
-    values: NDArray[np.float64]
-    resolution: float
-    se: float
-
-    @classmethod
-    def of(cls, sample: ArrayLike, resolution: float) -> _Estimate:
-        values = np.asarray(sample, dtype=float)
-        if values.ndim != 1 or not np.isfinite(values).all():
-            raise ValueError(f"differences must be finite and one-dimensional, got shape {values.shape}")
-        if len(values) < 2:
-            return cls(values, resolution, math.nan)
+def _measure(sample: ArrayLike, margin: float | None, resolution: float, level: float) -> Judgement:
+    """What the differences of one loss say before the others of its family are allowed for."""
+    values = np.asarray(sample, dtype=float)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(f"differences must be finite and one-dimensional, got shape {values.shape}")
+    n, mean = len(values), float(values.mean()) if len(values) else math.nan
+    se = half = p = p_equivalence = math.nan
+    if n > 1:
         # If one of n equal differences were off by one image, the standard error would be 1 / (m n).
-        least = resolution / len(values)
-        return cls(values, resolution, max(float(values.std(ddof=1)) / math.sqrt(len(values)), least))
-
-    @property
-    def mean(self) -> float:
-        return float(self.values.mean()) if len(self.values) else math.nan
-
-    @property
-    def spreads(self) -> bool:
-        """Whether there is a spread to judge by, or a resolution that stands for it."""
-        if len(self.values) < 2:
-            return False
-        rounding = 1e-9 * float(np.abs(self.values).max())
-        return self.resolution > 0 or float(np.ptp(self.values)) > rounding
-
-    @property
-    def p_difference(self) -> float:
-        if not self.spreads:
-            return math.nan
-        return 2 * t_tail(abs(self.mean) / self.se, len(self.values) - 1)
-
-    def p_equivalence(self, margin: float) -> float:
-        if not self.spreads:
-            return math.nan
-        df = len(self.values) - 1
-        return max(t_tail((margin + self.mean) / self.se, df), t_tail((margin - self.mean) / self.se, df))
-
-
-def _judgement(
-    estimate: _Estimate, p_holm: float, margin: float | None, higher_is_better: bool, level: float
-) -> Judgement:
-    n, mean = len(estimate.values), estimate.mean
-    half = t_quantile(1 - level / 2, n - 1) * estimate.se if estimate.spreads else math.nan
-    p_equivalence = estimate.p_equivalence(margin) if margin else math.nan
-    counts = np.rint(estimate.values / estimate.resolution) if estimate.resolution else estimate.values
+        se = max(float(values.std(ddof=1)) / math.sqrt(n), resolution / n)
+        if resolution > 0 or float(np.ptp(values)) > 1e-9 * float(np.abs(values).max()):
+            half = t_quantile(1 - level / 2, n - 1) * se
+            p = 2 * t_tail(abs(mean) / se, n - 1)
+            p_equivalence = t_tail((margin - abs(mean)) / se, n - 1) if margin else math.nan
+    counts = np.rint(values / resolution) if resolution else values
     return Judgement(
         n=n,
         ahead=int((counts > 0).sum()),
         ties=int((counts == 0).sum()),
         mean=mean,
-        se=estimate.se,
+        se=se,
         low=mean - half,
         high=mean + half,
-        p=estimate.p_difference,
-        p_sign_flip=sign_flip_p(estimate.values) if n >= EXACT_PAIRS else math.nan,
-        p_holm=p_holm,
+        p=p,
+        p_sign_flip=sign_flip_p(values) if n >= EXACT_PAIRS else math.nan,
+        p_holm=math.nan,
         p_equivalence=p_equivalence,
-        verdict=_word(n, mean, p_holm < level, p_equivalence < level, higher_is_better),
+        verdict=UNDECIDED,
     )
 
 
-def _word(n: int, mean: float, differs: bool, inside: bool, higher_is_better: bool) -> str:
-    if n < LEAST_PAIRS:
+def _word(row: Judgement, level: float, higher_is_better: bool) -> str:
+    differs, inside = row.p_holm < level, row.p_equivalence < level
+    if row.n < LEAST_PAIRS or not (differs or inside):
         return UNDECIDED
     if not differs:
-        return EQUIVALENT if inside else UNDECIDED
-    if (mean > 0) == higher_is_better:
+        return EQUIVALENT
+    if (row.mean > 0) == higher_is_better:
         return SLIGHTLY_BETTER if inside else BETTER
     return SLIGHTLY_WORSE if inside else WORSE
 
@@ -343,7 +312,7 @@ def sequential(
     if not looks or list(looks) != sorted(set(looks)) or looks[0] < LEAST_PAIRS:
         raise ValueError(f"looks={list(looks)} must be ascending numbers of pairs, {LEAST_PAIRS} or more")
     families = _families(runs, metric, reference, margin, tuned)
-    rows = [row for family in families for row in family.rows_by_look(looks)]
+    rows = [row for family in families for row in family.rows(looks)]
     return pd.DataFrame(rows, columns=[*_columns(runs), "look"]).astype({"look": "Int64"})
 
 
@@ -404,29 +373,21 @@ class _Family:
             return 0.0
         return 1 / float(images.dropna().astype(float).min())
 
-    @property
-    def rule(self) -> dict[str, Any]:
+    def rows(self, looks: Sequence[int] = ()) -> Iterator[dict[str, Any]]:
+        """A row a cell, with `looks` as it stood at the last one that the cell took."""
         better = self.outcome.higher_is_better
-        return {"margin": self.margin, "resolution": self.resolution, "higher_is_better": better}
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """A row a cell. What is the same function as the reference is judged by itself and corrects nobody."""
+        rule: dict[str, Any] = {"margin": self.margin, "resolution": self.resolution, "higher_is_better": better}
         for cells in self._judged_together():
-            for cell, judgement in zip(cells, judge(_samples(cells), **self.rule), strict=True):
-                yield self._row(cell, judgement, len(cells))
-
-    def rows_by_look(self, looks: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """A row a cell, as it stood at the last look that the cell took."""
-        for cells in self._judged_together():
-            outcomes = judge_by_look(_samples(cells), looks, **self.rule)
-            for cell, (look, judgement) in zip(cells, outcomes, strict=True):
+            samples = [list(cell.pairs.values()) for cell in cells]
+            judged = judge_by_look(samples, looks, **rule) if looks else [(None, row) for row in judge(samples, **rule)]
+            for cell, (look, judgement) in zip(cells, judged, strict=True):
                 row = self._row(cell, judgement, len(cells))
-                if judgement.n < looks[0]:
+                if looks and judgement.n < looks[0]:
                     row["limits"] = "; ".join(filter(None, [row["limits"], f"the first look is at {looks[0]} pairs"]))
                 yield {**row, "look": None if row["verdict"] in (UNDECIDED, SAME_FUNCTION) else look}
 
     def _judged_together(self) -> Iterator[list[_Cell]]:
-        """The losses of each probability function, then each twin of the reference."""
+        """The losses of each probability function; then each twin of the reference, which corrects nobody."""
         losses = [cell for cell in self.cells if not cell.same_function]
         for probability in dict.fromkeys(cell.names["probability"] for cell in losses):
             yield [cell for cell in losses if cell.names["probability"] == probability]
@@ -443,7 +404,7 @@ class _Family:
             **cell.names,
             **vars(judgement),
             "diverged": diverged,
-            "at_chance": _at_chance(cell.runs),
+            "at_chance": at_chance(cell.runs),
             "margin": math.nan if self.margin is None else self.margin,
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
@@ -458,7 +419,7 @@ class _Family:
             for count, what in (
                 (int((runs["status"] != "finished").sum()), "diverged"),
                 (int((~np.isfinite(scores)).sum()), f"have no finite {self.metric}"),
-                (_at_chance(runs), "stayed at chance"),
+                (at_chance(runs), "stayed at chance"),
             ):
                 if count:
                     yield f"{count} of {len(runs)} runs of {name} {what}"
@@ -505,10 +466,6 @@ def _cells(setting: Setting, metric: str, reference: str) -> list[_Cell]:
     return cells
 
 
-def _samples(cells: Sequence[_Cell]) -> list[list[float]]:
-    return [list(cell.pairs.values()) for cell in cells]
-
-
 def _by_seed(runs: pd.DataFrame, metric: str) -> dict[int, float]:
     if runs["seed"].duplicated().any():
         row = runs[runs["seed"].duplicated()].iloc[0]
@@ -536,7 +493,7 @@ def _judged_by_class_mean(loss: str) -> bool:
     return loss in LOSSES and "embeddings" in LOSSES[loss].tensors
 
 
-def _at_chance(runs: pd.DataFrame) -> int:
+def at_chance(runs: pd.DataFrame) -> int:
     """How many finished runs are no better than guessing: within three standard errors of one over the classes."""
     from lossbench.data import DATASETS
 
@@ -573,7 +530,6 @@ def pairs_needed(mean: float, sd: float, margin: float | None, comparisons: int 
 
     Returns: a whole number of pairs; nan where neither would be decided with a million, or without a spread.
     """
-
     if not sd > 0:
         return math.nan
     needed = []
@@ -600,18 +556,23 @@ def power(effect: float, sd: float, n: int, alpha: float = 0.05, comparisons: in
         sd: standard deviation of one paired difference, such as that of `paired_differences`.
         alpha: chance of a false alarm over all `comparisons` (Bonferroni).
     """
+    from statsmodels.stats.power import TTestPower
+
     _check(sd, n, alpha, comparisons)
-    return float(_solver().power(abs(effect) / sd, n, alpha / comparisons))
+    return float(TTestPower().power(abs(effect) / sd, n, alpha / comparisons))
 
 
 def minimum_detectable_effect(
     sd: float, n: int, alpha: float = 0.05, target_power: float = 0.8, comparisons: int = 1
 ) -> float:
     """Smallest true mean difference that `n` pairs find with probability `target_power`; nan for one pair."""
+    from statsmodels.stats.power import TTestPower
+
     _check(sd, n, alpha, comparisons)
     if n < 2:
         return math.nan
-    return sd * _solve(nobs=n, alpha=alpha / comparisons, power=target_power)
+    solved = TTestPower().solve_power(nobs=n, alpha=alpha / comparisons, power=target_power)
+    return sd * float(np.squeeze(solved))
 
 
 def sample_size(effect: float, sd: float, alpha: float = 0.05, target_power: float = 0.8, comparisons: int = 1) -> int:
@@ -693,37 +654,31 @@ def _plan_setting(
     core_seconds = (runs["seconds"] * runs.get("threads", 1)).groupby([runs["probability"], runs["label"]]).mean()
     seconds: dict[Any, float] = core_seconds.to_dict()
     beside = next(iter(runs.loc[runs["loss"] == reference, "label"]), "")
+    names = {"setting": setting.name, **{name: setting.fields.get(name) for name in ("dataset", "model")}}
     rows: list[dict[str, Any]] = []
     for key, sample in pairs.groupby(["probability", "loss", "label"], sort=False):
         (probability, loss, label), n = map(str, key), len(sample)
-        row: dict[str, Any] = {
-            "setting": setting.name,
-            **{name: setting.fields.get(name) for name in ("dataset", "model")},
-        }
-        row |= {"probability": probability, "loss": loss, "label": label, "n": n}
+        row = {**names, "probability": probability, "loss": loss, "label": label, "n": n}
         row["seconds"] = seconds[probability, label] + seconds[probability, beside]
         if n >= LEAST_PAIRS:
             comparisons = pairs.loc[pairs["probability"] == probability, "label"].nunique()
             (judgement,) = judge([sample["difference"]], margin=None, resolution=resolution)
-            sd = judgement.se * math.sqrt(n)
-            high = sd * math.sqrt((n - 1) / stats.chi2.ppf(0.2, n - 1))
-            found, same = _pairs_for(difference, sd, target_power, comparisons)
-            row |= {"sd": sd, "sd_high": high, "pairs_difference": found, "pairs_equivalence": same}
-            row |= {
-                "pairs": max(found, same),
-                "pairs_high": max(_pairs_for(difference, high, target_power, comparisons)),
-            }
+            row["sd"] = judgement.se * math.sqrt(n)
+            row["sd_high"] = row["sd"] * math.sqrt((n - 1) / stats.chi2.ppf(0.2, n - 1))
+            both, high = (_pairs_for(difference, row[sd], target_power, comparisons) for sd in ("sd", "sd_high"))
+            row |= dict(zip(("pairs_difference", "pairs_equivalence"), both, strict=True))
+            row |= {"pairs": max(both), "pairs_high": max(high)}
         rows.append(row)
     return rows
 
 
 def _pairs_for(difference: float, sd: float, target_power: float, comparisons: int) -> tuple[int, int]:
-
+    """To find the difference, and to show that there is none as large."""
     if not sd > 0:
         return LEAST_PAIRS, LEAST_PAIRS
-    found = sample_size(difference, sd, target_power=target_power, comparisons=comparisons)
+    differs = sample_size(difference, sd, target_power=target_power, comparisons=comparisons)
     same = sample_size_equivalence(0.0, sd, difference, target_power=target_power)
-    return max(LEAST_PAIRS, found), max(LEAST_PAIRS, same)
+    return max(LEAST_PAIRS, differs), max(LEAST_PAIRS, same)
 
 
 def _fewest(standardised: float, tail: float, target_power: float, reached: Callable[[int], float]) -> int:
@@ -740,17 +695,6 @@ def _fewest(standardised: float, tail: float, target_power: float, reached: Call
         middle = (low + high) // 2
         low, high = (middle, high) if reached(middle) < target_power else (low, middle)
     return high
-
-
-def _solver() -> Any:
-    from statsmodels.stats.power import TTestPower
-
-    return TTestPower()
-
-
-def _solve(**known: float) -> float:
-
-    return float(np.squeeze(_solver().solve_power(**known)))
 
 
 def _check(sd: float, n: int, alpha: float, comparisons: int) -> None:

@@ -7,7 +7,8 @@ import hashlib
 import io
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,48 @@ def restore_streams(streams: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(numbers), gauss))
     name, keys, *rest = streams["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+
+
+@contextmanager
+def undisturbed(threads: int | None = None) -> Iterator[None]:
+    """Start a run from the settings that its numbers depend on, and put back what it or a user's loss has changed.
+
+    Random streams, too, stand afterwards where they stood before; `threads` None leaves torch's own number.
+    """
+    before = [read() for read, _, _ in _SETTINGS]
+    streams, torch_stream = save_streams(), torch.get_rng_state()
+    cuda_streams = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    for (_, write, wanted), value in zip(_SETTINGS, before, strict=True):
+        if wanted is not None and value != wanted:
+            write(wanted)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        for (read, write, _), value in zip(_SETTINGS, before, strict=True):
+            if read() != value:
+                write(value)
+        restore_streams(streams)
+        torch.set_rng_state(torch_stream)
+        if cuda_streams:
+            torch.cuda.set_rng_state_all(cuda_streams)
+
+
+def _set_device(device: torch.device) -> None:
+    torch.set_default_device(None if device == torch.device("cpu") else device)  # "cpu" would slow every call down
+
+
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object], Any], ...] = (  # how to read, to write; for a run
+    (torch.get_default_device, _set_device, torch.device("cpu")),
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    (torch.is_grad_enabled, torch.set_grad_enabled, True),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, None),
+    (torch.is_anomaly_enabled, torch.set_anomaly_enabled, None),
+    (torch.get_num_threads, torch.set_num_threads, None),
+    (np.geterr, lambda errors: np.seterr(**errors), None),
+)
 
 
 def _read_payload(path: Path) -> bytes | None:

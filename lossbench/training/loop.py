@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -85,11 +85,11 @@ EVALUATION_BATCH = {"cpu": 100, "cuda": 1000}
 
 
 class Diverged(ArithmeticError):
-    """The training loss stopped being a finite number."""
+    """The loss, a weight or a score stopped being a finite number."""
 
-    def __init__(self, epoch: int, step: int, loss: float) -> None:
-        super().__init__(f"training loss became {loss} at step {step} of epoch {epoch}")
-        self.epoch, self.step = epoch, step
+    def __init__(self, what: str, value: float, epoch: int, step: int) -> None:
+        super().__init__(f"{what} became {value} at step {step} of epoch {epoch}")
+        self.what, self.value, self.epoch, self.step = what, value, epoch, step
 
 
 @dataclass
@@ -194,7 +194,7 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
         prefix: of the scores' columns: `val` or `test`.
 
     Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`.
-    Raises: Diverged, in the step after which the loss is no longer finite.
+    Raises: Diverged, in the step in which the loss or a weight, or after which a score, is no longer finite.
     """
     while not training.ended:
         training.epoch += 1
@@ -206,11 +206,16 @@ def end_epoch(
 ) -> dict[str, float]:
     """What follows an epoch's steps: the next learning rate, the scores, the selection. Returns the epoch's row."""
     row = {"epoch": training.epoch, "lr": training.optimizer.param_groups[0]["lr"], **trained}
+    last_step = steps_of(training, train_split)
+    require_finite("a weight", float_state(training), training.epoch, last_step)
     training.scheduler.step()
     if training.criterion.takes == "embeddings":
         fit_head(training, train_split)
     scores = evaluate(training, scored)
-    row |= {f"{prefix}_{name}": value for name, value in scores.items()}
+    for name, value in scores.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{prefix} {name}", value, training.epoch, last_step)
+        row[f"{prefix}_{name}"] = value
     training.keep_best(scores["accuracy"])
     training.history.append(row)
     return row
@@ -221,13 +226,18 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
     training.model.train()
     training.criterion.train()
     losses, outputs = [], []
+    weights = float_state(training)
     order = torch.randperm(len(split), generator=training.order).to(split.target.device)
     for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
         loss, logits = train_step(training, split.images[index], split.target[index])
         losses.append(loss)
         outputs.append(logits)
-        if loss.device.type == "cpu" and not math.isfinite(loss.item()):  # waiting for a GPU here would stall it
-            raise Diverged(training.epoch, step, loss.item())
+        if loss.device.type == "cpu":  # waiting for a GPU here would stall it
+            if not math.isfinite(loss.item()):
+                raise Diverged("training loss", loss.item(), training.epoch, step)
+            # One number is not finite as soon as a weight is not; it may also overflow, then the weights are looked at.
+            if not math.isfinite(sum(value.sum() for value in weights)):
+                require_finite("a weight", weights, training.epoch, step)
     return average(training, torch.stack(losses), torch.cat(outputs), split.target[order])
 
 
@@ -246,11 +256,24 @@ def train_step(training: Training, images: Tensor, target: Tensor) -> tuple[Tens
     return loss.detach(), output.logits.detach()
 
 
+def float_state(training: Training) -> list[Tensor]:
+    """The weights and running statistics of the model, and what the loss has of them."""
+    states = (part.state_dict().values() for part in (training.model, training.criterion))
+    return [value for values in states for value in values if value.is_floating_point()]
+
+
+def require_finite(what: str, tensors: Iterable[Tensor], epoch: int, step: int) -> None:
+    """Raise Diverged at the first number that is not finite."""
+    for values in tensors:
+        if not (finite := values.isfinite()).all():
+            raise Diverged(what, values[~finite][0].item(), epoch, step)
+
+
 def average(training: Training, losses: Tensor, logits: Tensor, target: Tensor) -> dict[str, float]:
     """An epoch's means, from the losses (steps,) and all logits (images, outputs). Diverged if a loss is not finite."""
     if not losses.isfinite().all():
         first = int((~losses.isfinite()).nonzero()[0])
-        raise Diverged(training.epoch, first + 1, losses[first].item())
+        raise Diverged("training loss", losses[first].item(), training.epoch, first + 1)
     right = log_probs(training.criterion, logits).argmax(1) == target
     return {"train_loss": losses.mean().item(), "train_accuracy": right.float().mean().item()}
 
@@ -261,6 +284,11 @@ def full_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
     if len(stops) > 1 and stops[-1] - stops[-2] == 1:
         del stops[-2]
     yield from (order[start:stop] for start, stop in zip([0, *stops[:-1]], stops, strict=True))
+
+
+def steps_of(training: Training, split: Split) -> int:
+    """How many steps an epoch has."""
+    return len(list(full_batches(torch.arange(len(split)), training.config.batch_size)))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
@@ -34,11 +35,21 @@ from lossbench.training.checkpoint import (
     remove_checkpoint,
     restore_streams,
     save_streams,
+    undisturbed,
     write_checkpoint,
 )
-from lossbench.training.loop import Diverged, Normalise, Training, class_means, predict, train
+from lossbench.training.loop import (
+    Diverged,
+    Normalise,
+    Training,
+    class_means,
+    predict,
+    require_finite,
+    steps_of,
+    train,
+)
 from lossbench.training.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
-from lossbench.training.tensorboard import event_writer
+from lossbench.training.tensorboard import event_writer, require_tensorboard
 
 VALIDATION_FRACTION = 0.1
 WAIT_SECONDS = 1.0  # between two looks at a run that another process does
@@ -97,6 +108,8 @@ def run(
         raise ValueError(unknown("choice of resume", resume, RESUMES))
     if place is not None:
         search_roots(place)
+    if tensorboard:
+        require_tensorboard()
     if _is_done(record, config, place):
         return record
     require_writable(output_folder(output))
@@ -108,10 +121,9 @@ def run(
                 if Record.of(config, output) == record:
                     if not _is_done(record, config, place):  # by another process, a moment ago
                         dataset = load_images(config, place)
-                        if threads is not None:
-                            torch.set_num_threads(threads)
                         writers = [event_writer(record.path)] if tensorboard else []
-                        _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume)
+                        with undisturbed(threads):
+                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume)
                     break
             record = Record.of(config, output)  # another config has taken the shorter name meanwhile
         except Held as held:
@@ -162,7 +174,7 @@ def _compute(
     training = start(config, dataset, splits.train, device)
     origin = describe_origin(config, device, dataset.fingerprint)
     epoch_seconds = restore(record, training, origin, resume)
-    status = "finished"
+    known: dict[str, Any] = {"status": "finished", "epoch_seconds": epoch_seconds}
     began = time.perf_counter()
     try:
         for row in train(training, splits.train, splits.scored, splits.prefix):
@@ -174,7 +186,7 @@ def _compute(
                 callback(row)
             began = time.perf_counter()
     except Diverged as error:
-        status = "diverged"
+        known |= {"status": "diverged", "diverged": error}
         warnings.warn(f"{record.path.name}: {error}", stacklevel=3)
     except SystemExit as error:
         raise ValueError(f"{config.loss} called sys.exit({error.code!r}) while it was trained; take it out") from error
@@ -184,7 +196,7 @@ def _compute(
         error.add_note(f"while training {config.run_id}")
         raise
     lease.check()
-    finish(record, training, splits, dataset, {"status": status, "epoch_seconds": epoch_seconds})
+    finish(record, training, splits, dataset, known)
 
 
 def restore(record: Record, training: Training, origin: Mapping[str, Any], resume: str) -> list[float]:
@@ -261,22 +273,25 @@ def start(
 
 
 def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
-    """Score the test images with the selected epoch's weights and write the record."""
-    config = training.config
+    """Score the test images with the selected epoch's weights and write the record.
+
+    `known` holds `status` and `epoch_seconds`, and the error as `diverged` where there was one.
+    """
+    config, status, diverged = training.config, known["status"], known.get("diverged")
     scores: dict[str, Any] = {}
-    target = found = None
+    target = predicted = None
     if training.best_epoch:
-        training.restore_best()
-        output, log_probs = predict(training, splits.test)
-        target, found = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
-        means = class_means(training, splits.train, len(dataset.class_names)).cpu().numpy()
-        scores = score(target, found, output.embeddings.cpu().numpy(), means, dataset.class_names)
+        try:
+            scores, target, predicted = _score_test(training, splits, dataset)
+        except Diverged as error:  # finite on the images that it was selected on, and not on these
+            status, diverged, training.best_epoch = "diverged", error, 0
+            warnings.warn(f"{record.path.name}: {error}", stacklevel=4)
     result = {
         "run_id": record.path.name,
         "label": config.label,
         "loss_params": config.full_loss_params,
         "probability_params": config.full_probability_params,
-        "status": known["status"],
+        "status": status,
         "epochs": config.epochs,
         "epochs_done": len(training.history),
         "best_epoch": training.best_epoch or None,
@@ -292,5 +307,25 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         "events": dict(training.criterion.events),
         **describe_machine(splits.train.images.device),
     }
-    record.write(result, training.history, target, found)
+    if diverged is not None:
+        value = str(diverged.value)
+        result["diverged"] = {"what": diverged.what, "value": value, "epoch": diverged.epoch, "step": diverged.step}
+    record.write_config(config)  # once more: the folder may have been deleted or renamed meanwhile
+    record.write(result, training.history, target, predicted)
     remove_checkpoint(record.path)
+
+
+def _score_test(
+    training: Training, splits: Splits, dataset: Dataset
+) -> tuple[dict[str, Any], NDArray[Any], NDArray[Any]]:
+    """The scores of the test images, their targets and log-probabilities. Diverged where one is not finite."""
+    training.restore_best()
+    output, log_probs = predict(training, splits.test)
+    means = class_means(training, splits.train, len(dataset.class_names))
+    own = log_probs.gather(1, splits.test.target[:, None])  # of other classes it may be -inf
+    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": (output.embeddings, means)}
+    for what, tensors in values.items():
+        require_finite(what, tensors, training.best_epoch, steps_of(training, splits.train))
+    target, predicted = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
+    embeddings = output.embeddings.cpu().numpy()
+    return score(target, predicted, embeddings, means.cpu().numpy(), dataset.class_names), target, predicted

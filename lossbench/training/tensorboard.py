@@ -1,12 +1,11 @@
 """Curves for TensorBoard, written while a run trains: `tensorboard --logdir outputs/runs` shows every run by its id.
 
-Needs the extra `tensorboard`. Each row of the history becomes one event in the run's own folder, written at once:
-nothing waits in a thread, and nothing has to be closed when a run is killed.
+Needs the extra `tensorboard`. Each row of the history is on disk in the run's own folder before the next epoch begins.
 """
 
 from __future__ import annotations
 
-import time
+import weakref
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +14,6 @@ from typing import Any
 from lossbench.records.record import Record
 
 Row = Mapping[str, float]
-
-_FORMAT = "brain.Event:2"  # the first event of every file
 
 
 def require_tensorboard() -> None:
@@ -35,51 +32,33 @@ def event_writer(folder: Path) -> Callable[[Row], None]:
     Raises: ValueError when TensorBoard is not installed.
     """
     require_tensorboard()
-    path: Path | None = None
+    writer: Any = None
 
     def write(row: Row) -> None:
-        nonlocal path
-        if path is None:  # only now is it known at which epoch the run goes on
-            path = folder / f"events.out.tfevents.{time.time():.6f}"
-            _append(path, _opening(folder, int(row["epoch"])))
-        scalars = [{"tag": _tag(name), "simple_value": value} for name, value in row.items() if name != "epoch"]
-        _append(path, [{"step": int(row["epoch"]), "summary": {"value": scalars}}])
+        nonlocal writer
+        epoch = int(row["epoch"])
+        if writer is None:  # only now is it known at which epoch the run goes on
+            writer = _open(folder, epoch)
+            weakref.finalize(write, writer.close)
+        for name, value in row.items():
+            if name != "epoch":  # `val_loss` becomes `loss/val`: training and validation side by side
+                split, _, score = name.partition("_")
+                writer.add_scalar(f"{score}/{split}" if score else name, value, epoch)
+        folder.mkdir(parents=True, exist_ok=True)
+        writer.flush()
 
     return write
 
 
-def _opening(folder: Path, epoch: int) -> list[dict[str, Any]]:
-    from tensorboard.compat.proto.event_pb2 import SessionLog
+def _open(folder: Path, epoch: int) -> Any:
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+    from torch.utils.tensorboard import SummaryWriter
 
     config = Record(folder).config
-    return [
-        {"file_version": _FORMAT},
-        {"step": epoch, "session_log": {"status": SessionLog.START}},
-        {"summary": hparams_pb(_flat(config.to_dict()), trial_id=config.run_id)},
-    ]
-
-
-def _append(path: Path, events: list[dict[str, Any]]) -> None:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    with path.open("ab") as file:
-        writer = RecordWriter(file)
-        for event in events:
-            writer.write(Event(wall_time=time.time(), **event).SerializeToString())
-
-
-def _tag(column: str) -> str:
-    """`val_loss` becomes `loss/val`, so that TensorBoard puts training and validation side by side."""
-    part, _, what = column.partition("_")
-    return f"{what}/{part}" if what else column
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as TensorBoard takes it: text, numbers and truth values, each under one name."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        parts = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
-        flat |= {key: part if isinstance(part, bool | int | float) else str(part) for key, part in parts.items()}
-    return flat
+    settings: dict[str, Any] = {}  # as TensorBoard takes them: text, numbers and truth values, each under one name
+    for name, value in config.to_dict().items():
+        entries = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        settings |= {key: each if isinstance(each, bool | int | float) else str(each) for key, each in entries.items()}
+    writer: Any = SummaryWriter(folder, purge_step=epoch)
+    writer.file_writer.add_summary(hparams_pb(settings, trial_id=config.run_id))
+    return writer

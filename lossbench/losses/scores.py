@@ -1,0 +1,152 @@
+"""Losses on the logits themselves, with a term for each class and no softmax between the classes, or beside one.
+
+They ignore the probability function. Their models are predicted and scored by the softmax of the logits.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lossbench.losses.catalogue import register, search, slider, symbol
+from lossbench.losses.classification import of_target
+from lossbench.registry import above, one_of
+
+
+def over_target_and_rest(own: Tensor, other: Tensor, target: Tensor) -> Tensor:
+    """Sum over classes of `own` where the class is the target's and of `other` where it is not: (batch,).
+
+    Both are (batch, classes). Class probabilities as target weigh the two; they need not sum to 1.
+    """
+    if target.dim() == 2:
+        return (target * own + (target.sum(1, keepdim=True) - target) * other).sum(1)
+    index = target[:, None]
+    return other.scatter(1, index, own.gather(1, index)).sum(1)
+
+
+@register(title="binary cross-entropy", colour="green", shown=("aggregate",), soft_target="by_class")
+def binary_cross_entropy(
+    logits: Tensor, target: Tensor, *, aggregate: Annotated[str, one_of("sum", "mean")] = "sum"
+) -> Tensor:
+    r"""Cross-entropy of each class against the rest, every class being asked on its own.
+
+    .. math:: L = -\log \sigma(z_t) - \sum_{j \ne t} \log \sigma(-z_j), \quad \sigma(z) = \frac{1}{1 + e^{-z}}
+
+    Range: [0, ∞); for class probabilities as target, at least the sum of their binary entropies.
+    Gradient: :math:`\partial L / \partial z_j = \sigma(z_j) - Y_j`
+    At p -> 0: grows without bound with the logits, as fast as cross_entropy or faster.
+    At p -> 1: falls to 0 once every logit has the right sign and is large: that p is high is not enough.
+    Equals: with two classes, on logits z and -z, twice cross_entropy on z/2 and -z/2.
+    Note: aggregate="mean" divides by the number of classes C, as torch does, and so divides the step by C too. At logits
+        of 0 the sum is C log 2, most of it from the wrong classes.
+    Source: Beyer et al. 2020, Are we done with ImageNet?, arXiv:2006.07159; Wightman, Touvron and Jégou 2021,
+        arXiv:2110.00476. Paper 000, eq. 1.12, prints a sign wrong.
+    Peers: torch (nn.BCEWithLogitsLoss on one-hot targets: the mean), timm (BinaryCrossEntropy), optax, Keras.
+
+    Args:
+        logits: (batch, classes).
+        target: (batch,) class indices, or (batch, classes) class probabilities.
+        aggregate: "sum" or "mean" over the classes.
+
+    Returns: (batch,) loss in nats.
+    """
+    loss = over_target_and_rest(F.softplus(-logits), F.softplus(logits), target)
+    return loss / logits.shape[1] if aggregate == "mean" else loss
+
+
+@register(title="square loss on logits", colour="blue", shown=("goal", "factor"), soft_target="by_class")
+def square_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    goal: Annotated[float, above(0.0), slider(1.0, 30.0, 1.0), search(1.0, 30.0, log=True), symbol("M")] = 1.0,
+    factor: Annotated[float, above(0.0), slider(1.0, 20.0, 1.0), search(1.0, 20.0, log=True), symbol("k")] = 1.0,
+) -> Tensor:
+    r"""Squared distance of the logits from their goals: M for the target, 0 for the others.
+
+    .. math:: L = \frac{1}{C} \left[ k (z_t - M)^2 + \sum_{j \ne t} z_j^2 \right]
+
+    Range: [0, ∞).
+    Gradient: :math:`\partial L / \partial z_t = \frac{2 k}{C} (z_t - M)`, and :math:`\frac{2}{C} z_j` elsewhere.
+    At p -> 0: grows with the square of the logits, and its gradient with the logits.
+    At p -> 1: reaches 0 at p = :math:`e^M / (e^M + C - 1)` and rises again beyond: too large a logit costs as well.
+    Equals: mse with logits for probabilities at M 1 and k 1.
+    Note: the paper takes k = M = 1 up to about 40 classes, and k 15, M 30 on ImageNet, where the single target would
+        otherwise drown among a thousand zeros.
+    Source: Hui and Belkin 2020, Evaluation of Neural Architectures Trained with Square Loss vs Cross-Entropy in
+        Classification Tasks, arXiv:2006.07322, section 2.
+    Peers: torch (nn.MSELoss on logits and one-hot targets, at M 1 and k 1).
+
+    Args:
+        logits: (batch, classes).
+        target: (batch,) class indices, or (batch, classes) class probabilities.
+        goal: M, what the target's logit should be, > 0.
+        factor: k, how much the target's term counts, > 0.
+
+    Returns: (batch,) loss.
+    """
+    return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
+
+
+@register(colour="purple", soft_target="by_class")
+def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
+    r"""Cross-entropy plus the mean square of the wrong classes' logits.
+
+    .. math:: L = -\log p_t + \frac{1}{C - 1} \sum_{j \ne t} z_j^2
+
+    Range: (0, ∞).
+    Gradient: :math:`\partial L / \partial z_j = p_j - Y_j + \frac{2}{C - 1} (1 - Y_j) z_j` on the softmax logits.
+    At p -> 0: as cross_entropy, plus the square.
+    At p -> 1: falls to 0 only where the wrong logits are 0 and the target's alone has grown.
+    Equals: cross_entropy plus :math:`C / (C - 1)` times the wrong classes' part of square_loss.
+    Note: has no parameter to tune. It fixes where the logits lie, which cross_entropy leaves open.
+    Source: Hui, Belkin and Wright 2023, Cut your Losses with Squentropy, arXiv:2302.03952, eq. 1.
+    Peers: none in torch, timm, optax or Keras.
+
+    Args:
+        log_probs: (batch, classes) log-probabilities.
+        target: (batch,) class indices, or (batch, classes) class probabilities.
+        logits: (batch, classes).
+
+    Returns: (batch,) loss.
+    """
+    return over_target_and_rest(-log_probs, logits.square() / (logits.shape[1] - 1), target)
+
+
+@register(title="multi-class hinge", colour="vermillion", shown=("margin",))
+def multi_margin(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    margin: Annotated[float, above(0.0), slider(0.1, 5.0, 0.1), search(0.1, 5.0, log=True), symbol("m")] = 1.0,
+    aggregate: Annotated[str, one_of("max", "mean")] = "mean",
+) -> Tensor:
+    r"""Ask the target's logit to lead each other class by a margin.
+
+    .. math:: L = \frac{1}{C} \sum_{j \ne t} \max(0, m - z_t + z_j)
+
+    Range: [0, ∞).
+    Gradient: :math:`\partial L / \partial z_j = \frac{1}{C}` for each class within the margin, and minus their number
+        over C on the target's logit; it does not depend on how far within.
+    At p -> 0: grows without bound, in proportion to how far the target is behind.
+    At p -> 1: is 0 once the target leads all others by the margin, and so is the gradient.
+    Equals: at aggregate="max" the hinge of Crammer and Singer, :math:`\max(0, m - z_t + \max_{j \ne t} z_j)`; with two
+        classes the two differ by the factor 2.
+    Note: squared_hinge compares each class with 0, this one compares the classes with each other.
+    Source: Weston and Watkins 1999 (mean); Crammer and Singer 2001 (max).
+    Peers: torch (nn.MultiMarginLoss), optax (multiclass_hinge_loss: max), Keras (CategoricalHinge: max, of
+        probabilities), scikit-learn's LinearSVC(multi_class="crammer_singer").
+
+    Args:
+        logits: (batch, classes).
+        target: (batch,) class indices.
+        margin: m > 0, in units of the logits.
+        aggregate: "mean": all classes, the target counting 0; "max": the one that is nearest to the target.
+
+    Returns: (batch,) loss.
+    """
+    behind = (margin - of_target(logits, target)[:, None] + logits).relu()
+    behind = behind.scatter(1, target[:, None], 0.0)
+    return behind.amax(1) if aggregate == "max" else behind.mean(1)
