@@ -32,6 +32,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import MINIATURES, png
+from lossbench import RunConfig, run
 from lossbench.cli import data_app
 from lossbench.data import DATASETS, Split, degrade, load
 from lossbench.data.augmentation import (
@@ -68,7 +69,6 @@ from lossbench.data.sampling import (
     apportion,
     flip_target,
     long_tail,
-    stratified_folds,
     stratified_split,
     stratified_subset,
 )
@@ -948,6 +948,19 @@ def test_a_constant_channel_is_moved_and_not_divided_by_zero(tmp_path: Path) -> 
         import_dataset(folder, "blue")
 
 
+@pytest.mark.usefixtures("own_cache")
+def test_too_few_images_to_score_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    import_dataset(write_images(tmp_path / "few", spread("{a,b}", 10)), "few")
+    with pytest.raises(ValueError, match=r"few has 4 test images; recall@8 needs at least 9: .*--test-fraction"):
+        run(RunConfig(dataset="few", epochs=1), tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("history.csv"))
+    import_dataset(write_images(tmp_path / "few", spread("{a,b}", 10)), "few", test_fraction=0.8)
+    with pytest.raises(ValueError, match=r"few has 4 training images, of which 0.1 are none to validate on"):
+        run(RunConfig(dataset="few", epochs=1), tmp_path / "out")
+    record = run(RunConfig(dataset="few", epochs=1, selection="best_test"), tmp_path / "out")
+    assert record.result["status"] == "finished"
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA"])
 def test_what_is_transparent_is_white_and_not_the_colour_hidden_below(mode: str) -> None:
     image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
@@ -1187,14 +1200,6 @@ def test_label_noise_refuses_bad_rates_and_kinds() -> None:
         flip_target(TARGET, 1.0, seed=1)
     with pytest.raises(ValueError, match="did you mean 'symmetric'"):
         flip_target(TARGET, 0.1, seed=1, kind="symetric")
-
-
-def test_ten_folds_cover_the_test_images_once_with_every_class_in_each() -> None:
-    folds = stratified_folds(TARGET, 10, seed=0)
-    assert sorted(torch.cat(folds).tolist()) == list(range(1000))
-    assert all(torch.bincount(TARGET[fold]).tolist() == [10] * 10 for fold in folds)
-    with pytest.raises(ValueError, match="folds"):
-        stratified_folds(TARGET, 1, seed=0)
 
 
 @dataclass

@@ -79,6 +79,24 @@ class Dataset:
         return channels, height, width
 
 
+LEAST_TEST_IMAGES = 9  # recall@8 looks at eight others
+
+
+def require_enough_images(dataset: Dataset, held_out: float) -> None:
+    """Refuse before the first step what a run could not score after the last. `held_out` is the validation share."""
+    train, test = len(dataset.train), len(dataset.test)
+    if held_out and not 0 < round(held_out * train) < train:
+        raise ValueError(
+            f"{dataset.name} has {train} training images, of which {held_out:g} are none to validate on; add images, "
+            "or choose the epoch with selection='best_test'"
+        )
+    if test < LEAST_TEST_IMAGES:
+        raise ValueError(
+            f"{dataset.name} has {test} test images; recall@8 needs at least {LEAST_TEST_IMAGES}: add images, or "
+            "import them again with a larger --test-fraction"
+        )
+
+
 class Arrays(NamedTuple):
     """What a reader returns: images (N, C, H, W) uint8 and targets (N,) int64 of both splits."""
 
