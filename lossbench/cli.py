@@ -160,7 +160,6 @@ def import_path(
     """Import a folder or archive (zip, tar.*) of images or of a dataset's own files into the cache."""
     from lossbench.data.importing import import_dataset
 
-    pairs = [text.rpartition("=") for text in role or ()]
     imported = import_dataset(
         path,
         name,
@@ -168,7 +167,7 @@ def import_path(
         grey=grey,
         test_fraction=test_fraction,
         skip_damaged=skip_damaged,
-        roles={folder: what for folder, _, what in pairs},
+        roles=dict(map(_parse_role, role or ())),
         class_folder=class_folder,
     )
     typer.echo(imported.describe())
@@ -190,6 +189,13 @@ def download(name: str) -> None:
 
     imported = download_dataset(name)
     typer.echo(f"downloaded {imported.name}: {imported.train_size:,} + {imported.test_size:,} images")
+
+
+def _parse_role(text: str) -> tuple[str, str]:
+    folder, _, role = text.rpartition("=")
+    if not folder:
+        raise ValueError(f"--role takes FOLDER=ROLE, such as test1=out, got {text!r}")
+    return folder, role
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

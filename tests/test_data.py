@@ -77,13 +77,8 @@ from lossbench.data.trees import CIFAR_100
 FULL = DEBIAN / "fashion-mnist"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_full = pytest.mark.skipif(not FULL.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+pytestmark = pytest.mark.usefixtures("own_cache")
 HERE = sorted(name for name, spec in DATASETS.items() if spec.embedded)
-
-
-@pytest.fixture
-def _no_folder_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("LOSSBENCH_DATA", raising=False)
-    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -95,7 +90,6 @@ def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", HERE)
 def test_what_needs_no_files_loads_as_its_row_says(name: str) -> None:
     spec, dataset = DATASETS[name], load(name)
@@ -107,7 +101,6 @@ def test_what_needs_no_files_loads_as_its_row_says(name: str) -> None:
     assert dataset.class_names == spec.class_names
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.mean])
 def test_recorded_mean_std_and_fingerprint_are_those_of_the_images(name: str) -> None:
     spec = DATASETS[name]
@@ -121,7 +114,6 @@ def test_recorded_mean_std_and_fingerprint_are_those_of_the_images(name: str) ->
     assert spec.std == pytest.approx(scaled.std(axis=(0, 2, 3)), abs=1e-9)
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_channel_statistics_agree_with_numpy_on_colour() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 5, 7), dtype=np.uint8)
     mean, std = channel_statistics(images)
@@ -129,13 +121,11 @@ def test_channel_statistics_agree_with_numpy_on_colour() -> None:
     assert std == pytest.approx((images / 255).std(axis=(0, 2, 3)))
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_fashion_mini_is_small_and_carries_its_notice() -> None:
     assert sum(path.stat().st_size for path in EMBEDDED.iterdir()) < 3.5e6
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in (EMBEDDED / "LICENSE").read_text()
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_fashion_mini_loads_fast() -> None:
     load("fashion-mini")
     times = []
@@ -146,7 +136,6 @@ def test_fashion_mini_loads_fast() -> None:
     assert min(times) < 0.15
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_fashion_mini_is_rebuilt_bit_for_bit_from_the_full_set(tmp_path: Path) -> None:
     build(FULL, tmp_path)
@@ -157,7 +146,6 @@ def test_fashion_mini_is_rebuilt_bit_for_bit_from_the_full_set(tmp_path: Path) -
             assert rebuilt.read_bytes() == shipped.read_bytes()
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_every_image_of_fashion_mini_is_in_the_full_set_under_the_same_class() -> None:
     full, small = load("fashion-mnist", FULL), load("fashion-mini")
@@ -166,7 +154,6 @@ def test_every_image_of_fashion_mini_is_in_the_full_set_under_the_same_class() -
         assert [known[_digest(image)] for image in part.images] == part.target.tolist()
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_the_choice_takes_the_smallest_hashes_of_each_class() -> None:
     images = np.arange(40, dtype=np.uint8)[:, None, None]
     target = np.arange(40) % 2
@@ -176,7 +163,6 @@ def test_the_choice_takes_the_smallest_hashes_of_each_class() -> None:
         assert {i for i in chosen.tolist() if i % 2 == c} == {i for _, i in digests[:3]}
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_the_full_set_loads_from_debians_folder_within_two_seconds() -> None:
     start = time.perf_counter()
@@ -185,7 +171,6 @@ def test_the_full_set_loads_from_debians_folder_within_two_seconds() -> None:
     assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", IDX_FILES)
 @pytest.mark.parametrize("harm", ["flip", "flip_packed", "truncate", "empty", "other"])
 def test_every_harm_to_every_file_is_found_and_the_file_named(mini: Path, name: str, harm: str) -> None:
@@ -213,7 +198,6 @@ def test_every_harm_to_every_file_is_found_and_the_file_named(mini: Path, name: 
     assert "reinstall" in str(error.value)
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_swapped_targets_are_found(mini: Path) -> None:
     path = mini / f"{IDX_FILES[1]}.gz"
     target = read_idx(path).copy()
@@ -224,13 +208,11 @@ def test_swapped_targets_are_found(mini: Path) -> None:
         load("fashion-mini")
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_an_unknown_name_gets_the_nearest_match() -> None:
     with pytest.raises(ValueError, match="unknown dataset 'fashion-mni'; did you mean 'fashion-mini'"):
         load("fashion-mni")
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", list(DATASETS))
 @pytest.mark.parametrize("kind", ["empty", "missing", "file"])
 def test_an_empty_or_missing_folder_is_refused_for_every_dataset(name: str, kind: str, tmp_path: Path) -> None:
@@ -244,7 +226,6 @@ def test_an_empty_or_missing_folder_is_refused_for_every_dataset(name: str, kind
     assert "fashion-mini" in str(error.value)
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if not spec.embedded])
 def test_a_dataset_that_is_nowhere_fails_at_once_with_its_files_and_three_remedies(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -263,7 +244,6 @@ def test_a_dataset_that_is_nowhere_fails_at_once_with_its_files_and_three_remedi
     assert all(file in message for file in DATASETS[name].files)
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 @needs_full
 def test_the_folder_named_comes_before_the_environment_and_that_before_debians(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -278,7 +258,6 @@ def test_the_folder_named_comes_before_the_environment_and_that_before_debians(
     assert find_dataset(spec, tmp_path / "named") == tmp_path / "named"
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOSSBENCH_CACHE", "/somewhere/else")
     assert cache_folder() == Path("/somewhere/else")
@@ -288,7 +267,6 @@ def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None
         assert cache_folder() == Path("/xdg/lossbench")
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_idx_files_agree_with_torchvisions_reader(tmp_path: Path) -> None:
     from torchvision.datasets.mnist import read_image_file
 
@@ -298,7 +276,6 @@ def test_idx_files_agree_with_torchvisions_reader(tmp_path: Path) -> None:
     assert np.array_equal(read_idx(tmp_path / "images-idx3-ubyte"), array)
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_a_split_refuses_other_types() -> None:
     with pytest.raises(ValueError, match="uint8"):
         Split(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))
@@ -306,7 +283,6 @@ def test_a_split_refuses_other_types() -> None:
         Split(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_the_four_shapes_are_told_apart_by_nearest_mean() -> None:
     dataset = load("shapes")
     train, test = (split.images.flatten(1).float() for split in (dataset.train, dataset.test))
@@ -315,7 +291,6 @@ def test_the_four_shapes_are_told_apart_by_nearest_mean() -> None:
     assert 0.4 < accuracy < 1  # far above chance (0.25), yet not solved by a linear rule
 
 
-@pytest.mark.usefixtures("_no_folder_from_outside")
 def test_naming_the_datasets_does_not_import_torch() -> None:
     code = "import lossbench, sys; lossbench.DATASETS; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -331,7 +306,6 @@ SHARED_DATA_FORMATS = Path(os.environ.get("LOSSBENCH_DATA", Path(__file__).paren
 OWN_SPLIT = ("kmnist-10k", "ham10000")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_every_dataset_that_needs_files_has_a_miniature() -> None:
     assert set(MINIATURES) == {name for name, spec in DATASETS.items() if not spec.embedded}
 
@@ -342,7 +316,6 @@ def _rows(*parts: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, bytes]]:
     )
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("name", [name for name in MINIATURES if name not in OWN_SPLIT])
 @pytest.mark.parametrize("packing", ["folder", "zip", "tar.xz", "tar.gz"])
 def test_every_miniature_is_imported_whole_from_every_packing(
@@ -363,7 +336,6 @@ def test_every_miniature_is_imported_whole_from_every_packing(
     assert dataset.std == pytest.approx(scaled.std(axis=(0, 2, 3)))
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.files and not spec.embedded])
 def test_the_publishers_files_are_read_in_place_from_a_folder(
     name: str, miniature: Callable[[str], tuple[Path, Arrays]], monkeypatch: pytest.MonkeyPatch
@@ -395,7 +367,6 @@ def pack(folder: Path, packing: str, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_class_folders_of_cifar_10_are_not_taken_for_the_real_cifar_10(
     miniature: Callable[[str], tuple[Path, Arrays]],
 ) -> None:
@@ -406,7 +377,6 @@ def test_class_folders_of_cifar_10_are_not_taken_for_the_real_cifar_10(
         import_dataset(folder, "cifar-10")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_ham10000_is_split_by_lesion_with_every_image_once(
     miniature: Callable[[str], tuple[Path, Arrays]],
 ) -> None:
@@ -421,7 +391,6 @@ def test_ham10000_is_split_by_lesion_with_every_image_once(
     assert test[1].tolist() == sorted(list(range(7)) * 2)  # 20 % of 6 is 1.2 images, hence one lesion of two
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_ham10000_says_what_is_missing(miniature: Callable[[str], tuple[Path, Arrays]]) -> None:
     folder, _ = miniature("ham10000")
     min((folder / "HAM10000_images_part_1").iterdir()).unlink()
@@ -433,14 +402,12 @@ def test_ham10000_says_what_is_missing(miniature: Callable[[str], tuple[Path, Ar
         import_dataset(folder, "ham10000")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_dogs_and_cats_are_also_known_by_the_start_of_their_file_names() -> None:
     names = ["train/cat.0.jpg", "train/dog.0.jpg", "PetImages/Dog/7.jpg", "test1/1.jpg"]
     places = place_images(names, ("cat", "dog"))
     assert {name: place.class_index for name, place in places.items()} == dict(zip(names, (0, 1, 1), strict=False))
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_the_coarse_classes_of_cifar_100_are_the_groups_of_its_tree() -> None:
     assert DATASETS["cifar-100-coarse"].class_names == tuple(CIFAR_100["root"])
     members = [name for group in DATASETS["cifar-100-coarse"].class_names for name in CIFAR_100[group]]
@@ -455,7 +422,6 @@ class Bomb:
         return self.call, self.args
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_cifar_batch_that_carries_code_runs_none_of_it(
     miniature: Callable[[str], tuple[Path, Arrays]], tmp_path: Path
 ) -> None:
@@ -475,7 +441,6 @@ def test_a_cifar_batch_that_carries_code_runs_none_of_it(
     assert not mark.exists()
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("name", [name for name in MINIATURES if DATASETS[name].files])
 def test_every_file_cut_short_or_replaced_is_found_and_named(
     name: str, miniature: Callable[[str], tuple[Path, Arrays]]
@@ -491,14 +456,12 @@ def test_every_file_cut_short_or_replaced_is_found_and_named(
         path.write_bytes(content)
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_file_of_another_dataset_is_recognised(tmp_path: Path) -> None:
     shipped = Path(load.__code__.co_filename).parent / "fashion_mini"
     with pytest.raises(ValueError, match="it is a file of fashion-mini"):
         load("mnist", shipped)
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize(("name", "sizes"), [("mnist", (60_000, 10_000)), ("kmnist-10k", (8_000, 2_000))])
 def test_the_real_files_load_with_the_recorded_content(name: str, sizes: tuple[int, int]) -> None:
     if not SHARED_DATA_FORMATS.is_dir():
@@ -719,7 +682,6 @@ NASTY = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=
 )
 
 
-@pytest.mark.usefixtures("own_cache")
 @settings(deadline=None, derandomize=True, max_examples=300)
 @given(name=NASTY | st.text(max_size=30))
 def test_no_name_leads_out_of_the_cache(name: str) -> None:
@@ -731,7 +693,6 @@ def test_no_name_leads_out_of_the_cache(name: str) -> None:
         assert path.parent == Path(os.environ["LOSSBENCH_CACHE"])
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_archives_with_paths_and_links_that_lead_out_write_nothing_outside_the_cache(tmp_path: Path) -> None:
     path = tmp_path / "evil.tar"
     with tarfile.open(path, "w") as archive:
@@ -750,7 +711,6 @@ def test_archives_with_paths_and_links_that_lead_out_write_nothing_outside_the_c
     assert after - before == {cache_path("evil")}
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_one_flipped_bit_anywhere_in_an_imported_file_is_found(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     images, target = np.zeros((4, 1, 2, 2), np.uint8), np.arange(4) % 2
@@ -770,7 +730,6 @@ def test_one_flipped_bit_anywhere_in_an_imported_file_is_found(tmp_path: Path) -
             read_tensors(path)
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_killed_import_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "many"
@@ -795,7 +754,6 @@ def test_a_killed_import_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     assert read_about(cache_path("many")).train_size == 240
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_folder_of_class_folders_becomes_a_dataset(pets: Path) -> None:
     about = import_dataset(pets)
     assert about.name == "My-pets"
@@ -830,7 +788,6 @@ SCRIPTS = (
 SCRIPTS += ("v1.0 v10", "a_b ab", "cat cats Cat", "t-shirt tshirt", "café cafe\u0301", "! ?", "train tram", "nul con")
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("packing", ["folder", "zip", "tar.gz"])
 @pytest.mark.parametrize("classes", SCRIPTS)
 def test_class_names_are_used_as_they_are(classes: str, packing: str, tmp_path: Path) -> None:
@@ -840,7 +797,6 @@ def test_class_names_are_used_as_they_are(classes: str, packing: str, tmp_path: 
     assert (about.train_counts, about.test_counts) == ((4,) * len(about.class_names), (1,) * len(about.class_names))
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_an_import_says_what_it_read_how_and_what_not(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "my set", spread("train/{a,b} val/{a,b} test/{a,b}"))
     (folder / "train" / "a" / "Thumbs.db").write_bytes(b"x")
@@ -859,7 +815,6 @@ def test_an_import_says_what_it_read_how_and_what_not(tmp_path: Path) -> None:
     assert "replaced  an earlier import named my-set" in CliRunner().invoke(data_app, ["import", str(folder)]).output
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("classes", ["cats,dogs", "cat,dog", "daisy,dandelion,rose,sunflower,tulip"])
 def test_own_images_never_take_the_name_of_a_published_dataset(classes: str, tmp_path: Path) -> None:
     names = spread("training_set/training_set/{%s} test_set/test_set/{%s}" % (classes, classes))  # noqa: UP031
@@ -873,13 +828,11 @@ def test_own_images_never_take_the_name_of_a_published_dataset(classes: str, tmp
     assert not cache_path(published).exists()
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_folders_named_in_other_scripts_get_names_of_their_own(tmp_path: Path) -> None:
     first, second = (import_dataset(write_images(tmp_path / name, spread("{a,b}"))).name for name in ("猫", "狗"))
     assert first != second
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("count", [1, 2])
 def test_classes_too_small_to_split_are_named_before_any_image_is_read(count: int, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "few", [*spread("{a,b}"), *spread("c", count)])
@@ -904,7 +857,6 @@ def broken_images() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("size", [None, (8, 8)])
 def test_whatever_breaks_in_an_image_costs_that_image_only(size: tuple[int, int] | None, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "some", spread("{a,b}"))
@@ -921,7 +873,6 @@ def test_whatever_breaks_in_an_image_costs_that_image_only(size: tuple[int, int]
     assert about.train_size + about.test_size + text.count("\n") == 16
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("error", [TypeError, struct.error, RecursionError, MemoryError, zlib.error])
 def test_whatever_a_decoder_raises_names_the_file(
     error: type[Exception], pets: Path, monkeypatch: pytest.MonkeyPatch
@@ -934,7 +885,6 @@ def test_whatever_a_decoder_raises_names_the_file(
         import_dataset(pets, "pets")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_constant_channel_is_moved_and_not_divided_by_zero(tmp_path: Path) -> None:
     folder = tmp_path / "blue"
     for k, name in enumerate(spread("{a,b}")):
@@ -948,7 +898,6 @@ def test_a_constant_channel_is_moved_and_not_divided_by_zero(tmp_path: Path) -> 
         import_dataset(folder, "blue")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_too_few_images_to_score_are_refused_before_the_first_step(tmp_path: Path) -> None:
     import_dataset(write_images(tmp_path / "few", spread("{a,b}", 10)), "few")
     with pytest.raises(ValueError, match=r"few has 4 test images; recall@8 needs at least 9: .*--test-fraction"):
@@ -973,7 +922,6 @@ def test_what_is_transparent_is_white_and_not_the_colour_hidden_below(mode: str)
     assert pixels[0, 0].tolist() == [0, 0, 255, 255]
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_two_imports_of_one_name_at_once_both_end_whole(pets: Path) -> None:
     code = f"from lossbench.data.importing import import_dataset as f; f({str(pets)!r}, 'pets')"
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
@@ -982,7 +930,6 @@ def test_two_imports_of_one_name_at_once_both_end_whole(pets: Path) -> None:
     assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_zip_with_backslashes_is_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "old.zip", "w") as archive:
         for value, name in enumerate(spread("{a,b}")):
@@ -992,7 +939,6 @@ def test_a_zip_with_backslashes_is_read(tmp_path: Path) -> None:
     assert import_dataset(tmp_path / "old.zip").class_names == ("a", "b")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_images_of_different_sizes_need_a_size(pets: Path) -> None:
     (pets / "ant" / "big.png").write_bytes(png(1, (30, 20)))
     with pytest.raises(ValueError, match=r"2 sizes .*--size"):
@@ -1001,7 +947,6 @@ def test_images_of_different_sizes_need_a_size(pets: Path) -> None:
     assert load("pets").image_shape == (1, 6, 6)
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_damaged_image_is_named_or_left_out_with_a_count(pets: Path) -> None:
     (pets / "ant" / "3.png").write_bytes(png(1, (12, 8))[:-30])
     with pytest.raises(ValueError, match=r"3\.png.*--skip-damaged"):
@@ -1011,7 +956,6 @@ def test_a_damaged_image_is_named_or_left_out_with_a_count(pets: Path) -> None:
     assert about.train_size + about.test_size == 19
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one" / "a").mkdir(parents=True)
     (tmp_path / "one" / "a" / "1.png").write_bytes(png(1))
@@ -1021,7 +965,6 @@ def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
         import_dataset(tmp_path / "nowhere")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_cache_that_cannot_be_written_is_refused_before_any_image_is_read(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1032,7 +975,6 @@ def test_a_cache_that_cannot_be_written_is_refused_before_any_image_is_read(
         import_dataset(pets, "pets")
 
 
-@pytest.mark.usefixtures("own_cache")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_leaves_the_old_import_and_says_how_much_room_is_needed(
     pets: Path, monkeypatch: pytest.MonkeyPatch
@@ -1053,7 +995,6 @@ def test_a_full_disk_leaves_the_old_import_and_says_how_much_room_is_needed(
     assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_an_image_keeps_its_proportions_only_when_cropped() -> None:
     wide = Image.new("RGB", (40, 20), "white")
     wide.paste("red", (0, 0, 6, 20))  # the left edge, which a square crop cuts off
@@ -1065,7 +1006,6 @@ def test_an_image_keeps_its_proportions_only_when_cropped() -> None:
     assert cropped[:, 5, 0].tolist() == [255, 255, 255]
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_sixteen_bit_images_are_refused_rather_than_turned_white() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(buffer, "PNG")
@@ -1073,7 +1013,6 @@ def test_sixteen_bit_images_are_refused_rather_than_turned_white() -> None:
         decode(buffer.getvalue(), (1, 4, 4), crop=False, name="deep")
 
 
-@pytest.mark.usefixtures("own_cache")
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=5), fraction=st.floats(0.05, 0.9))
 def test_the_split_by_digest_follows_the_images_and_not_their_order(sizes: list[int], fraction: float) -> None:
@@ -1086,7 +1025,6 @@ def test_the_split_by_digest_follows_the_images_and_not_their_order(sizes: list[
     assert np.array_equal(again, is_test[order])
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_download_is_checked_and_imported(
     miniature: Callable[[str], tuple[Path, Arrays]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1100,7 +1038,6 @@ def test_a_download_is_checked_and_imported(
     assert np.array_equal(load("mnist").train.images.numpy(), expected.train_images)
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_download_without_a_network_says_what_else_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     urls = ((tmp_path / "nothing.gz").as_uri(),)
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], urls=urls))
@@ -1112,7 +1049,6 @@ def test_a_download_without_a_network_says_what_else_helps(monkeypatch: pytest.M
         download_dataset("mnst")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_the_commands_list_explain_import_and_verify(pets: Path) -> None:
     runner = CliRunner()
     listed = runner.invoke(data_app, ["list"]).output
@@ -1124,7 +1060,12 @@ def test_the_commands_list_explain_import_and_verify(pets: Path) -> None:
     assert "16 + 4 images of 2 classes" in imported.output
     assert "as expected" in runner.invoke(data_app, ["verify", "pets"]).output
     assert "pets" in runner.invoke(data_app, ["list"]).output
-    assert isinstance(runner.invoke(data_app, ["import", str(pets), "--size", "8"]).exception, ValueError)
+    for option in (["--size", "8"], ["--role", "ant"], ["--role", "ant=spider"], ["--class-folder", "middle"]):
+        assert isinstance(runner.invoke(data_app, ["import", str(pets), *option]).exception, ValueError)
+    again = runner.invoke(
+        data_app, ["import", str(pets), "--name", "pets", "--role", "ant=out", "--role", "zebra=class"]
+    )
+    assert "1 classes" in str(again.exception)
 
 
 # Splits by class and seed.

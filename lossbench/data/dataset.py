@@ -205,14 +205,10 @@ def check_digest(path: Path, expected: str, payload: bytes, packed: bytes | None
     if not digest:
         return
     algorithm = "sha256" if kind == "sha256" else "md5"
-    found = hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest()
-    if found != digest:
-        raise damaged(path, f"its {algorithm} is {found}, expected {digest}{_owner(found)}")
-
-
-def _owner(digest: str) -> str:
-    """A hint where the file is a good one, but of another dataset."""
-    return f": it is a file of {OWNERS[digest]}" if digest in OWNERS else ""
+    actual = hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest()
+    if actual != digest:
+        owner = f": it is a file of {OWNERS[actual]}" if actual in OWNERS else ""
+        raise damaged(path, f"its {algorithm} is {actual}, expected {digest}{owner}")
 
 
 def damaged(path: Path, what: str) -> ValueError:

@@ -158,22 +158,20 @@ def _split_folders(paths: Mapping[str, Parts], roles: Mapping[str, str]) -> dict
         return {}
     options = "; say what each is with --role FOLDER=ROLE, a role being one of " + ", ".join(ROLES)
     if flat := [folder for folder in splits if folder not in holds_folders]:
+        what = "holds images directly, and so could be a side" if len(flat) == 1 else "hold images directly: sides"
         raise ValueError(
-            f"{listed(flat)} {'holds' if len(flat) == 1 else 'hold'} images directly, so it is a side of a split "
-            f"without classes, or a class of that name{options} (for example --role {flat[0]}=out or {flat[0]}=class)"
+            f"{listed(flat)} {what} of a split without classes, or {'a class' if len(flat) == 1 else 'classes'} called "
+            f"so{options} (for example --role {flat[0]}=out or {flat[0]}=class)"
         )
     if others:
-        raise ValueError(f"beside {listed(splits)} there {_is(others)} {listed(others)}, in no split{options}")
+        verb = "is" if len(others) == 1 else "are"
+        raise ValueError(f"beside {listed(splits)} there {verb} {listed(others)}, in no split{options}")
     counts = Counter(splits[folder] for folder in guessed)
     if twice := [role for role, count in counts.items() if count > 1]:
         raise ValueError(f"{listed(f for f in splits if splits[f] in twice)} are all for {twice[0]}{options}")
     if "train" not in splits.values():
         raise ValueError(f"{listed(splits)}: no folder is for train{options}")
     return splits
-
-
-def _is(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
 
 
 def _below_splits(paths: Mapping[str, Parts], folders: Mapping[str, str]) -> dict[str, Parts]:

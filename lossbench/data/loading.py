@@ -16,6 +16,7 @@ import platformdirs
 
 from lossbench.data.dataset import Arrays, Dataset, DatasetSpec, Split, channel_statistics, damaged, fingerprint
 from lossbench.data.datasets import DATASETS
+from lossbench.data.readers import find_file
 from lossbench.files import DiskFull, replacing, require_writable
 from lossbench.registry import unknown
 
@@ -213,8 +214,8 @@ def find_dataset(spec: DatasetSpec, data: Path | None = None) -> Path:
         return Path(__file__).parent / spec.embedded
     roots = search_roots(data)
     for root in roots:
-        if found := find_tensors(spec.name, [root]) or find_files(spec, root):
-            return found
+        if path := find_tensors(spec.name, [root]) or find_files(spec, root):
+            return path
     # What has to be imported is read from the cache, even where the folder named holds its source.
     imported = None if spec.files else find_tensors(spec.name, [cache_folder()])
     return imported or _refuse(spec, roots)
@@ -229,25 +230,25 @@ def find_files(spec: DatasetSpec, root: Path) -> Path | None:
     """The first of `root` and its known subfolders that holds every file of `spec`, packed or not."""
     if not spec.files:
         return None
-    return next((folder for folder in _places(spec, root) if not _missing(spec, folder)), None)
+    return next((folder for folder in _folders(spec, root) if not _missing(spec, folder)), None)
 
 
 def _existing(folder: Path, what: str) -> Path:
     folder = folder.expanduser()
     if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"{what} {str(folder)!r} {found}; {_REMEDY}")
+        why = "is a file" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"{what} {str(folder)!r} {why}; {_REMEDY}")
     if not any(folder.iterdir()):
         raise FileNotFoundError(f"{what} {str(folder)!r} is empty; {_REMEDY}")
     return folder
 
 
-def _places(spec: DatasetSpec, root: Path) -> list[Path]:
+def _folders(spec: DatasetSpec, root: Path) -> list[Path]:
     return [root, *(root / name for name in (spec.name, *spec.folders))]
 
 
 def _missing(spec: DatasetSpec, folder: Path) -> list[str]:
-    return [name for name in spec.files if not any((folder / f).is_file() for f in (name, f"{name}.gz"))]
+    return [name for name in spec.files if find_file(folder, name) is None]
 
 
 def _refuse(spec: DatasetSpec, roots: list[Path]) -> Path:
@@ -258,7 +259,7 @@ def _refuse(spec: DatasetSpec, roots: list[Path]) -> Path:
     partly = [
         f"{folder} lacks {', '.join(missing)}. "
         for root in roots
-        for folder in _places(spec, root)
+        for folder in _folders(spec, root)
         if 0 < len(missing := _missing(spec, folder)) < len(spec.files)
     ]
     remedies = [
@@ -283,6 +284,8 @@ def load(name: str, data: Path | None = None) -> Dataset:
         data: folder that holds its files; None searches LOSSBENCH_DATA, the cache and Debian's folder.
     Raises ValueError for an unknown name or a file with wrong content, FileNotFoundError when there is none.
     """
+    import torch
+
     spec = find_spec(name, data)
     path = find_dataset(spec, data)
     if path.suffix == SUFFIX:
@@ -300,7 +303,8 @@ def load(name: str, data: Path | None = None) -> Dataset:
         raise ValueError(f"{path}: the content of {name} has fingerprint {digest}, expected {spec.fingerprint}")
     check_sizes(spec, arrays, path)
     scale = tuple(value or 1.0 for value in std)  # a constant channel is moved to 0, not divided by 0
-    return Dataset(name, spec.class_names, *as_splits(arrays), digest, mean, scale)
+    tensors = [torch.tensor(array) for array in arrays]  # in writable memory of their own
+    return Dataset(name, spec.class_names, Split(*tensors[:2]), Split(*tensors[2:]), digest, mean, scale)
 
 
 def find_spec(name: str, data: Path | None = None) -> DatasetSpec:
@@ -352,23 +356,12 @@ def imported_names(data: Path | None = None) -> list[str]:
     return sorted({path.stem for root in roots for path in root.glob(f"*{SUFFIX}")} - set(DATASETS))
 
 
-def as_splits(arrays: Arrays) -> tuple[Split, Split]:
-    """The arrays as torch tensors of their own, writable memory."""
-    import torch
-
-    tensors = [torch.tensor(array) for array in arrays]
-    return Split(tensors[0], tensors[1]), Split(tensors[2], tensors[3])
-
-
-def check_sizes(spec: DatasetSpec, arrays: Arrays, place: Path) -> None:
-    """Refuse images of another shape than the row's, and another number of them where a publisher fixed it.
-
-    Raises ValueError naming `place`.
-    """
+def check_sizes(spec: DatasetSpec, arrays: Arrays, path: Path) -> None:
+    """Refuse images of another shape than the row's, and another number of them where a publisher fixed it."""
     fixed = bool(spec.files or spec.embedded or spec.split == "official")
     for images, size in ((arrays.train_images, spec.train_size), (arrays.test_images, spec.test_size)):
         if images.shape[1:] != spec.image_shape or (fixed and len(images) != size) or not len(images):
             raise ValueError(
-                f"{place}: {spec.name} should hold images of shape {(size, *spec.image_shape)}, "
+                f"{path}: {spec.name} should hold images of shape {(size, *spec.image_shape)}, "
                 f"but this is {images.shape}; import it again from its source"
             )
