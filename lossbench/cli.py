@@ -149,17 +149,28 @@ def import_path(
     grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
     test_fraction: Annotated[float, typer.Option(help="Share to test where no folders say.")] = 0.2,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave broken images out.")] = False,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER=ROLE", help="What a folder is: train, test, validation, class or out."),
+    ] = None,
+    class_folder: Annotated[
+        str, typer.Option(help="first or last: which of nested folders names the class.", show_default=False)
+    ] = "",
 ) -> None:
     """Import a folder or archive (zip, tar.*) of images or of a dataset's own files into the cache."""
     from lossbench.data.importing import import_dataset
 
     imported = import_dataset(
-        path, name, size=_parse_size(size), grey=grey, test_fraction=test_fraction, skip_damaged=skip_damaged
+        path,
+        name,
+        size=_parse_size(size),
+        grey=grey,
+        test_fraction=test_fraction,
+        skip_damaged=skip_damaged,
+        roles=dict(map(_parse_role, role or ())),
+        class_folder=class_folder,
     )
-    typer.echo(
-        f"imported {imported.name}: {imported.train_size:,} + {imported.test_size:,} images of "
-        f"{len(imported.class_names)} classes; use it with --dataset {imported.name}"
-    )
+    typer.echo(imported.describe())
 
 
 @data_app.command()
@@ -178,6 +189,13 @@ def download(name: str) -> None:
 
     imported = download_dataset(name)
     typer.echo(f"downloaded {imported.name}: {imported.train_size:,} + {imported.test_size:,} images")
+
+
+def _parse_role(text: str) -> tuple[str, str]:
+    folder, _, role = text.rpartition("=")
+    if not folder:
+        raise ValueError(f"--role takes FOLDER=ROLE, such as test1=out, got {text!r}")
+    return folder, role
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

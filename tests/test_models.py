@@ -35,6 +35,7 @@ CIFAR_STEM_SAVES = {  # weights of the first convolution with the imagenet stem 
     "googlenet": 64 * 3 * (7 * 7 - 3 * 3),
     "efficientnet_v2_s": 0,
 }
+pytestmark = pytest.mark.usefixtures("seeded")
 LAST_MAPS = {"resnet18": "layer4", "googlenet": "inception5b", "efficientnet_v2_s": "features"}
 
 
@@ -63,7 +64,6 @@ def torchvision_model(name: str, num_classes: int) -> nn.Module:
     return get_model(name, num_classes=num_classes, **options)  # type: ignore[no-any-return]
 
 
-@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
 def test_every_model_has_its_size_and_gives_logits_embeddings_and_gradients(
     entry: ModelEntry, channels: int, size: int
@@ -79,7 +79,6 @@ def test_every_model_has_its_size_and_gives_logits_embeddings_and_gradients(
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.usefixtures("seeded")
 def test_every_model_takes_its_smallest_image_with_every_stem_and_is_refused_another(entry: ModelEntry) -> None:
     for stem in entry.stems or (None,):
         model = entry(2, 1, stem=stem).eval()
@@ -89,7 +88,6 @@ def test_every_model_takes_its_smallest_image_with_every_stem_and_is_refused_ano
         entry(2, stem="cifr")  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("seeded")
 def test_for_one_seed_the_body_is_the_same_whatever_the_head(entry: ModelEntry) -> None:
     def weights(num_outputs: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(3)
@@ -100,7 +98,6 @@ def test_for_one_seed_the_body_is_the_same_whatever_the_head(entry: ModelEntry) 
     assert other["head.weight"].shape == (17, entry.embedding_dim)
 
 
-@pytest.mark.usefixtures("seeded")
 def test_small_cnn_keeps_the_weights_that_committed_runs_started_from() -> None:
     torch.manual_seed(0)
     reference = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.Conv2d(16, 32, 3, padding=1, bias=False)
@@ -112,7 +109,6 @@ def test_small_cnn_keeps_the_weights_that_committed_runs_started_from() -> None:
         assert torch.equal(mine.weight, theirs.weight)
 
 
-@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_with_the_imagenet_stem_a_model_is_torchvisions_own(name: str) -> None:
     entry, theirs = MODELS[name], torchvision_model(name, 10)
@@ -129,7 +125,6 @@ def test_with_the_imagenet_stem_a_model_is_torchvisions_own(name: str) -> None:
         assert torch.equal(mine.eval()(images).logits, theirs.eval()(images))
 
 
-@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", list(LAST_MAPS))
 @pytest.mark.parametrize(("size", "side"), [(32, 4), (64, 8), (96, 3)])
 def test_images_up_to_64_pixels_are_halved_three_times_and_larger_ones_five(name: str, size: int, side: int) -> None:
@@ -141,7 +136,6 @@ def test_images_up_to_64_pixels_are_halved_three_times_and_larger_ones_five(name
     assert sides == [side]
 
 
-@pytest.mark.usefixtures("seeded")
 def test_a_model_is_told_the_size_of_its_images_or_its_stem() -> None:
     def kernel(**options: Any) -> int:
         return MODELS["resnet18"](2, 1, **options).body.get_submodule("conv1").weight.shape[-1]  # type: ignore[union-attr]
@@ -150,7 +144,6 @@ def test_a_model_is_told_the_size_of_its_images_or_its_stem() -> None:
     assert (kernel(), kernel(stem="imagenet"), kernel(stem="cifar", image_size=150)) == (3, 7, 3)
 
 
-@pytest.mark.usefixtures("seeded")
 def test_convnet_has_the_size_that_its_layers_add_up_to() -> None:
     convolutions = sum(
         9 * before * after + after for before, after in [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
@@ -160,7 +153,6 @@ def test_convnet_has_the_size_that_its_layers_add_up_to() -> None:
     assert MODELS["convnet"].reconstruction
 
 
-@pytest.mark.usefixtures("seeded")
 def test_convnet_at_32_pixels_pools_nothing_more_than_its_blocks_do() -> None:
     body = MODELS["convnet"](10, 3).eval().body
     assert isinstance(body, nn.Sequential)
@@ -179,7 +171,6 @@ VARIANTS = {  # layers that come once per convolution, and the dropout rates in 
 }
 
 
-@pytest.mark.usefixtures("seeded")
 def test_every_variant_of_convnet_is_what_it_says() -> None:
     assert set(VARIANTS) == {name for name in MODELS if name.startswith("convnet")}
     assert len(ACTIVATIONS) == len({kind for kind, _ in VARIANTS.values()})
@@ -190,13 +181,11 @@ def test_every_variant_of_convnet_is_what_it_says() -> None:
         assert [module.p for module in modules if isinstance(module, nn.Dropout)] == rates
 
 
-@pytest.mark.usefixtures("seeded")
 def test_maxout_takes_the_larger_of_two_pieces() -> None:
     images = torch.tensor([1.0, -4.0, 3.0, 5.0, -6.0, 2.0]).reshape(1, 6, 1, 1)
     assert Maxout()(images).flatten().tolist() == [5.0, -4.0, 3.0]
 
 
-@pytest.mark.usefixtures("seeded")
 def test_a_cosine_head_gives_scaled_cosines_and_learns_the_scale() -> None:
     head = CosineHead(8, 5)
     embeddings = 100 * torch.randn(6, 8)
@@ -207,7 +196,6 @@ def test_a_cosine_head_gives_scaled_cosines_and_learns_the_scale() -> None:
     torch.testing.assert_close(head.scale.grad, logits.detach().sum() / 10)
 
 
-@pytest.mark.usefixtures("seeded")
 def test_any_model_can_be_given_any_head() -> None:
     assert isinstance(MODELS["small_cnn"](10, head="cosine").head, CosineHead)
     assert type(MODELS["small_cnn_cosine"](10, head="linear").head) is nn.Linear
@@ -216,7 +204,6 @@ def test_any_model_can_be_given_any_head() -> None:
         MODELS["small_cnn"](10, head="cosin")  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("seeded")
 def test_a_config_can_name_exactly_what_a_model_can_train() -> None:
     assert set(TRAINABLE) == set(TRAINED_LAYERS)
     with pytest.raises(ValueError, match="unknown choice of trainable weights 'last4'; did you mean 'last5'"):
@@ -233,7 +220,6 @@ def changed_by_a_step(model: Classifier) -> set[str]:
     return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
 
 
-@pytest.mark.usefixtures("seeded")
 def test_training_the_head_leaves_every_body_as_it_was(entry: ModelEntry) -> None:
     model = entry(5, 1)
     model.set_trainable("head")
@@ -253,7 +239,6 @@ LAST5 = {  # the first convolution or linear layer of the last five; what comes 
 }
 
 
-@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("name", list(LAST5))
 def test_training_the_last_five_layers_moves_them_and_their_normalisation_only(name: str) -> None:
     model = MODELS[name](5, 1)
@@ -262,13 +247,11 @@ def test_training_the_last_five_layers_moves_them_and_their_normalisation_only(n
     assert changed_by_a_step(model) == set(weights[weights.index(f"{LAST5[name]}.weight") :])
 
 
-@pytest.mark.usefixtures("seeded")
 def test_a_loss_on_embeddings_cannot_train_the_head_alone() -> None:
     with pytest.raises(ValueError, match="trainable='head' leaves contrastive nothing to train"):
         RunConfig(loss="contrastive", trainable="head")
 
 
-@pytest.mark.usefixtures("seeded")
 def test_freezing_can_be_undone() -> None:
     model = MODELS["convnet"](5, 1)
     model.set_trainable("head")
@@ -277,13 +260,11 @@ def test_freezing_can_be_undone() -> None:
     assert all(module.training for module in model.modules())
 
 
-@pytest.mark.usefixtures("seeded")
 def test_building_a_model_of_our_own_does_not_load_torchvision() -> None:
     code = "import lossbench.models as m, sys; m.MODELS['convnet'](10); assert 'torchvision' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.usefixtures("seeded")
 def test_for_one_seed_dropout_draws_the_same_masks_whatever_the_head() -> None:
     dataset = load("fashion-mini")
     streams = []
@@ -295,7 +276,6 @@ def test_for_one_seed_dropout_draws_the_same_masks_whatever_the_head() -> None:
     assert torch.equal(streams[0][1], streams[1][1])
 
 
-@pytest.mark.usefixtures("seeded")
 def test_a_run_with_dropout_that_was_interrupted_ends_with_the_same_bits(tmp_path: Path) -> None:
     config = RunConfig(dataset="shapes", model="convnet", epochs=2, train_size=100)
 
@@ -308,7 +288,6 @@ def test_a_run_with_dropout_that_was_interrupted_ends_with_the_same_bits(tmp_pat
     assert (resumed.path / "history.csv").read_bytes() == (whole.path / "history.csv").read_bytes()
 
 
-@pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("loss", ["cross_entropy", "proxy_nca"])
 def test_a_cosine_head_serves_losses_on_logits_and_on_embeddings(tmp_path: Path, loss: str) -> None:
     result = run(RunConfig(dataset="shapes", model="small_cnn_cosine", loss=loss, epochs=2), tmp_path).result

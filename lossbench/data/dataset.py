@@ -79,6 +79,24 @@ class Dataset:
         return channels, height, width
 
 
+LEAST_TEST_IMAGES = 9  # recall@8 looks at eight others
+
+
+def require_enough_images(dataset: Dataset, held_out: float) -> None:
+    """Refuse before the first step what a run could not score after the last. `held_out` is the validation share."""
+    train, test = len(dataset.train), len(dataset.test)
+    if held_out and not 0 < round(held_out * train) < train:
+        raise ValueError(
+            f"{dataset.name} has {train} training images, of which {held_out:g} are none to validate on; add images, "
+            "or choose the epoch with selection='best_test'"
+        )
+    if test < LEAST_TEST_IMAGES:
+        raise ValueError(
+            f"{dataset.name} has {test} test images; recall@8 needs at least {LEAST_TEST_IMAGES}: add images, or "
+            "import them again with a larger --test-fraction"
+        )
+
+
 class Arrays(NamedTuple):
     """What a reader returns: images (N, C, H, W) uint8 and targets (N,) int64 of both splits."""
 
@@ -93,7 +111,7 @@ class DatasetSpec:
     """One row of `DATASETS`: everything that is known about a dataset before it is read.
 
     Args:
-        read: (spec, path) -> Arrays; where `files` is empty, `path` is what the user imports.
+        read: (spec, folder) -> Arrays; where `files` is empty, (spec, files of the user) -> Arrays.
         image_shape: (C, H, W).
         split: where the division into training and test images comes from; "official" is its publisher's.
         test_fraction: share of the images that go to test where there is no official split.
@@ -161,7 +179,7 @@ def channel_statistics(images: Bytes) -> tuple[tuple[float, ...], tuple[float, .
         count = images.size // images.shape[1]
         mean = total / count
         means.append(mean / 255)
-        stds.append((square / count - mean**2) ** 0.5 / 255)
+        stds.append(max(square / count - mean**2, 0.0) ** 0.5 / 255)
     return tuple(means), tuple(stds)
 
 
@@ -187,14 +205,10 @@ def check_digest(path: Path, expected: str, payload: bytes, packed: bytes | None
     if not digest:
         return
     algorithm = "sha256" if kind == "sha256" else "md5"
-    found = hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest()
-    if found != digest:
-        raise damaged(path, f"its {algorithm} is {found}, expected {digest}{_owner(found)}")
-
-
-def _owner(digest: str) -> str:
-    """A hint where the file is a good one, but of another dataset."""
-    return f": it is a file of {OWNERS[digest]}" if digest in OWNERS else ""
+    actual = hashlib.new(algorithm, payload, usedforsecurity=False).hexdigest()
+    if actual != digest:
+        owner = f": it is a file of {OWNERS[actual]}" if actual in OWNERS else ""
+        raise damaged(path, f"its {algorithm} is {actual}, expected {digest}{owner}")
 
 
 def damaged(path: Path, what: str) -> ValueError:

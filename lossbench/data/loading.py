@@ -6,21 +6,23 @@ import hashlib
 import json
 import os
 import re
-import sys
-import time
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import platformdirs
+
 from lossbench.data.dataset import Arrays, Dataset, DatasetSpec, Split, channel_statistics, damaged, fingerprint
 from lossbench.data.datasets import DATASETS
-from lossbench.files import DiskFull, replacing
+from lossbench.data.readers import find_file
+from lossbench.files import DiskFull, replacing, require_writable
 from lossbench.registry import unknown
 
 # An imported dataset: one safetensors file that holds its images, its targets and what is known about it.
 
 SUFFIX = ".safetensors"
-_STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,50 @@ class Imported:
     std: tuple[float, ...]
     origin: str
     split: str
+    train_counts: tuple[int, ...] = ()
+    test_counts: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
+    replaced: bool = False
+
+    def describe(self) -> str:
+        """What was read and how: classes, images of each on both sides, the rule of the split, what was left out."""
+        counts = zip(self.class_names, self.train_counts, self.test_counts, strict=True)
+        classes = ", ".join(f"{printable(name)} {train:,} + {test:,}" for name, train, test in counts)
+        images = f"{self.train_size:,} + {self.test_size:,} images of {len(self.class_names)} classes"
+        lines = [
+            f"imported {self.name}: {images}; use it with --dataset {self.name}",
+            f"classes   {classes} (train + test)",
+            f"split     {printable(self.split)}",
+            f"left out  {'; '.join(map(printable, self.left_out)) or 'nothing'}",
+        ]
+        if constant := [k for k, std in enumerate(self.std) if not std]:
+            lines.append(
+                f"channels  {constant} of {len(self.std)}, counted from 0, are the same in all training images"
+            )
+        if self.replaced:
+            lines.append(f"replaced  an earlier import named {self.name}")
+        return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """A name of the user's on one line of any terminal."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def write_tensors(
-    path: Path, name: str, class_names: tuple[str, ...], arrays: Arrays, *, origin: str, split: str
+    path: Path, spec: DatasetSpec, arrays: Arrays, *, origin: str, left_out: Counter[tuple[str, str]] | None = None
 ) -> Imported:
     """Write `arrays` to `path` whole or not at all, with their fingerprint, mean and standard deviation."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     mean, std = channel_statistics(arrays.train_images)
+    if not any(std):
+        raise ValueError(f"{origin}: all training images are the same, one value a channel; there is nothing to learn")
+    counts = [np.bincount(t, minlength=spec.num_classes).tolist() for t in (arrays.train_target, arrays.test_target)]
     about = Imported(
-        name=name,
-        class_names=class_names,
+        name=spec.name,
+        class_names=spec.class_names,
         image_shape=arrays.train_images.shape[1:],
         train_size=len(arrays.train_images),
         test_size=len(arrays.test_images),
@@ -57,10 +90,13 @@ def write_tensors(
         mean=mean,
         std=std,
         origin=origin,
-        split=split,
+        split=spec.split,
+        train_counts=tuple(counts[0]),
+        test_counts=tuple(counts[1]),
+        left_out=tuple(f"{n:,} {suffix} ({reason})" for (reason, suffix), n in sorted((left_out or {}).items())),
+        replaced=path.exists(),
     )
     text = json.dumps(asdict(about), sort_keys=True)
-    _remove_leftovers(path)
     try:
         with replacing(path) as temporary:
             save_file(arrays._asdict(), temporary, metadata={"about": text, "check": _check(text)})
@@ -111,9 +147,7 @@ def require_room(path: Path) -> None:
     Raises PermissionError that names the folder and says what to do.
     """
     try:
-        with replacing(path.with_name(f"{path.name}.probe")):
-            pass
-        path.with_name(f"{path.name}.probe").unlink()
+        require_writable(path.parent)
     except OSError as error:
         raise _no_room(path, "a file", error) from error
 
@@ -129,13 +163,6 @@ def _check(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Delete what a killed import left behind; one still running has touched its file within the hour."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-            leftover.unlink(missing_ok=True)
-
-
 # Where datasets are looked for: the folder named, LOSSBENCH_DATA, the cache, Debian's folder.
 
 DEBIAN = Path("/usr/share/datasets")
@@ -147,14 +174,10 @@ _REMEDY = (
 
 
 def cache_folder() -> Path:
-    """Where imported datasets are kept; LOSSBENCH_CACHE overrides the platform's place."""
+    """Where imported datasets are kept; LOSSBENCH_CACHE overrides the platform's folder."""
     if chosen := os.environ.get("LOSSBENCH_CACHE"):
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "lossbench"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "lossbench"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
+    return platformdirs.user_cache_path("lossbench", appauthor=False)
 
 
 def cache_path(name: str) -> Path:
@@ -191,8 +214,8 @@ def find_dataset(spec: DatasetSpec, data: Path | None = None) -> Path:
         return Path(__file__).parent / spec.embedded
     roots = search_roots(data)
     for root in roots:
-        if found := find_tensors(spec.name, [root]) or find_files(spec, root):
-            return found
+        if path := find_tensors(spec.name, [root]) or find_files(spec, root):
+            return path
     # What has to be imported is read from the cache, even where the folder named holds its source.
     imported = None if spec.files else find_tensors(spec.name, [cache_folder()])
     return imported or _refuse(spec, roots)
@@ -207,25 +230,25 @@ def find_files(spec: DatasetSpec, root: Path) -> Path | None:
     """The first of `root` and its known subfolders that holds every file of `spec`, packed or not."""
     if not spec.files:
         return None
-    return next((folder for folder in _places(spec, root) if not _missing(spec, folder)), None)
+    return next((folder for folder in _folders(spec, root) if not _missing(spec, folder)), None)
 
 
 def _existing(folder: Path, what: str) -> Path:
     folder = folder.expanduser()
     if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"{what} {str(folder)!r} {found}; {_REMEDY}")
+        why = "is a file" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"{what} {str(folder)!r} {why}; {_REMEDY}")
     if not any(folder.iterdir()):
         raise FileNotFoundError(f"{what} {str(folder)!r} is empty; {_REMEDY}")
     return folder
 
 
-def _places(spec: DatasetSpec, root: Path) -> list[Path]:
+def _folders(spec: DatasetSpec, root: Path) -> list[Path]:
     return [root, *(root / name for name in (spec.name, *spec.folders))]
 
 
 def _missing(spec: DatasetSpec, folder: Path) -> list[str]:
-    return [name for name in spec.files if not any((folder / f).is_file() for f in (name, f"{name}.gz"))]
+    return [name for name in spec.files if find_file(folder, name) is None]
 
 
 def _refuse(spec: DatasetSpec, roots: list[Path]) -> Path:
@@ -236,7 +259,7 @@ def _refuse(spec: DatasetSpec, roots: list[Path]) -> Path:
     partly = [
         f"{folder} lacks {', '.join(missing)}. "
         for root in roots
-        for folder in _places(spec, root)
+        for folder in _folders(spec, root)
         if 0 < len(missing := _missing(spec, folder)) < len(spec.files)
     ]
     remedies = [
@@ -261,23 +284,27 @@ def load(name: str, data: Path | None = None) -> Dataset:
         data: folder that holds its files; None searches LOSSBENCH_DATA, the cache and Debian's folder.
     Raises ValueError for an unknown name or a file with wrong content, FileNotFoundError when there is none.
     """
+    import torch
+
     spec = find_spec(name, data)
-    place = find_dataset(spec, data)
-    if place.suffix == SUFFIX:
-        arrays, about = read_tensors(place)
-        found, mean, std = about.fingerprint, about.mean, about.std
+    path = find_dataset(spec, data)
+    if path.suffix == SUFFIX:
+        arrays, about = read_tensors(path)
+        digest, mean, std = about.fingerprint, about.mean, about.std
         if about.class_names != spec.class_names:
-            raise ValueError(f"{place}: its classes are {about.class_names}, expected {spec.class_names}")
+            raise ValueError(f"{path}: its classes are {about.class_names}, expected {spec.class_names}")
     else:
-        arrays = spec.read(spec, place)
+        arrays = spec.read(spec, path)
         # Where every file has matched a published digest, the arrays need no second hash.
         verified = spec.fingerprint and spec.files and all(spec.files.values())
-        found = spec.fingerprint if verified else fingerprint(arrays)
+        digest = spec.fingerprint if verified else fingerprint(arrays)
         mean, std = (spec.mean, spec.std) if spec.mean else channel_statistics(arrays.train_images)
-    if spec.fingerprint and found != spec.fingerprint:
-        raise ValueError(f"{place}: the content of {name} has fingerprint {found}, expected {spec.fingerprint}")
-    check_sizes(spec, arrays, place)
-    return Dataset(name, spec.class_names, *as_splits(arrays), found, mean, std)
+    if spec.fingerprint and digest != spec.fingerprint:
+        raise ValueError(f"{path}: the content of {name} has fingerprint {digest}, expected {spec.fingerprint}")
+    check_sizes(spec, arrays, path)
+    scale = tuple(value or 1.0 for value in std)  # a constant channel is moved to 0, not divided by 0
+    tensors = [torch.tensor(array) for array in arrays]  # in writable memory of their own
+    return Dataset(name, spec.class_names, Split(*tensors[:2]), Split(*tensors[2:]), digest, mean, scale)
 
 
 def find_spec(name: str, data: Path | None = None) -> DatasetSpec:
@@ -285,9 +312,14 @@ def find_spec(name: str, data: Path | None = None) -> DatasetSpec:
 
     Raises ValueError for a name that is neither.
     """
-    if name in DATASETS:
-        return DATASETS[name]
-    path = find_tensors(name, [*search_roots(data), cache_folder()]) if name in imported_names(data) else None
+    spec = DATASETS.get(name)
+    if spec and (spec.files or spec.embedded):
+        return spec
+    roots = [*search_roots(data), cache_folder()]
+    path = find_tensors(name, roots) if spec or name in imported_names(data) else None
+    if spec:  # an import may hold fewer images than were published
+        about = read_about(path) if path else spec
+        return replace(spec, train_size=about.train_size, test_size=about.test_size)
     if path is None:
         raise ValueError(unknown("dataset", name, [*DATASETS, *imported_names(data)]))
     about = read_about(path)
@@ -312,8 +344,8 @@ def known_fingerprint(name: str, data: Path | None = None) -> str:
     """The fingerprint of what `load` would read; "" where only reading it tells, or where nothing is there."""
     try:
         spec = find_spec(name, data)
-        place = None if spec.fingerprint else find_dataset(spec, data)
-        return read_about(place).fingerprint if place and place.suffix == SUFFIX else spec.fingerprint
+        path = None if spec.fingerprint else find_dataset(spec, data)
+        return read_about(path).fingerprint if path and path.suffix == SUFFIX else spec.fingerprint
     except (ValueError, FileNotFoundError):
         return ""
 
@@ -324,23 +356,12 @@ def imported_names(data: Path | None = None) -> list[str]:
     return sorted({path.stem for root in roots for path in root.glob(f"*{SUFFIX}")} - set(DATASETS))
 
 
-def as_splits(arrays: Arrays) -> tuple[Split, Split]:
-    """The arrays as torch tensors of their own, writable memory."""
-    import torch
-
-    tensors = [torch.tensor(array) for array in arrays]
-    return Split(tensors[0], tensors[1]), Split(tensors[2], tensors[3])
-
-
-def check_sizes(spec: DatasetSpec, arrays: Arrays, place: Path) -> None:
-    """Refuse images of another shape than the row's, and another number of them where a publisher fixed it.
-
-    Raises ValueError naming `place`.
-    """
+def check_sizes(spec: DatasetSpec, arrays: Arrays, path: Path) -> None:
+    """Refuse images of another shape than the row's, and another number of them where a publisher fixed it."""
     fixed = bool(spec.files or spec.embedded or spec.split == "official")
     for images, size in ((arrays.train_images, spec.train_size), (arrays.test_images, spec.test_size)):
         if images.shape[1:] != spec.image_shape or (fixed and len(images) != size) or not len(images):
             raise ValueError(
-                f"{place}: {spec.name} should hold images of shape {(size, *spec.image_shape)}, "
+                f"{path}: {spec.name} should hold images of shape {(size, *spec.image_shape)}, "
                 f"but this is {images.shape}; import it again from its source"
             )

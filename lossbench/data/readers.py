@@ -1,4 +1,4 @@
-"""Read and write idx, the format of the MNIST family: a big-endian header, then the bytes."""
+"""Read what publishers and users have: idx, CIFAR, SVHN and HAM10000 files, class folders, archives of them."""
 
 from __future__ import annotations
 
@@ -8,117 +8,145 @@ import hashlib
 import io
 import pickle
 import re
+import shutil
+import stat
 import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lossbench.data.dataset import Arrays, Bytes, DatasetSpec, Indices, check_digest, damaged
+from lossbench.data.layout import Place, listed, role_of, suffix_of
 
-# The files inside a folder, a zip or a tar, read in memory: nothing is ever extracted to a path.
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MAX_BYTES = 256 * 2**20  # of one file: an archive may claim any size
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Files(NamedTuple):
+    """What a folder or an archive holds: name -> the file with its content, and (reason, suffix) of the others.
+
+    Names are relative, with forward slashes.
+    """
+
+    paths: dict[str, Path]
+    left_out: Counter[tuple[str, str]]
+
+    def images(self) -> list[str]:
+        """The names of the images, sorted."""
+        return sorted(name for name in self.paths if name.lower().endswith(IMAGE_SUFFIXES))
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    regular: bool
+    open: Callable[[], IO[bytes] | None]
 
 
 def is_archive(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def iterate_files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of each regular file in `path` whose name ends in one of `suffixes`.
+def collect(path: Path, scratch: Path, wanted: tuple[str, ...] = IMAGE_SUFFIXES) -> Files:
+    """The files of `path` whose names end in one of `wanted`; an archive's are unpacked into the folder `scratch`.
 
-    Names are relative, with forward slashes. Links, hidden files and `__MACOSX` are left out.
-    Raises ValueError naming the archive when it is damaged, FileNotFoundError when there is no such path.
+    They lie there under numbers, so no name leads elsewhere or meets another one. Links, hidden files and
+    `__MACOSX` are left out. Raises ValueError naming the archive when it is damaged.
     """
-    if path.is_dir():
-        for name in _folder_names(path, suffixes):
-            yield name, (path / name).read_bytes()
-    elif not path.exists():
+    if not path.exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist; name a folder or an archive of images")
-    elif zipfile.is_zipfile(path):
-        yield from _iterate_zip(path, suffixes)
-    else:
-        yield from _iterate_tar(path, suffixes)
-
-
-def list_files(path: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """The names that `iterate_files` would yield, sorted."""
+    files = Files({}, Counter())
     if path.is_dir():
-        return _folder_names(path, suffixes)
-    if path.exists() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return sorted(info.filename for info in archive.infolist() if _wanted(info.filename, suffixes))
-    if path.is_file():
-        names = _tar_names(path, path.stat().st_mtime_ns)
-        return sorted(name for name in names if _wanted(name, suffixes))
-    raise FileNotFoundError(f"{str(path)!r} does not exist; name a folder or an archive of images")
-
-
-def _folder_names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
-    files = (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-    names = (file.relative_to(path).as_posix() for file in files)
-    return sorted(name for name in names if _wanted(name, suffixes))
-
-
-def _iterate_zip(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
+            if file.is_symlink() or file.is_file():
+                if reason := _reason_to_leave_out(name, wanted, regular=not file.is_symlink()):
+                    files.left_out[reason, suffix_of(name)] += 1
+                else:
+                    files.paths[name] = file
+        return files
+    free = shutil.disk_usage(scratch).free
     try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if not info.is_dir() and _wanted(info.filename, suffixes):
-                    _check_size(path, info.filename, info.file_size)
-                    yield info.filename, archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: a password
-        raise damaged(path, f"the zip does not unpack ({error})") from error
+        for member in _members(path):
+            name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
+            outside = member.name.startswith("/") or ".." in name.split("/")
+            reason = _reason_to_leave_out(name, wanted, regular=member.regular, outside=outside)
+            if reason:
+                files.left_out[reason, suffix_of(name)] += 1
+                continue
+            free -= member.size
+            if member.size > MAX_BYTES:
+                limit = f"at most {MAX_BYTES:,} are read for one file"
+                raise ValueError(f"{path}: {name!r} claims {member.size:,} bytes; {limit}")
+            if free < 0:
+                raise ValueError(f"{path}: its files need more room than {scratch.parent} has; make room there")
+            target = scratch / str(len(files.paths))
+            with member.open() as source, target.open("wb") as unpacked:  # type: ignore[union-attr]  # it is regular
+                shutil.copyfileobj(source, unpacked)
+            files.paths[name] = target
+    except (zipfile.BadZipFile, tarfile.TarError, LZMAError, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise damaged(path, f"it does not unpack as zip or tar ({error})") from error  # RuntimeError: a password
+    return files
 
 
-def _iterate_tar(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                if member.isreg() and _wanted(member.name, suffixes):
-                    _check_size(path, member.name, member.size)
-                    content = archive.extractfile(member)
-                    assert content is not None  # a regular file always has content
-                    yield member.name, content.read()
-    except (tarfile.TarError, LZMAError, zlib.error, EOFError, OSError) as error:
-        raise damaged(path, f"it does not unpack as zip or tar ({error})") from error
+def _members(path: Path) -> Iterator[_Member]:
+    if not zipfile.is_zipfile(path):
+        with tarfile.open(path, "r|*") as tar:
+            for info in tar:
+                if not info.isdir():
+                    yield _Member(info.name, info.size, info.isreg(), partial(tar.extractfile, info))
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        windows = not any("/" in info.filename for info in members)  # as old versions of .NET write them
+        for member in members:
+            name = member.filename.replace("\\", "/") if windows else member.filename
+            regular = not stat.S_ISLNK(member.external_attr >> 16)
+            yield _Member(name, member.file_size, regular, partial(archive.open, member))
 
 
-@lru_cache(maxsize=1)  # one import asks three times, and a packed tar has no index: each time costs seconds
-def _tar_names(path: Path, changed: int) -> tuple[str, ...]:
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            return tuple(member.name for member in archive if member.isreg())
-    except (tarfile.TarError, LZMAError, zlib.error, EOFError, OSError) as error:
-        raise damaged(path, f"it does not unpack as zip or tar ({error})") from error
-
-
-def _check_size(path: Path, name: str, size: int) -> None:
-    if size > MAX_BYTES:
-        raise ValueError(f"{path}: {name!r} claims {size:,} bytes; at most {MAX_BYTES:,} are read for one file")
-
-
-def _wanted(name: str, suffixes: tuple[str, ...]) -> bool:
-    if not name.lower().endswith(suffixes):
-        return False
-    folders_and_file = name.split("/")
-    return not any((p[:1] == "." and p not in (".", "..")) or p == "__MACOSX" for p in folders_and_file)
+def _reason_to_leave_out(name: str, wanted: tuple[str, ...], *, regular: bool, outside: bool = False) -> str:
+    if not regular:
+        return "a link"
+    if outside:
+        return "a path that leads out of the archive"
+    if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+        return "hidden"
+    return "" if name.lower().endswith(wanted) else "no image that can be read"
 
 
 # From the bytes of one image file to a uint8 array of the wanted shape.
 
-Pixels = npt.NDArray[np.uint8]
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # eight bits a channel
+
+
+@contextmanager
+def opened(content: bytes | Path, name: str) -> Iterator[Image.Image]:
+    """Open an image. Raises ValueError naming the file for whatever goes wrong in the block."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+            yield image
+    except Exception as error:  # a damaged image can raise anything: struct.error, TypeError, a bomb, ...
+        why = "no image format that is known" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{name}: not a readable image ({why}); remove it or use --skip-damaged") from error
 
 
 def decode(content: bytes, image_shape: tuple[int, int, int], *, crop: bool, name: str) -> Pixels:
@@ -127,96 +155,67 @@ def decode(content: bytes, image_shape: tuple[int, int, int], *, crop: bool, nam
     Args:
         crop: keep the proportions and cut the middle out, instead of stretching.
         name: of the file, for errors.
-    Returns: (C, H, W) uint8, grey for one channel, RGB for three.
+    Returns: (C, H, W) uint8, grey for one channel, RGB for three; what is transparent is white.
     Raises ValueError naming the file when it is no image, is cut short or has more than 8 bits a channel.
     """
     from PIL import Image, ImageOps
 
     channels, height, width = image_shape
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            if opened.mode not in _MODES:
-                raise ValueError(f"its mode is {opened.mode}, only 8 bits a channel can be read")
-            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name}: not a readable image ({error}); remove it or use --skip-damaged") from error
-    if image.size != (width, height):
-        bilinear = Image.Resampling.BILINEAR
-        fit = ImageOps.fit(image, (width, height), bilinear) if crop else image.resize((width, height), bilinear)
-        image = fit
-    pixels = np.asarray(image, dtype=np.uint8)
+    with opened(content, name) as image:
+        if image.mode not in _MODES:
+            raise ValueError(f"its mode is {image.mode}, only 8 bits a channel can be read")
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+        if image.size != (width, height):
+            bilinear = Image.Resampling.BILINEAR
+            fit = ImageOps.fit if crop else Image.Image.resize
+            image = fit(image, (width, height), bilinear)
+        pixels = np.asarray(image, dtype=np.uint8)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def image_size(content: bytes, name: str) -> tuple[int, int]:
-    """(height, width) of an image, from its header alone where the format has one."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise ValueError(f"{name}: not a readable image ({error})") from error
 
 
 # Read images that lie in one folder a class, in a folder or an archive.
 
-SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "test"}
-SPLITS |= {"valid": "test", "validation": "test"}
 
+def read_class_folders(spec: DatasetSpec, files: Files, *, skip_damaged: bool = False) -> Arrays:
+    """Every image of the classes of `spec`, in the order of their names: see `place_images` and `read_images`.
 
-class Place(NamedTuple):
-    """Where one image belongs; split is "" where the folders do not say."""
-
-    class_index: int
-    split: str
-
-
-class Loaded(NamedTuple):
-    """Decoded images in the order of their names, the digest of each file, and which could be read."""
-
-    images: Bytes
-    digests: list[str]
-    readable: npt.NDArray[np.bool_]
-
-
-def read_class_folders(spec: DatasetSpec, path: Path, *, skip_damaged: bool = False) -> Arrays:
-    """Every image below `path`, in the order of their names.
-
-    The class is the folder an image lies in (`rose/1.jpg`), or the start of its name (`cat.1.jpg`). Folders
-    `train` and `test` above the classes give the split; without them the rule of `split_by_digest` does.
-    Raises ValueError when no image can be placed, a class is missing or a file cannot be decoded.
+    Raises ValueError when a class is missing or a file cannot be decoded.
     """
-    names = list_files(path, IMAGE_SUFFIXES)
-    places = place_images(names, spec.class_names)
-    _check_classes(spec, path, names, places)
-    loaded = decode_all(spec, path, sorted(places), skip_damaged=skip_damaged)
-    kept = [places[name] for name, readable in zip(sorted(places), loaded.readable, strict=True) if readable]
-    target = np.array([place.class_index for place in kept], dtype=np.int64)
-    if {place.split for place in kept} == {"train", "test"}:
-        is_test = np.array([place.split == "test" for place in kept])
-    else:
-        is_test = split_by_digest(target, loaded.digests, spec.test_fraction)
-    return Arrays(loaded.images[~is_test], target[~is_test], loaded.images[is_test], target[is_test])
+    places = place_images(files.images(), spec.class_names)
+    there = {place.class_index for place in places.values()}
+    if missing := [name for k, name in enumerate(spec.class_names) if k not in there]:
+        folders = {PurePosixPath(name).parent.name for name in files.images()}
+        raise ValueError(
+            f"{spec.name} needs images of {', '.join(spec.class_names)}, in one folder a class; none were found of "
+            f"{', '.join(missing)} (found: {listed(sorted(folders)) or 'no folders of images'})"
+        )
+    return read_images(spec, files, places, skip_damaged=skip_damaged)
 
 
 def place_images(names: list[str], class_names: tuple[str, ...]) -> dict[str, Place]:
-    """The class and split of each name that has one; images elsewhere (no class in their path) are left out."""
+    """The place of each image of a published dataset; images of no class in their path are left out.
+
+    The class is the folder an image lies in (`rose/1.jpg`), or the start of its name (`cat.1.jpg`), whatever case,
+    plural and signs; the outermost folder above it that speaks of a split gives the side.
+    """
     index = {_plain(name): k for k, name in enumerate(class_names)}
     places = {}
     for name in names:
         *folders, file = PurePosixPath(name).parts
         by_folder = index.get(_plain(folders[-1])) if folders else None
-        found = by_folder if by_folder is not None else index.get(_plain(file.split(".")[0]))
-        if found is not None:
-            above = [SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS]
-            places[name] = Place(found, above[-1] if above else "")
+        class_index = by_folder if by_folder is not None else index.get(_plain(file.split(".")[0]))
+        if class_index is not None:
+            roles = filter(None, map(role_of, folders if by_folder is None else folders[:-1]))
+            places[name] = Place(class_index, {"train": "train", "": ""}.get(next(roles, ""), "test"))
     return places
 
 
-def find_classes(names: list[str]) -> tuple[str, ...]:
-    """The folders that hold images, sorted: the classes of a dataset that no row describes."""
-    return tuple(sorted({PurePosixPath(name).parts[-2] for name in names if len(PurePosixPath(name).parts) > 1}))
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("s")
 
 
 def split_by_digest(target: Indices, digests: list[str], test_fraction: float) -> npt.NDArray[np.bool_]:
@@ -233,52 +232,40 @@ def split_by_digest(target: Indices, digests: list[str], test_fraction: float) -
     return is_test
 
 
-def decode_all(spec: DatasetSpec, path: Path, names: list[str], *, skip_damaged: bool) -> Loaded:
-    """Decode the files `names` (sorted) of `path` into one array, with a progress bar on a terminal."""
+def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *, skip_damaged: bool) -> Arrays:
+    """Decode the images that have a place, with a progress bar on a terminal.
+
+    The folders give the split where they name both sides, else the rule of `split_by_digest` does.
+    """
     from tqdm import tqdm
 
-    position = {name: k for k, name in enumerate(names)}
-    images = np.zeros((len(names), *spec.image_shape), dtype=np.uint8)
-    digests = [""] * len(names)
+    images = np.zeros((len(places), *spec.image_shape), dtype=np.uint8)
+    digests: list[str] = []
+    read: list[Place] = []
     problems = []
-    files = iterate_files(path, IMAGE_SUFFIXES)
-    bar = tqdm(total=len(names), desc=f"import {spec.name}", unit=" images", mininterval=0.5)
-    with bar:
-        for name, content in files:
-            if name not in position:
-                continue
-            k = position[name]
-            try:
-                images[k] = decode(content, spec.image_shape, crop=spec.crop, name=f"{path}: {name}")
-            except ValueError as error:
-                if not skip_damaged:
-                    raise
-                problems.append(str(error))
-            else:
-                digests[k] = hashlib.sha256(content).hexdigest()
-            bar.update()
-    readable = np.array([bool(digest) for digest in digests])
+    for name in tqdm(sorted(places), desc=f"import {spec.name}", unit=" images", mininterval=0.5):
+        content = files.paths[name].read_bytes()
+        try:
+            images[len(read)] = decode(content, spec.image_shape, crop=spec.crop, name=name)
+        except ValueError as error:
+            if not skip_damaged:
+                raise
+            problems.append(str(error).removesuffix("; remove it or use --skip-damaged"))
+            files.left_out["damaged", suffix_of(name)] += 1
+        else:
+            digests.append(hashlib.sha256(content).hexdigest())
+            read.append(places[name])
     if problems:
-        warnings.warn(f"{len(problems)} damaged images left out, the first: {problems[0]}", stacklevel=2)
-        images = images[readable]
-    return Loaded(images, [digest for digest in digests if digest], readable)
+        warnings.warn("\n".join([f"{len(problems)} damaged images left out:", *problems]), stacklevel=2)
+    images, target = images[: len(read)], np.array([place.class_index for place in read], dtype=np.int64)
+    if {place.split for place in read} == {"train", "test"}:
+        is_test = np.array([place.split == "test" for place in read])
+    else:
+        is_test = split_by_digest(target, digests, spec.test_fraction)
+    return Arrays(images[~is_test], target[~is_test], images[is_test], target[is_test])
 
 
-def _check_classes(spec: DatasetSpec, path: Path, names: list[str], places: dict[str, Place]) -> None:
-    found = {place.class_index for place in places.values()}
-    missing = [name for k, name in enumerate(spec.class_names) if k not in found]
-    if missing:
-        seen = ", ".join(find_classes(names)[:20]) or "no folders of images"
-        raise ValueError(
-            f"{path}: {spec.name} needs images of {', '.join(spec.class_names)}, in one folder a class; "
-            f"none were found of {', '.join(missing)} (found: {seen})"
-        )
-
-
-def _plain(name: str) -> str:
-    """Compare names of classes without case, plural s, spaces and signs."""
-    return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("s")
-
+# Read and write idx, the format of the MNIST family: a big-endian header, then the bytes.
 
 TRAIN_IMAGES, TRAIN_TARGET = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_TARGET = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -287,28 +274,31 @@ IDX_FILES = (TRAIN_IMAGES, TRAIN_TARGET, TEST_IMAGES, TEST_TARGET)
 
 def read_idx_dataset(spec: DatasetSpec, folder: Path) -> Arrays:
     """The four idx files of `folder`, packed or not, each checked against the digest that `spec` knows."""
-    parts = {name: _read_checked(spec, folder, name) for name in spec.files}
-    for images, target in ((TRAIN_IMAGES, TRAIN_TARGET), (TEST_IMAGES, TEST_TARGET)):
-        if len(parts[images]) != len(parts[target]):
-            what = f"{len(parts[images])} images but {target} has {len(parts[target])} targets"
-            raise damaged(folder / images, what)
-    return Arrays(
-        _as_images(parts[TRAIN_IMAGES]),
-        _as_target(parts[TRAIN_TARGET]),
-        _as_images(parts[TEST_IMAGES]),
-        _as_target(parts[TEST_TARGET]),
-    )
+    return Arrays(*_read_idx_pair(spec, folder, *IDX_FILES[:2]), *_read_idx_pair(spec, folder, *IDX_FILES[2:]))
 
 
 def read_idx_test_split(spec: DatasetSpec, folder: Path) -> Arrays:
     """Only the two test files of `folder`, divided by the digest of each image: see `split_by_digest`."""
-    images, target = (_read_checked(spec, folder, name) for name in (TEST_IMAGES, TEST_TARGET))
-    if len(images) != len(target):
-        raise damaged(folder / TEST_IMAGES, f"{len(images)} images but {len(target)} targets")
+    images, target = _read_idx_pair(spec, folder, TEST_IMAGES, TEST_TARGET)
     digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    is_test = split_by_digest(_as_target(target), digests, spec.test_fraction)
-    images, classes = _as_images(images), _as_target(target)
-    return Arrays(images[~is_test], classes[~is_test], images[is_test], classes[is_test])
+    is_test = split_by_digest(target, digests, spec.test_fraction)
+    return Arrays(images[~is_test], target[~is_test], images[is_test], target[is_test])
+
+
+def _read_idx_pair(spec: DatasetSpec, folder: Path, *names: str) -> tuple[Bytes, Indices]:
+    paths = [find_file(folder, name) for name in names]
+    if None in paths:
+        raise FileNotFoundError(f"{folder} has no {' or '.join(names)} (or these with .gz), which {spec.name} needs")
+    images, target = (read_idx(path, spec.files[name]) for path, name in zip(paths, names, strict=True) if path)
+    return checked(spec, folder / names[0], images[:, None] if images.ndim == 3 else images, target.astype(np.int64))
+
+
+def checked(spec: DatasetSpec, path: Path, images: Bytes, target: Indices) -> tuple[Bytes, Indices]:
+    """Refuse images of another shape than the row's, or targets that do not fit them; `path` is named in errors."""
+    fits = target.shape == images.shape[:1] and images.shape[1:] == spec.image_shape
+    if not fits or (len(target) and not 0 <= target.min() <= target.max() < spec.num_classes):
+        raise damaged(path, f"images {images.shape} with targets {target.shape} of {spec.num_classes} classes")
+    return images, target
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -327,11 +317,6 @@ def read_idx(path: Path, digest: str = "") -> Bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, f"it does not unpack ({error})") from error
     check_digest(path, digest, payload, packed)
-    return parse_idx(payload, path)
-
-
-def parse_idx(payload: bytes, path: Path) -> Bytes:
-    """The uint8 array that `payload` holds; `path` is named in errors."""
     if len(payload) < 4 or payload[:3] != b"\0\0\x08":
         raise damaged(path, f"an idx file of bytes starts with 00 00 08, this one with {payload[:3].hex(' ')!r}")
     ndim = payload[3]
@@ -353,27 +338,6 @@ def write_idx(path: Path, array: Bytes) -> None:
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as packed:
         packed.write(payload)
     path.write_bytes(buffer.getvalue())
-
-
-def _read_checked(spec: DatasetSpec, folder: Path, name: str) -> Bytes:
-    path = find_file(folder, name)
-    if path is None:
-        raise FileNotFoundError(f"{folder} has no {name} (or {name}.gz), which {spec.name} needs")
-    array = read_idx(path, spec.files[name])
-    ndim = 3 if "images" in name else 1
-    if array.ndim != ndim:
-        raise damaged(path, f"it should hold an array of {ndim} dimensions, but holds {array.shape}")
-    if ndim == 1 and array.size and array.max() >= spec.num_classes:
-        raise damaged(path, f"it names class {array.max()}, but {spec.name} has {spec.num_classes} classes")
-    return array
-
-
-def _as_images(array: Bytes) -> Bytes:
-    return array[:, None]
-
-
-def _as_target(array: Bytes) -> Indices:
-    return array.astype(np.int64)
 
 
 # Read the python batches of CIFAR-10 and CIFAR-100.
@@ -424,9 +388,7 @@ def _read_batch(spec: DatasetSpec, folder: Path, name: str, key: bytes) -> tuple
         target = np.asarray(batch[key], dtype=np.int64)
     except Exception as error:  # a damaged pickle can raise anything
         raise damaged(path, f"it is no CIFAR batch ({error})") from error
-    if len(images) != len(target) or (len(target) and not 0 <= target.min() <= target.max() < spec.num_classes):
-        raise damaged(path, f"{len(images)} images with {len(target)} targets of {spec.num_classes} classes")
-    return images, target
+    return checked(spec, path, images, target)
 
 
 # Read SVHN, photographed house numbers, from its two Matlab files.
@@ -434,24 +396,22 @@ def _read_batch(spec: DatasetSpec, folder: Path, name: str, key: bytes) -> tuple
 
 def read_svhn(spec: DatasetSpec, folder: Path) -> Arrays:
     """train_32x32.mat and test_32x32.mat of `folder`; the extra images are not used, as in paper 001."""
-    train, test = (_read_mat(folder / name, digest) for name, digest in spec.files.items())
+    train, test = (_read_mat(spec, folder / name) for name in spec.files)
     return Arrays(*train, *test)
 
 
-def _read_mat(path: Path, digest: str) -> tuple[Bytes, Indices]:
+def _read_mat(spec: DatasetSpec, path: Path) -> tuple[Bytes, Indices]:
     from scipy.io import loadmat
 
     payload = path.read_bytes()
-    check_digest(path, digest, payload)
+    check_digest(path, spec.files[path.name], payload)
     try:
         content = loadmat(io.BytesIO(payload), variable_names=["X", "y"])
         images = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1), dtype=np.uint8)  # was (H, W, C, N)
         target = content["y"].reshape(-1).astype(np.int64) % 10  # the file calls the digit 0 class 10
     except Exception as error:  # a damaged file can raise anything
         raise damaged(path, f"it is no SVHN file ({error})") from error
-    if len(images) != len(target):
-        raise damaged(path, f"{len(images)} images with {len(target)} targets")
-    return images, target
+    return checked(spec, path, images, target)
 
 
 # Read HAM10000: photographs of skin, with the diagnosis of each in a CSV file.
@@ -459,47 +419,36 @@ def _read_mat(path: Path, digest: str) -> tuple[Bytes, Indices]:
 METADATA = "HAM10000_metadata"
 
 
-def read_ham10000(spec: DatasetSpec, path: Path, *, skip_damaged: bool = False) -> Arrays:
-    """The images that HAM10000_metadata names, sorted by image id, from a folder, an archive or a folder of zips.
+def read_ham10000(spec: DatasetSpec, files: Files, *, skip_damaged: bool = False) -> Arrays:
+    """The images that HAM10000_metadata names, sorted by image id.
 
     The same lesion was photographed up to six times, so the split is by lesion: of each diagnosis, lesions in
     the order of the sha256 of their id go to the test images until these have their share.
     Raises ValueError when the CSV names an unknown diagnosis or an image is missing.
     """
-    from tqdm import tqdm
-
-    rows = read_metadata(spec, path)
-    position = {row["image_id"]: k for k, row in enumerate(rows)}
-    images = np.zeros((len(rows), *spec.image_shape), dtype=np.uint8)
-    missing = set(position)
-    with tqdm(total=len(rows), desc=f"import {spec.name}", unit=" images", mininterval=0.5) as bar:
-        for source in _sources(path):
-            for name, content in iterate_files(source, IMAGE_SUFFIXES):
-                image_id = PurePosixPath(name).stem
-                if image_id in missing:
-                    where = f"{source}: {name}"
-                    images[position[image_id]] = decode(content, spec.image_shape, crop=spec.crop, name=where)
-                    missing.discard(image_id)
-                    bar.update()
-    if missing:
-        raise damaged(path, f"{len(missing):,} of {len(rows):,} images are missing, such as {min(missing)}")
-    target = np.array([spec.class_names.index(row["dx"]) for row in rows], dtype=np.int64)
-    is_test = np.array(split_by_lesion(rows, spec.test_fraction))
-    return Arrays(images[~is_test], target[~is_test], images[is_test], target[is_test])
+    rows = read_metadata(spec, files)
+    paths = {PurePosixPath(name).stem: name for name in reversed(files.images())}
+    if missing := sorted({row["image_id"] for row in rows} - set(paths)):
+        raise ValueError(f"{spec.name}: {len(missing):,} of {len(rows):,} images are missing, such as {missing[0]}")
+    sides = ["test" if is_test else "train" for is_test in split_by_lesion(rows, spec.test_fraction)]
+    by_id = Files({row["image_id"]: files.paths[paths[row["image_id"]]] for row in rows}, files.left_out)
+    places = {
+        row["image_id"]: Place(spec.class_names.index(row["dx"]), side) for row, side in zip(rows, sides, strict=True)
+    }
+    return read_images(spec, by_id, places, skip_damaged=skip_damaged)
 
 
-def read_metadata(spec: DatasetSpec, path: Path) -> list[dict[str, str]]:
+def read_metadata(spec: DatasetSpec, files: Files) -> list[dict[str, str]]:
     """The rows of the CSV, sorted by image_id, with at least image_id, lesion_id and dx."""
-    for source in _sources(path):
-        for name, content in iterate_files(source, (f"{METADATA}.csv".lower(), METADATA.lower())):
-            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
-            where = source / name
-            if not rows or not {"image_id", "lesion_id", "dx"} <= set(rows[0]):
-                raise damaged(where, "it should be a CSV with the columns lesion_id, image_id and dx")
-            if unknown := {row["dx"] for row in rows} - set(spec.class_names):
-                raise damaged(where, f"it names the diagnoses {sorted(unknown)}, known are {spec.class_names}")
-            return sorted(rows, key=lambda row: row["image_id"])
-    raise FileNotFoundError(f"{path} holds no {METADATA}.csv, which names the diagnosis of each image")
+    name = next((name for name in files.paths if PurePosixPath(name).stem == METADATA), None)
+    if name is None:
+        raise FileNotFoundError(f"there is no {METADATA}.csv, which names the diagnosis of each image")
+    rows = list(csv.DictReader(io.StringIO(files.paths[name].read_text(encoding="utf-8-sig"))))
+    if not rows or not {"image_id", "lesion_id", "dx"} <= set(rows[0]):
+        raise damaged(Path(name), "it should be a CSV with the columns lesion_id, image_id and dx")
+    if unknown := {row["dx"] for row in rows} - set(spec.class_names):
+        raise damaged(Path(name), f"it names the diagnoses {sorted(unknown)}, known are {spec.class_names}")
+    return sorted(rows, key=lambda row: row["image_id"])
 
 
 def split_by_lesion(rows: list[dict[str, str]], test_fraction: float) -> list[bool]:
@@ -518,13 +467,6 @@ def split_by_lesion(rows: list[dict[str, str]], test_fraction: float) -> list[bo
             taken[dx] = taken.get(dx, 0) + 1
             lesions.add(lesion)
     return is_test
-
-
-def _sources(path: Path) -> list[Path]:
-    """`path` and, where it is a folder, the archives in it: the publisher gives the images as two zips."""
-    if not path.is_dir():
-        return [path]
-    return [path, *sorted(file for file in path.iterdir() if is_archive(file))]
 
 
 # Four shapes drawn by arithmetic: a dataset whose answer is known, for tests.

@@ -1,4 +1,4 @@
-"""Choose images by class and seed: validation splits, subsets, folds."""
+"""Choose images by class and seed: validation splits, subsets, wrong classes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from torch import Tensor
 from lossbench.data.dataset import Split
 from lossbench.registry import unknown
 
-NOISE_STREAM, IMBALANCE_STREAM, SIZE_STREAM = (
-    101,
-    102,
-    103,
-)  # one random stream a purpose: none disturbs another
+NOISE_STREAM, IMBALANCE_STREAM, SIZE_STREAM = 101, 102, 103  # one a purpose: none disturbs another
 
 
 class Degradation(Protocol):
@@ -94,19 +90,6 @@ def flip_target(
     flipped = target.clone()
     flipped[wrong] = (target[wrong] + shift.to(target.device)) % classes
     return flipped
-
-
-def stratified_folds(target: Tensor, count: int, seed: int) -> list[Tensor]:
-    """`count` disjoint ascending index sets that cover the images (N,), classes equal to within one image.
-
-    Paper 004 scores ten such folds of the test images. Raises ValueError unless 2 <= count <= N.
-    """
-    if not 2 <= count <= len(target):
-        raise ValueError(f"count of folds must lie between 2 and {len(target)}, got {count!r}")
-    order = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(target), generator=order).to(target.device)
-    by_class = shuffled[torch.argsort(target[shuffled], stable=True)]
-    return [by_class[start::count].sort().values for start in range(count)]
 
 
 def stratified_split(target: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -140,9 +140,7 @@ def find_tree(tree: str | Tree | None = None, class_names: Sequence[str] | None 
         tree: a name in `TREES`, a dict `{parent: [children]}`, or None for the first of `TREES` with these classes.
         class_names: the classes in target order; may be left out where `tree` is a name.
 
-    Raises:
-        ValueError: an unknown name, a tree that is none or has other leaves than the classes, or nothing to go by.
-        TypeError: `tree` is neither a name nor a dict of lists of names.
+    Raises ValueError or TypeError for what is no tree, has other leaves than the classes, or is not known.
     """
     if tree is None:
         return _tree_of_classes(class_names)
@@ -172,12 +170,7 @@ def _tree_of_classes(class_names: Sequence[str] | None) -> ClassTree:
 
 
 def check_tree(tree: object, class_names: Sequence[str] | None = None) -> dict[str, list[str]]:
-    """Check that `tree` has one root, one parent a node, no cycle, and exactly the classes as leaves; copy it.
-
-    Raises:
-        ValueError: it has not; the message names the nodes at fault.
-        TypeError: it is no dict of lists of names.
-    """
+    """Check that `tree` has one root, one parent a node, no cycle, and exactly the classes as leaves; copy it."""
     tree = _checked_types(tree)
     parents = Counter(child for children in tree.values() for child in children)
     if twice := [child for child, count in parents.items() if count > 1]:
@@ -208,29 +201,29 @@ def _checked_types(tree: object) -> Tree:
     return tree
 
 
-def _check_leaves(found: Sequence[str], class_names: Sequence[str]) -> None:
+def _check_leaves(leaf_names: Sequence[str], class_names: Sequence[str]) -> None:
     if len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names must differ from each other, got {_quoted(class_names)}")
     problems = []
-    if missing := [name for name in class_names if name not in found]:
+    if missing := [name for name in class_names if name not in leaf_names]:
         problems.append(f"the classes {_quoted(missing)} are no leaves")
-    if extra := [name for name in found if name not in class_names]:
+    if extra := [name for name in leaf_names if name not in class_names]:
         problems.append(f"the leaves {_quoted(extra)} are no classes")
     if problems:
         raise ValueError(f"tree: its leaves must be the classes, but {' and '.join(problems)}")
 
 
 def _quoted(names: Sequence[object], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+    quoted = ", ".join(repr(name) for name in names[:most])
+    return quoted + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _below(tree: Tree, node: str) -> list[str]:
     """`node` and all below it, parents first."""
-    found = [node]
-    for parent in found:
-        found.extend(tree.get(parent, ()))
-    return found
+    nodes = [node]
+    for parent in nodes:
+        nodes.extend(tree.get(parent, ()))
+    return nodes
 
 
 def root(tree: Tree) -> str:
@@ -249,10 +242,10 @@ def path(tree: Tree, node: str) -> list[str]:
     parents = {child: parent for parent, children in tree.items() for child in children}
     if node not in parents and node not in tree:
         raise ValueError(unknown("node", node, _below(tree, root(tree))))
-    found = [node]
-    while found[-1] in parents:
-        found.append(parents[found[-1]])
-    return found[::-1]
+    upwards = [node]
+    while upwards[-1] in parents:
+        upwards.append(parents[upwards[-1]])
+    return upwards[::-1]
 
 
 def depth(tree: Tree, node: str) -> int:

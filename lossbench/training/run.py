@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
 from lossbench.data.augmentation import AUGMENTATIONS
+from lossbench.data.dataset import require_enough_images
 from lossbench.data.loading import search_roots
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.losses import Criterion
@@ -221,6 +222,7 @@ def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_se
 
 def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
     """Put the images on the device, with the validation split held out where the config selects on it."""
+    require_enough_images(dataset, 0 if config.selection == "best_test" else VALIDATION_FRACTION)
     whole, test = (Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test))
     if config.selection == "best_test":
         return Splits(degrade(whole, config), test, "test", test)
