@@ -64,26 +64,15 @@ def test_an_address_of_another_form_is_quoted(address: str) -> None:
 
 
 @needs_ray
-@pytest.mark.parametrize("greeting", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_an_address_without_a_cluster_is_refused_within_seconds(greeting: bytes | None, tmp_path: Path) -> None:
+def test_an_address_without_a_cluster_is_refused_within_seconds(tmp_path: Path) -> None:
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        visitors: list[socket.socket] = []
-        if greeting is not None:
-            server.listen()
-            threading.Thread(target=greet, args=(server, greeting, visitors), daemon=True).start()
+        server.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{server.getsockname()[1]}"
         began = time.monotonic()
         with pytest.raises(ConnectionError, match=f"{address}.*ray start --head"):
             run_configs([RunConfig(dataset="shapes")], tmp_path, engine="ray", address=address, show_progress=False)
         assert time.monotonic() - began < 30
     assert not (tmp_path / "runs").exists()
-
-
-def greet(server: socket.socket, greeting: bytes, visitors: list[socket.socket]) -> None:
-    visitor, _ = server.accept()
-    visitor.sendall(greeting)
-    visitors.append(visitor)  # and keep the line open
 
 
 def test_a_task_that_does_not_see_the_output_folder_trains_nothing(tmp_path: Path) -> None:
