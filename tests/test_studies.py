@@ -10,14 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
-from killing import Child, fork, quick_workers, wait_for
+from killing import Child, fork, hear_ctrl_c, quick_workers, wait_for
 
 import lossbench
 import lossbench.training.run
@@ -231,11 +231,6 @@ def long_study(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         study.kill()
         study.communicate()
-
-
-def hear_ctrl_c() -> None:
-    """As in a terminal: a shell switches it off for what it starts in the background, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -461,7 +456,7 @@ CONFIGS = [RunConfig(epochs=2, seed=seed) for seed in range(40)]
 
 
 def test_in_a_log_a_study_writes_a_line_now_and_then(capsys):
-    with StudyBar(CONFIGS) as bar:
+    with closing(StudyBar(CONFIGS)) as bar:
         bar.say("a message")
         for config in CONFIGS:
             bar.epoch(config, 1)
@@ -477,6 +472,6 @@ def test_in_a_log_a_study_writes_a_line_now_and_then(capsys):
 
 
 def test_a_bar_that_is_not_asked_for_writes_nothing(capsys):
-    with StudyBar(CONFIGS, disable=True) as bar:
+    with closing(StudyBar(CONFIGS, disable=True)) as bar:
         bar.finish(CONFIGS[0], None)
     assert capsys.readouterr().err == ""
