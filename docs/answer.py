@@ -8,7 +8,8 @@ difference comes from `stats.compare`; rows are chosen by the fields of their se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +53,6 @@ IN_USE = {  # losses that people use; those without a run are named as missing
 class Evidence:
     """The committed runs, and every comparison with cross-entropy that they allow."""
 
-    folder: Path
     tables: archive.AllTables
 
     @property
@@ -169,29 +169,33 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def write_answer(evidence: Evidence) -> str:
-    """The answer in five short sentences, and what stands behind them."""
-    sentences = (answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps)
-    numbered = "".join(f"{i}. {sentence(evidence)}\n" for i, sentence in enumerate(sentences, 1))
-    return f"{numbered}\n{answer_limits(evidence)}\n"
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def number_sentences(evidence: Evidence, *sentences: Callable[[Evidence], str]) -> str:
+    """A numbered list, and below it the last sentence as what stands behind the list."""
+    *listed, behind = (sentence(evidence) for sentence in sentences)
+    return "".join(f"{i}. {sentence}\n" for i, sentence in enumerate(listed, 1)) + f"\n{behind}\n"
 
 
 def answer_clean(evidence: Evidence) -> str:
     rows = clean_rows(evidence)
-    counts = {word: int((rows["verdict"] == word).sum()) for word in stats.VERDICTS}
-    better, slight = counts["better"], counts["slightly better"]
-    level, behind = counts["equivalent"], counts["worse"] + counts["slightly worse"]
-    start = f"no loss was better by more than {margin(PRIMARY)}" if not better else f"{better} comparisons are better"
+    counts = Counter(rows["verdict"])
+    start = f"{counts['better']} comparisons are better"
+    if not counts["better"]:
+        start = f"no loss was better by more than {margin(PRIMARY)}"
     return (
-        f"**Clean, balanced data:** {start}; of {len(rows)} comparisons of test accuracy {slight} is slightly better, "
-        f"{level} are equivalent within ±{margin(PRIMARY)}, {counts['undecided']} undecided and {behind} worse."
+        f"**Clean, balanced data:** {start}; of {len(rows)} comparisons of test accuracy "
+        f"{counts['slightly better']} is slightly better, {counts['equivalent']} are equivalent within "
+        f"±{margin(PRIMARY)}, {counts['undecided']} undecided and {counts['worse'] + counts['slightly worse']} worse."
     )
 
 
 def answer_wrong(evidence: Evidence) -> str:
     rows = core(evidence.accuracy, **WRONG)
+    share = percent(rows["label_noise"].iloc[0])
     better = rows[rows["verdict"].isin(AHEAD)]
-    share = f"{rows['label_noise'].iloc[0]:.0%}".replace("%", " %")
     gain = f"{named(better)} points" if len(better) else "no loss"
     return f"**Wrong targets:** with {share} of the training targets wrong, test accuracy is better with {gain}."
 
@@ -242,13 +246,6 @@ def answer_limits(evidence: Evidence) -> str:
     )
 
 
-def write_details(evidence: Evidence) -> str:
-    """The same five sentences with every number, what is behind them, and what is not."""
-    sentences = (say_clean, say_wrong, say_rare, say_calibration, say_steps)
-    numbered = "".join(f"{i}. {sentence(evidence)}\n" for i, sentence in enumerate(sentences, 1))
-    return f"{numbered}\n{say_losses(evidence)}\n"
-
-
 def clean_rows(evidence: Evidence) -> pd.DataFrame:
     """Clean and balanced, Adam, softmax, the usual network, losses as their papers define them."""
     rows = evidence.accuracy[evidence.accuracy["verdict"] != SAME_FUNCTION]
@@ -258,7 +255,7 @@ def clean_rows(evidence: Evidence) -> pd.DataFrame:
 
 def say_clean(evidence: Evidence) -> str:
     rows = clean_rows(evidence)
-    counts = {word: int((rows["verdict"] == word).sum()) for word in stats.VERDICTS}
+    counts = Counter(rows["verdict"])
     steps = span(steps_of(evidence.runs[evidence.runs["study"].isin(rows["study"])]))
     better, slight = (rows[rows["verdict"] == word] for word in AHEAD)
     start = f"better is {named(better)}" if len(better) else "no loss was shown to be better than cross-entropy"
@@ -291,7 +288,7 @@ def focal(evidence: Evidence) -> str:
 
 def say_wrong(evidence: Evidence) -> str:
     rows = core(evidence.accuracy, **WRONG)
-    share = f"{rows['label_noise'].iloc[0]:.0%}".replace("%", " %")
+    share = percent(rows["label_noise"].iloc[0])
     return f"**Wrong targets:** with {share} of the training targets wrong, {words(rows, PRIMARY)} ({place(rows)})."
 
 
@@ -396,7 +393,7 @@ def write_studies(evidence: Evidence) -> str:
         rows.append([
             study, f"{dataset} ({images})", ", ".join(sorted(part["model"].unique())), span(part["epochs"]),
             span(part["steps"]), len(part), part["seed"].nunique(), f"{scores.mean():.1f} ± {scores.std():.1f}",
-            f"{part['last'].mean():.0%}".replace("%", " %"),
+            percent(part["last"].mean()),
         ])  # fmt: skip
     once = runs.drop_duplicates("run_id")
     rows.append(["**together, each run once**", "", "", "", "", f"**{len(once):,}**", "", "", ""])
@@ -408,7 +405,7 @@ def write_studies(evidence: Evidence) -> str:
 
 def condition(row: Mapping[Any, Any]) -> str:
     """What is done to the training images and targets."""
-    wrong = f"{row['label_noise']:.0%} wrong targets".replace("%", " %") if row["label_noise"] else ""
+    wrong = f"{percent(row['label_noise'])} wrong targets" if row["label_noise"] else ""
     tail = f"tail {row['imbalance']:.0f}:1" if row["imbalance"] != 1 else ""
     return ", ".join(filter(None, [wrong, tail])) or "clean, balanced"
 
@@ -429,27 +426,18 @@ def rule(row: Mapping[Any, Any]) -> str:
     return ", ".join(parts) or "–"
 
 
-def write_comparisons(rows: pd.DataFrame, metric: str = PRIMARY) -> str:
-    """Every comparison, a folded table a condition, data sets together, the best loss first."""
+def write_comparisons(rows: pd.DataFrame) -> str:
+    """Every comparison of test accuracy, a folded table a condition, data sets together, the best loss first."""
     rows = rows[(rows["verdict"] != SAME_FUNCTION) & (rows["n"] > 0)]
     rows = rows.assign(regime=[regime(row) for row in records(rows)])
     rows = rows.sort_values(["optimizer", "label_noise", "imbalance", "dataset", "study", "train_images", "mean"],
                             ascending=[True, True, True, True, True, True, False])  # fmt: skip
-    header = [
-        "loss",
-        "study",
-        "data set",
-        "images",
-        "besides",
-        "n",
-        f"difference, {stats.OUTCOMES[metric].unit}",
-        "word",
-    ]
+    header = ["loss", "study", "data set", "images", "besides", "n", "difference, points", "word"]
     parts = []
     for name, part in rows.groupby("regime", sort=False):
         lines = [
             [f"`{row['label']}`".replace(" (reconstruction)", ""), row["study"], row["dataset"],
-             f"{row['train_images']:,.0f}", rule(row), row["n"], interval(row, metric), row["verdict"]]
+             f"{row['train_images']:,.0f}", rule(row), row["n"], interval(row), row["verdict"]]
             for row in records(part)
         ]  # fmt: skip
         parts.append(fold(f"{name}: {tally(part)}", markdown(header, lines)))
@@ -467,31 +455,27 @@ def fold(summary: str, body: str) -> str:
 
 
 def write_secondary(evidence: Evidence) -> str:
-    """The secondary outcomes of the study in which every loss meets every condition."""
-    tables = {metric: core_all(table) for metric, table in evidence.secondary.items()}
-    first = tables[BALANCED_SCORE]
+    """The secondary outcomes of the study in which every loss meets every condition, clean settings first."""
     key = ["label", "label_noise", "imbalance"]
-    cells = {
-        metric: {
-            tuple(row[name] for name in key): f"{interval(row, metric)} {row['verdict']}" for row in records(table)
-        }
-        for metric, table in tables.items()
-    }
+    rows = pick(evidence.secondary[BALANCED_SCORE], study=CORE)
+    rows = rows[rows["verdict"] != SAME_FUNCTION].sort_values(["imbalance", "label_noise"], kind="stable")
+    texts = pd.DataFrame({
+        metric: [f"{interval(row, metric)} {row['verdict']}" for row in records(table)]
+        for metric, table in ((metric, align(rows, table, key)) for metric, table in evidence.secondary.items())
+    }, rows.index)  # fmt: skip
+    outcomes = [stats.OUTCOMES[metric] for metric in texts]
+    header = ["loss", *(f"{outcome.title} ({outcome.unit})".replace(" ()", "") for outcome in outcomes)]
     parts = []
-    for name, part in first.groupby([condition(row) for row in records(first)], sort=False):
-        lines = [
-            [f"`{row['label']}`", *(cells[metric][tuple(row[name] for name in key)] for metric in tables)]
-            for row in records(part.sort_values("mean", ascending=False))
-        ]
-        header = ["loss", *(f"{stats.OUTCOMES[m].title} ({stats.OUTCOMES[m].unit})".replace(" ()", "") for m in tables)]
+    for name, part in rows.groupby([condition(row) for row in records(rows)], sort=False):
+        order = part.sort_values("mean", ascending=False)
+        lines = [[f"`{label}`", *texts.loc[i]] for i, label in order["label"].items()]
         parts.append(fold(str(name), markdown(header, lines)))
     return "\n".join(parts)
 
 
-def core_all(rows: pd.DataFrame) -> pd.DataFrame:
-    """The study in which every loss meets every condition, clean settings first."""
-    rows = pick(rows[rows["verdict"] != SAME_FUNCTION], study=CORE)
-    return rows.sort_values(["imbalance", "label_noise"], kind="stable")
+def align(rows: pd.DataFrame, table: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """The rows of the core study in `table` with the same `key`, in the same order."""
+    return rows[list(key)].merge(pick(table, study=CORE), on=list(key), how="left", validate="one_to_one")
 
 
 def write_embeddings(evidence: Evidence) -> str:
@@ -624,38 +608,30 @@ def questions(evidence: Evidence) -> list[Question]:
     fashion = "Fashion-MNIST"
     return [
         Question("1  Clean, balanced: accuracy", [
-            Panel(fashion, by_loss(core(accuracy))), Panel("CIFAR-10", by_loss(pick(plain, dataset="cifar-10-jpeg")))]),
+            Panel(fashion, core(accuracy)), Panel("CIFAR-10", short_titles(pick(plain, dataset="cifar-10-jpeg")))]),
         Question("1  The same on more data", [Panel("Fashion: here 54,000 images", by_place(others))]),
         Question(f"2  Wrong targets: accuracy ({fashion})", [
-            Panel("20 % wrong", by_loss(core(accuracy, label_noise=0.2))),
-            Panel("40 % wrong", by_loss(core(accuracy, label_noise=0.4)))]),
+            Panel("20 % wrong", core(accuracy, label_noise=0.2)),
+            Panel("40 % wrong", core(accuracy, label_noise=0.4))]),
         Question(f"3  Rare classes: macro F1 ({fashion})", [
-            Panel("tail 10:1", by_loss(core(f1, imbalance=10.0)), BALANCED_SCORE),
-            Panel("tail 100:1", by_loss(core(f1, imbalance=100.0)), BALANCED_SCORE)]),
+            Panel("tail 10:1", core(f1, imbalance=10.0), BALANCED_SCORE),
+            Panel("tail 100:1", core(f1, imbalance=100.0), BALANCED_SCORE)]),
         Question(f"4  Calibration: ECE, axis reversed ({fashion})", [
-            Panel("clean", by_loss(core(ece)), CALIBRATION_ERROR),
-            Panel("40 % wrong", by_loss(core(ece, **WRONG)), CALIBRATION_ERROR)]),
+            Panel("clean", core(ece), CALIBRATION_ERROR),
+            Panel("40 % wrong", core(ece, **WRONG), CALIBRATION_ERROR)]),
         Question("5  Step size: accuracy under SGD", [
             Panel("one learning rate", by_place(evidence.single_rate)),
             Panel("first steps equal", by_place(evidence.matched))]),
     ]  # fmt: skip
 
 
-def by_loss(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows named by their loss."""
-    rows = short_titles(rows)
-    return rows.assign(name=rows["title"])
-
-
 def by_place(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows named by their loss and data set."""
-    rows = by_loss(rows)
-    return rows.assign(name=[f"{row['name']}, {DATA_SETS[row['dataset']]}" for row in records(rows)])
+    return rows.assign(title=[f"{row['title']}, {DATA_SETS[row['dataset']]}" for row in records(short_titles(rows))])
 
 
 def gather() -> Evidence:
-    folder = archive.reference_folder()
-    return Evidence(folder, archive.load_tables(folder))
+    return Evidence(archive.load_tables(archive.reference_folder()))
 
 
 def make_blocks(evidence: Evidence) -> dict[str, str]:
@@ -664,8 +640,11 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
-        "answer": write_answer(evidence),
-        "details": write_details(evidence),
+        # Five short sentences; then the same ones with every number.
+        "answer": number_sentences(
+            evidence, answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps, answer_limits
+        ),
+        "details": number_sentences(evidence, say_clean, say_wrong, say_rare, say_calibration, say_steps, say_losses),
         "studies": write_studies(evidence),
         "defined": write_comparisons(pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),
         "secondary": write_secondary(evidence),

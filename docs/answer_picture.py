@@ -41,7 +41,7 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Panel:
-    """Comparisons of one outcome under one condition: a row of `rows` for each name in its column `name`."""
+    """Comparisons of one outcome under one condition: a row of `rows` for each name in its column `title`."""
 
     title: str
     rows: pd.DataFrame
@@ -60,7 +60,7 @@ class Question:
         best = {}
         for panel in self.panels:  # a later panel has the last word
             sign = 1 if OUTCOMES[panel.metric].higher_is_better else -1
-            best |= dict(zip(panel.rows["name"], sign * panel.rows["mean"], strict=True))
+            best |= dict(zip(panel.rows["title"], sign * panel.rows["mean"], strict=True))
         return sorted(best, key=lambda name: -best[name])
 
 
@@ -131,7 +131,7 @@ def draw_panel(ax: Axes, panel: Panel, names: Sequence[str]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     outcome = OUTCOMES[panel.metric]
-    rows = panel.rows.set_index("name")
+    rows = panel.rows.set_index("title")
     scaled = rows[["mean", "low", "high"]] * outcome.scale
     for place in range(0, len(names), 2):
         ax.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.10, linewidth=0)

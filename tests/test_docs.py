@@ -287,7 +287,7 @@ def test_the_picture_shows_the_words_of_the_engine(evidence, judged):
     panels = [panel for question in answer.questions(evidence) for panel in question.panels]
     assert len(panels) == 11
     for panel in panels:
-        assert panel.rows["name"].is_unique
+        assert panel.rows["title"].is_unique
         assert set(panel.rows["verdict"]) <= set(answer_picture.MARKS)
         if panel.metric == "test_accuracy" and panel.rows["lr"].notna().all():
             assert list(words.loc[list(map(tuple, panel.rows[key].to_numpy()))]) == list(panel.rows["verdict"])

@@ -6,19 +6,10 @@ import pytest
 
 from lossbench import LOSSES, PROBABILITIES, published, stats
 
-METRIC = {"accuracy": "test_accuracy", "convergence": "best_epoch", "epoch": "best_epoch", "overall": "overall"}
-
 
 @pytest.fixture(scope="module")
 def runs():
     return published.runs("thesis_table_4_1")
-
-
-def printed(name):
-    """Rows of a published table with our names: (row, label, dataset)."""
-    for row in published.load(name).to_dict("records"):
-        label = f"{published.LOSSES.get(row['loss'], '')} {row['loss_params'].replace('gamma', 'γ')}".strip()
-        yield row, label, row["dataset"].lower()
 
 
 def pick(table, **values):
@@ -75,13 +66,29 @@ def test_unknown_tables_and_tables_without_runs_are_refused():
         published.runs("thesis_table_4_2")
 
 
-def test_table_4_2_follows_exactly(runs):
-    points = stats.placement_points(runs)
-    rows = list(printed("thesis_table_4_2"))
-    assert len(rows) == 45
-    for row, label, dataset in rows:
-        metric = METRIC[row["metric"].removeprefix("placement_points_")]
-        assert pick(points, metric=metric, dataset=dataset, label=label)["points"] == float(row["value"])
+def count_wins(runs):
+    return stats.probability_wins(runs).groupby(["metric", "probability"])["wins"].sum().reset_index()
+
+
+DERIVATIONS = [
+    ("thesis_table_4_2", 45, stats.placement_points, "points", 0),
+    ("thesis_table_4_3", 30, stats.probability_wins, "wins", 0),
+    ("thesis_table_4_4", 6, count_wins, "wins", 0),
+    ("thesis_table_4_5", 18, stats.paired_t_tests, "p_one_tailed", 5.1e-10),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "derive", "column", "tolerance"), DERIVATIONS)
+def test_a_derived_table_follows_to_all_printed_digits(runs, name, values, derive, column, tolerance):
+    both = published.cells(name).merge(derive(runs), validate="one_to_one")
+    assert len(both) == values
+    np.testing.assert_allclose(both[column], both["printed"], rtol=0, atol=tolerance)
+
+
+def test_the_paired_tests_are_those_of_five_losses_one_or_two_tailed(runs):
+    table = stats.paired_t_tests(runs)
+    assert set(table["n"]) == {5}
+    np.testing.assert_allclose(table["p_two_tailed"], 2 * table["p_one_tailed"])
 
 
 def test_points_of_a_dataset_sum_to_n_times_n_plus_one_over_two(runs):
@@ -90,56 +97,20 @@ def test_points_of_a_dataset_sum_to_n_times_n_plus_one_over_two(runs):
     assert sums.tolist() == [15.0] * 6
 
 
-def test_table_4_3_follows_exactly(runs):
-    wins = stats.probability_wins(runs)
-    rows = list(printed("thesis_table_4_3"))
-    assert len(rows) == 30
-    for row, label, _ in rows:
-        metric = "test_accuracy" if row["metric"] == "count_best_accuracy" else "best_epoch"
-        assert pick(wins, metric=metric, label=label, probability=row["prob_fn"])["wins"] == float(row["value"])
-
-
-def test_table_4_4_follows_exactly(runs):
-    wins = stats.probability_wins(runs).groupby(["metric", "probability"])["wins"].sum()
-    rows = list(printed("thesis_table_4_4"))
-    assert len(rows) == 6
-    for row, _, _ in rows:
-        metric = "test_accuracy" if row["metric"] == "count_best_accuracy" else "best_epoch"
-        assert wins[metric, row["prob_fn"]] == float(row["value"])
-
-
 def test_ties_share_a_win(runs):
     flat = runs.assign(test_accuracy=0.9)
     wins = stats.probability_wins(flat)
     np.testing.assert_allclose(wins[wins["metric"] == "test_accuracy"]["wins"], 1.0)  # 3 datasets, a third each
 
 
-def test_table_4_5_follows_to_all_printed_digits(runs):
-    found = stats.paired_t_tests(runs)
-    rows = list(printed("thesis_table_4_5"))
-    assert len(rows) == 18
-    for row, _, dataset in rows:
-        first, second = row["qualifier"].split(" vs ")
-        metric = METRIC[row["metric"].removeprefix("ttest_p_")]
-        test = pick(found, metric=metric, dataset=dataset, first=first, second=second)
-        assert test["p_one_tailed"] == pytest.approx(float(row["value"]), abs=5.1e-10)
-        assert test["p_two_tailed"] == pytest.approx(2 * test["p_one_tailed"])
-        assert test["n"] == 5
-
-
 def test_table_4_6_follows_within_5e_4_with_the_one_named_outlier(runs):
-    found = stats.population_p_values(runs)
-    rows = list(printed("thesis_table_4_6"))
-    assert len(rows) == 30
-    off = {}
-    for row, label, dataset in rows:
-        metric = METRIC[row["metric"].removeprefix("ztest_p_")]
-        p = pick(found, metric=metric, dataset=dataset, label=label)["p"]
-        off[metric, dataset, label] = abs(p - float(row["value"]))
-    outliers = {key for key, gap in off.items() if gap > 5e-4}
-    assert outliers == {("test_accuracy", "fashion-mnist", "focal γ=0.5")}
-    assert off["test_accuracy", "fashion-mnist", "focal γ=0.5"] == pytest.approx(8e-4, abs=1e-4)
-    assert sum(gap < 1e-4 for (metric, _, _), gap in off.items() if metric == "test_accuracy") == 12
+    both = published.cells("thesis_table_4_6").merge(stats.population_p_values(runs), validate="one_to_one")
+    assert len(both) == 30
+    gap = (both["p"] - both["printed"]).abs()
+    (outlier,) = both[gap > 5e-4].index
+    assert tuple(both.loc[outlier, ["metric", "dataset", "label"]]) == ("test_accuracy", "fashion-mnist", "focal γ=0.5")
+    assert gap[outlier] == pytest.approx(8e-4, abs=1e-4)
+    assert (gap[both["metric"] == "test_accuracy"] < 1e-4).sum() == 12
 
 
 def test_corrected_population_p_is_the_one_of_the_formula_sheet(runs):
@@ -195,12 +166,6 @@ def test_cells_of_a_derived_table_are_its_values_in_our_names(name, values):
     assert set(table["metric"]) <= {"test_accuracy", "best_epoch", "overall"}
     assert set(table["loss"]) - {""} <= set(LOSSES)
     assert (set(table["probability"]) | set(table["first"]) | set(table["second"])) - {""} <= set(PROBABILITIES)
-
-
-def test_cells_meet_what_is_derived_one_to_one(runs):
-    both = published.cells("thesis_table_4_5").merge(stats.paired_t_tests(runs), validate="one_to_one")
-    assert len(both) == 18
-    np.testing.assert_allclose(both["p_one_tailed"], both["printed"], atol=5.1e-10)
 
 
 def test_cells_of_a_table_that_was_measured_are_refused():

@@ -82,7 +82,10 @@ def adma_gradient() -> Answer:
 @cache
 def mse_saturates() -> Answer:
     """The gradient of MSE on the target's logit, over that of cross-entropy, of a network that is sure and wrong."""
-    ratio = _pull_on_target("mse", _wrong_and_sure()) / _pull_on_target("cross_entropy", _wrong_and_sure())
+    import torch
+
+    p = torch.tensor([0.1, 0.01, 0.001], dtype=torch.float64)
+    ratio = _pull_on_target("mse", p) / _pull_on_target("cross_entropy", p)
     why = f"at p = 0.1, 0.01, 0.001 it is {', '.join(f'{float(r):.2g}' for r in ratio)} times that of cross-entropy"
     vanishes = bool((ratio.diff() < 0).all()) and float(ratio[-1]) < 0.01
     return Answer(settle(vanishes), float(ratio[-1]), "times cross-entropy", len(ratio), why)
@@ -184,12 +187,6 @@ def _on_grid(name: str, p: Tensor, **params: Any) -> Tensor:
     import torch
 
     return _losses(name, torch.stack([p.log(), (-p).log1p()], dim=1), torch.zeros(len(p), dtype=torch.long), **params)
-
-
-def _wrong_and_sure() -> Tensor:
-    import torch
-
-    return torch.tensor([0.1, 0.01, 0.001], dtype=torch.float64)
 
 
 def _pull_on_target(name: str, p: Tensor, **params: Any) -> Tensor:

@@ -16,7 +16,7 @@ from lossbench.config import RunConfig
 from lossbench.data.trees import TREES, top_groups
 from lossbench.registry import parse_value
 from lossbench.stats import metrics
-from lossbench.stats.paired import OUTCOMES, TWINS, Judgement, Outcome, judge
+from lossbench.stats.paired import OUTCOMES, TWINS, Outcome, judge
 from lossbench.stats.pooled import Pooled, pool
 from lossbench.stats.runs import COMPARED, merge_idle
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from lossbench.data import DatasetSpec
 
-
-# The tables that claims are decided from: runs without repetition, with the scores that curves and mistakes give.
 
 Row = dict[str, Any]
 REACHED = 0.95
@@ -43,8 +41,8 @@ SETTING = tuple(f.name for f in fields(RunConfig) if f.name not in COMPARED)
 UNKNOWN = ("", "nan", "None", "<NA>")
 
 
-def _points(title: str, margin: float | None = None, higher_is_better: bool = True) -> Outcome:
-    return Outcome(title, "points", 100.0, margin, higher_is_better)
+def _points(title: str, higher_is_better: bool = True) -> Outcome:
+    return Outcome(title, "points", 100.0, higher_is_better=higher_is_better)
 
 
 SCORES: dict[str, Outcome] = {
@@ -76,9 +74,8 @@ def prepare(
 ) -> Tables:
     """Drop runs that two studies share, and those of KL divergence, and add what claims need.
 
-    New columns: `params` (of the loss), `ended` (finished), `at_chance`, `rescued` (share of mistakes whose true class
-    is among the five most probable), `train_part` (training images over those of the same setting's largest run), and
-    from `history` and `confusion`, if given, `CURVES` and `MISTAKES`.
+    New columns: `params` (of the loss), `ended`, `at_chance`, `rescued`, `train_part` (of the images of the same
+    setting's largest run), and from `history` and `confusion`, if given, `CURVES` and `MISTAKES`.
 
     Raises: ValueError when `runs` lacks the columns of `load_runs`.
     """
@@ -362,11 +359,6 @@ class Sample:
     limits: tuple[str, ...]
 
     @property
-    def judgement(self) -> Judgement:
-        """What the engine says of these differences alone, without a margin."""
-        return judge([self.values], margin=None, resolution=self.resolution)[0]
-
-    @property
     def unusual(self) -> list[str]:
         """The fields of the setting that are not the defaults, other than how much is trained on what."""
         told = ("dataset", "model", "epochs", "train_size")
@@ -409,7 +401,7 @@ class Comparison:
         """Two data sets that on their own say the opposite of each other, as text; empty if there are none."""
         signs: dict[bool, str] = {}
         for sample in self.samples:
-            row = sample.judgement
+            (row,) = judge([sample.values], margin=None, resolution=sample.resolution)
             if row.low > 0 or row.high < 0:
                 signs.setdefault(row.mean > 0, f"{sample.dataset} {row.mean:+.2f}")
         return f"{signs[True]}, {signs[False]}" if len(signs) == 2 else ""
@@ -417,7 +409,8 @@ class Comparison:
     def by_data_set(self) -> list[Comparison]:
         """The same comparison on each data set and network alone."""
         return [
-            Comparison(self.contrast, (one,), pool([one.values], [one.resolution]), self.limits) for one in self.samples
+            Comparison(self.contrast, (sample,), pool([sample.values], [sample.resolution]), self.limits)
+            for sample in self.samples
         ]
 
 
@@ -428,17 +421,14 @@ def compare(contrast: Contrast, tables: Tables) -> Comparison:
     if not any(contrast.metric in row for row in tables.rows):
         return Comparison(contrast, (), None, (f"no {contrast.score.title} in these tables",))
     for (dataset, model), settings in sorted(_sides_by_setting(contrast, tables).items()):
-        place = f"{dataset}, {model}"
-        found = [_sample(contrast, sides) for sides in settings.values()]
-        usable = [sample for sample in found if isinstance(sample, Sample)]
-        if usable:
-            best = max(usable, key=_preference)
-            samples.append(best)
-            limits += [f"{limit} on {place}" for limit in best.limits]
-        if len(usable) > 1:
-            limits.append(f"other settings left out on {place}: {len(usable) - 1}")
-        if not usable:
-            limits += [f"{reason} on {place}" for reason in dict.fromkeys(map(str, filter(None, found)))]
+        where = f"on {dataset}, {model}"
+        outcomes = [_sample(contrast, sides) for sides in settings.values()]
+        if usable := [sample for sample in outcomes if isinstance(sample, Sample)]:
+            samples.append(max(usable, key=_preference))
+            limits += [f"{limit} {where}" for limit in samples[-1].limits]
+            limits += [f"other settings left out {where}: {len(usable) - 1}"] * (len(usable) > 1)
+        else:
+            limits += [f"{reason} {where}" for reason in filter(None, outcomes)]
     pooled = pool([sample.values for sample in samples], [sample.resolution for sample in samples])
     if samples and pooled is None:
         limits.append("one seed" if all(len(s.values) == 1 for s in samples) else "too few pairs, or no spread")
@@ -469,17 +459,15 @@ def _sides_by_setting(contrast: Contrast, tables: Tables) -> dict[tuple[str, str
 
 def matches(values: Row, where: Where) -> bool:
     """Whether a run has these values."""
-    for name, wanted in where.items():
-        value = values.get(name)
-        if isinstance(wanted, Mapping):
-            if not matches(value or {}, wanted):
-                return False
-        elif isinstance(wanted, float):
-            if value is None or not math.isclose(float(value), wanted, rel_tol=1e-6):
-                return False
-        elif value != wanted:
-            return False
-    return True
+    return all(_equals(values.get(name), wanted) for name, wanted in where.items())
+
+
+def _equals(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return matches(value or {}, wanted)
+    if isinstance(wanted, float):
+        return value is not None and math.isclose(float(value), wanted, rel_tol=1e-6)
+    return bool(value == wanted)
 
 
 def _sample(contrast: Contrast, sides: list[list[Row]]) -> Sample | str:

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# What a claim is, the five papers that make them, and where the evidence is shown.
-
 THESIS, ADMA = "08_thesis_analysis", "09_adma"
 SAMPLING, FALSE_POSITIVE = "10_sampling_free_and_metric_learning", "11_false_positive_loss"
 LAYERS = "12_hierarchical_loss"
@@ -243,11 +241,7 @@ def within(contrasts: Sequence[Contrast], margin: float = math.inf) -> Compared:
 class Finding:
     """What the runs say about a claim before the paper's other claims are allowed for.
 
-    Args:
-        rule: what the claim allows.
-        comparisons: what must hold: one a contrast, or a contrast and data set.
-        support, contradict: p value of each comparison for either verdict, nan where it has no interval.
-        limits: what keeps the runs from saying more.
+    `support` and `contradict` are p values of each comparison for either verdict, nan where it has no interval.
     """
 
     rule: Compared
@@ -275,11 +269,7 @@ class Finding:
         return min(self.p_support, self.p_contradict) if np.isfinite(self.contradict).any() else math.nan
 
     def decide(self, p_family: float) -> tuple[str, Comparison, str]:
-        """The verdict, the comparison that it hangs on, and the reason in words.
-
-        Args:
-            p_family: `p` after the correction for the paper's other claims.
-        """
+        """The verdict, its comparison, and why; `p_family` is corrected for the other claims of the paper."""
         paired = [comparison for comparison in self.comparisons if comparison.samples]
         if not paired:
             return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about"
@@ -342,16 +332,7 @@ def _limits(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What code found out about a claim that no comparison of runs decides.
-
-    Args:
-        verdict: one of `VERDICTS`.
-        estimate, low, high: the number it hangs on and its interval, nan where there is none.
-        unit: of the estimate.
-        n: what was counted or checked.
-        why: the reason in words.
-        limits: what keeps it from saying more.
-    """
+    """The verdict on a claim that no comparison of runs decides, with the columns of `COLUMNS` that it fills."""
 
     verdict: str
     estimate: float
@@ -380,8 +361,6 @@ def settle(true: bool) -> str:
     """Verdict of a claim that code decides exactly."""
     return SUPPORTED if true else CONTRADICTED
 
-
-# Every claim against a table of runs.
 
 MARGIN = 100 * (OUTCOMES["test_accuracy"].margin or 0.0)  # percentage points
 COLUMNS = (
@@ -438,33 +417,29 @@ def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[s
         "p_holm": p_holm,
         "why": why,
         "here": "; ".join(sample.setting for sample in shown.samples),
-        "limits": "; ".join(_limits_evaluation(claim, finding)),
+        "limits": "; ".join(_where(claim, finding)),
     }
 
 
-def _limits_evaluation(claim: Claim, finding: Finding) -> list[str]:
+def _where(claim: Claim, finding: Finding) -> list[str]:
     """Where the runs are not the paper's, and everything that keeps them from saying more."""
     paper = PAPERS[claim.paper]
     samples = [sample for comparison in finding.comparisons for sample in comparison.samples]
-    asked = [family for comparison in finding.comparisons for family in comparison.contrast.datasets]
-    wanted = list(dict.fromkeys(asked)) or paper.datasets
-    used = {sample.dataset for sample in samples}
-    absent = [family for family in wanted if not any(belongs(name, family) for name in used)]
-    variants = sorted(name for name in used if name not in wanted and any(belongs(name, f) for f in wanted))
-    others = sorted(name for name in used if not any(belongs(name, family) for family in paper.datasets))
+    named = [family for comparison in finding.comparisons for family in comparison.contrast.datasets]
+    wanted = list(dict.fromkeys(named)) or paper.datasets
+    used = sorted({sample.dataset for sample in samples})
+    differing = {
+        "data sets of the paper without pairs": [f for f in wanted if not any(belongs(name, f) for name in used)],
+        "variants of the paper's data sets": [
+            n for n in used if n not in wanted and any(belongs(n, f) for f in wanted)
+        ],
+        "data sets that the paper has not": [n for n in used if not any(belongs(n, f) for f in paper.datasets)],
+    }
+    epochs = sorted({int(row["epochs"]) for sample in samples for row in sample.runs})
+    span = " to ".join(str(number) for number in dict.fromkeys(epochs[:1] + epochs[-1:]))
     networks = ", ".join(sorted({sample.model for sample in samples}))
-    epochs = {int(row["epochs"]) for sample in samples for row in sample.runs}
-    return [
-        *([f"here: {networks}, {_span(epochs)} epochs; the paper: {paper.trained}"] if samples else []),
-        *finding.limits,
-        *([f"data sets of the paper without pairs: {', '.join(absent)}"] if absent else []),
-        *([f"variants of the paper's data sets: {', '.join(variants)}"] if variants else []),
-        *([f"data sets that the paper has not: {', '.join(others)}"] if others else []),
-    ]
-
-
-def _span(numbers: set[int]) -> str:
-    return " to ".join(str(number) for number in dict.fromkeys((min(numbers), max(numbers))))
+    here = [f"here: {networks}, {span} epochs; the paper: {paper.trained}"] if samples else []
+    return [*here, *finding.limits, *(f"{what}: {', '.join(names)}" for what, names in differing.items() if names)]
 
 
 def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataFrame:

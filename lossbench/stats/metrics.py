@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FOLDS = 10
 Floats = NDArray[np.float64]
 Normalize = Literal["true", "pred"] | None
 
@@ -84,11 +85,11 @@ def reliability_table(log_probs: ArrayLike, target: ArrayLike, bins: int = 15) -
         raise ValueError(f"bins={bins!r} must be at least 1")
     confidence = np.exp(scores.max(axis=1))
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
-        mean_confidence = np.bincount(place, weights=confidence, minlength=bins) / count
-        right = np.bincount(place, weights=(scores.argmax(axis=1) == truth), minlength=bins) / count
+        mean_confidence = np.bincount(index, weights=confidence, minlength=bins) / count
+        right = np.bincount(index, weights=(scores.argmax(axis=1) == truth), minlength=bins) / count
     columns = {"lower": edges[:-1], "upper": edges[1:], "count": count}
     return pd.DataFrame({**columns, "confidence": mean_confidence, "accuracy": right})
 
@@ -197,8 +198,8 @@ def recalls_at(embeddings: ArrayLike, target: ArrayLike, ks: Sequence[int]) -> l
             raise ValueError(f"k={k!r} must lie in 1..{len(truth) - 1}, the number of other samples")
     # kneighbors() without an argument leaves each sample out of its own neighbours.
     nearest = NearestNeighbors(n_neighbors=max(ks)).fit(points).kneighbors(return_distance=False)
-    found = truth[nearest] == truth[:, None]
-    return [float(found[:, :k].any(axis=1).mean()) for k in ks]
+    alike = truth[nearest] == truth[:, None]
+    return [float(alike[:, :k].any(axis=1).mean()) for k in ks]
 
 
 def _curve(accuracy_by_epoch: ArrayLike) -> Floats:
@@ -224,8 +225,6 @@ def best_epoch(accuracy_by_epoch: ArrayLike) -> float:
     curve = _curve(accuracy_by_epoch)
     return float(np.nanargmax(curve) + 1) if np.isfinite(curve).any() else float("nan")
 
-
-# The scores of a finished run, from its test predictions and embeddings.
 
 SCORES = (
     *("accuracy", "nll", "top5", "macro_f1", "ece", "brier", "false_positives"),
@@ -295,13 +294,8 @@ def score_mistakes(target: np.ndarray, predicted: np.ndarray, class_names: Seque
     }
 
 
-# Losses compared over folds of the test images, the analysis of paper 004.
-
-FOLDS = 10
-
-
 def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
-    """Compare every two losses over the same folds.
+    """Compare every two losses over the same folds, the analysis of paper 004.
 
     The folds are the same images for every loss, hence paired: read the Wilcoxon signed-rank test beside the
     paper's Mann-Whitney U. Folds of one trained model show test sampling, not how training varies.
@@ -328,8 +322,7 @@ def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
         a, b = scores[first].to_numpy(), scores[second].to_numpy()
         test = stats.mannwhitneyu(a, b, alternative="two-sided", method="auto")
         signed = stats.wilcoxon(a, b).pvalue if (a != b).any() else 1.0
-        median = float(np.median(a - b))
-        rows.append((first, second, len(scores), median, float(test.statistic), float(test.pvalue), float(signed)))
+        rows.append((first, second, len(scores), np.median(a - b), test.statistic, test.pvalue, signed))
     names = ["first", "second", "n", "difference", "u", "p_mann_whitney", "p_wilcoxon"]
     return pd.DataFrame(rows, columns=names)
 
@@ -337,26 +330,20 @@ def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
 def score_folds(
     target: ArrayLike, log_probs: ArrayLike, class_names: Sequence[str], folds: int = FOLDS, seed: int = 0
 ) -> list[dict[str, float]]:
-    """Score one run on each stratified fold of its test images.
+    """Score one run on each stratified fold of its test images; equal targets give equal folds.
 
-    Returns: for each fold `accuracy` and `macro_f1`, and where a class tree is known `tree_distance`,
-        `mistake_distance` and `critical_error` (see `scores.score_mistakes`).
+    Returns: for each fold `accuracy` and `macro_f1`, and where a class tree is known the scores of `score_mistakes`.
     """
-    truth, scores = np.asarray(target), np.asarray(log_probs)
-    predicted = scores.argmax(axis=1)
-    return [
-        {
-            "accuracy": accuracy(scores[place], truth[place]),
-            "macro_f1": macro_f1(scores[place], truth[place]),
-            **score_mistakes(truth[place], predicted[place], class_names),
-        }
-        for place in stratified_folds(truth, folds, seed)
-    ]
-
-
-def stratified_folds(target: NDArray[np.int64], folds: int = FOLDS, seed: int = 0) -> list[NDArray[np.int64]]:
-    """Places of the images of each fold; classes are spread evenly, and equal targets give equal folds."""
     from sklearn.model_selection import StratifiedKFold
 
+    truth, scores = np.asarray(target), np.asarray(log_probs)
+    predicted = scores.argmax(axis=1)
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return [place for _, place in split.split(target, target)]
+    return [
+        {
+            "accuracy": accuracy(scores[fold], truth[fold]),
+            "macro_f1": macro_f1(scores[fold], truth[fold]),
+            **score_mistakes(truth[fold], predicted[fold], class_names),
+        }
+        for _, fold in split.split(truth, truth)
+    ]

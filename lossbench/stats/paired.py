@@ -658,7 +658,7 @@ def _plan_setting(
     rows: list[dict[str, Any]] = []
     for key, sample in pairs.groupby(["probability", "loss", "label"], sort=False):
         (probability, loss, label), n = map(str, key), len(sample)
-        row = {**names, "probability": probability, "loss": loss, "label": label, "n": n}
+        row: dict[str, Any] = {**names, "probability": probability, "loss": loss, "label": label, "n": n}
         row["seconds"] = seconds[probability, label] + seconds[probability, beside]
         if n >= LEAST_PAIRS:
             comparisons = pairs.loc[pairs["probability"] == probability, "label"].nunique()

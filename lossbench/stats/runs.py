@@ -63,26 +63,13 @@ def summarise(runs: pd.DataFrame, metric: str = "test_accuracy", coverage: float
     rows = []
     table = runs.assign(probability=probability_labels(runs))
     for (probability, loss, label), cell in table.groupby(["probability", "loss", "label"], sort=False):
-        values = finished(cell, metric)[metric].to_numpy(dtype=float)
-        low, high = t_interval(values, coverage)
-        rows.append(
-            {
-                "probability": probability,
-                "loss": loss,
-                "label": label,
-                "runs": len(cell),
-                "diverged": int((cell["status"] != "finished").sum()),
-                "n": len(values),
-                "mean": float(values.mean()) if len(values) else math.nan,
-                "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-                "low": low,
-                "high": high,
-            }
-        )
-    return pd.DataFrame(rows)
+        scores = finished(cell, metric)[metric].astype(float)
+        diverged = int((cell["status"] != "finished").sum())
+        counts = (len(cell), diverged, len(scores))
+        rows.append((probability, loss, label, *counts, scores.mean(), scores.std(), *t_interval(scores, coverage)))
+    names = ["probability", "loss", "label", "runs", "diverged", "n", "mean", "sd", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
 
-
-# Split a table of runs into settings: runs that differ only in loss, probability function and seed.
 
 COMPARED = ("loss", "loss_params", "probability", "probability_params", "seed")
 IDLE = {"weight_decay_on": "weight_decay", "noise_kind": "label_noise"}  # field -> the one that switches it off at 0
@@ -123,8 +110,7 @@ def settings(runs: pd.DataFrame, tuned: Sequence[str] = ()) -> list[Setting]:
     texts = [tuple(str(value) for value in row) for row in runs[shared].itertuples(index=False)]
     groups = [runs[[text == key for text in texts]] for key in dict.fromkeys(texts)]
     varying = [name for i, name in enumerate(shared) if len({text[i] for text in texts}) > 1]
-    found = [_setting(group, shared, varying) for group in groups]
-    return sorted(found, key=lambda setting: -len(setting.runs))
+    return [_setting(group, shared, varying) for group in sorted(groups, key=len, reverse=True)]
 
 
 def settings_with(runs: pd.DataFrame, losses: Sequence[str]) -> list[Setting]:
@@ -141,14 +127,15 @@ def settings_with(runs: pd.DataFrame, losses: Sequence[str]) -> list[Setting]:
     import pandas as pd
 
     wanted = {REFERENCE, *losses}
-    found = [one for one in settings(merge_idle(runs.drop_duplicates("run_id"))) if wanted <= set(one.runs["loss"])]
-    if not found:
+    groups = [setting.runs for setting in settings(merge_idle(runs.drop_duplicates("run_id")))]
+    groups = [group for group in groups if wanted <= set(group["loss"])]
+    if not groups:
         there = ", ".join(sorted(set(runs["loss"]))) or "no run at all"
         raise ValueError(
             f"no setting has runs of {', '.join(sorted(wanted))} together; there are runs of {there}. Make some with "
             "`lossbench study`, see `lossbench list studies`, or read the committed studies in outputs/reference"
         )
-    return settings(pd.concat([one.runs for one in found]))
+    return settings(pd.concat(groups))
 
 
 def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
@@ -168,9 +155,6 @@ def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Sett
         if name not in ("dataset", "model") and value not in (str(plain[name]), "None", "nan", "<NA>"):
             parts.append(f"{name} {value}")
     return Setting(", ".join(parts), {name: first[name] for name in shared}, group.reset_index(drop=True))
-
-
-# What a table of learning curves holds.
 
 
 def judged_accuracy(history: pd.DataFrame) -> pd.Series:

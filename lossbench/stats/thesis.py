@@ -89,10 +89,9 @@ def paired_t_tests(runs: pd.DataFrame) -> pd.DataFrame:
             table = part.pivot(index="label", columns="probability", values=metric)
             for first, second in itertools.combinations(dict.fromkeys(part["probability"]), 2):
                 pair = table[[first, second]].dropna()
-                test = stats.ttest_rel(pair[first], pair[second])
-                difference = float((pair[first] - pair[second]).mean())
-                row = (metric, dataset, first, second, len(pair), difference, float(test.statistic))
-                rows.append((*row, float(test.pvalue) / 2, float(test.pvalue)))
+                t, p = stats.ttest_rel(pair[first], pair[second])
+                difference = (pair[first] - pair[second]).mean()
+                rows.append((metric, dataset, first, second, len(pair), difference, t, p / 2, p))
     names = ["metric", "dataset", "first", "second", "n", "difference", "t", "p_one_tailed", "p_two_tailed"]
     return pd.DataFrame(rows, columns=names)
 
