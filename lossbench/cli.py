@@ -294,7 +294,9 @@ def run_one(
     """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/. Ctrl-C ends it after an epoch."""
     from lossbench.records.record import output_folder
 
-    refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
+    folder = output_folder(output)
+    if not any(folder.glob("runs/*/result.json")):  # a finished run is returned from a folder that is only read, too
+        refuse_unwritable(folder)  # before the seconds that torch takes to load
     extend(*extensions or ())
     from lossbench.config import RunConfig
     from lossbench.records.record import Record
