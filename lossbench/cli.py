@@ -353,7 +353,9 @@ def run_one(
 
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be greater than 0 seconds, got {timeout!r}")
-    refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
+    folder = output_folder(output)
+    if not any(folder.glob("runs/*/result.json")):  # a finished run is returned from a folder that is only read, too
+        refuse_unwritable(folder)  # before the seconds that torch takes to load
     extend(*extensions or ())
     from lossbench.config import RunConfig
     from lossbench.records.record import Record

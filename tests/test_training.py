@@ -6,10 +6,11 @@ import copy
 import json
 import math
 import os
-import re
+import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,17 +25,19 @@ from killing import fork, quick_workers
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from typer.testing import CliRunner
 
 import lossbench
 import lossbench.training.run
 from lossbench import LOSSES, PROBABILITIES, RunConfig, load_runs, run
+from lossbench.cli import app
 from lossbench.data import Dataset, load
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.losses import Criterion, criterion, register
 from lossbench.records.record import Record
 from lossbench.studies.execute import run_configs
 from lossbench.training import loop, machine
-from lossbench.training.checkpoint import read_checkpoint, write_checkpoint
+from lossbench.training.checkpoint import read_checkpoint, save_streams, undisturbed, write_checkpoint
 from lossbench.training.ensemble import Stack
 from lossbench.training.loop import Training, build_optimizer, evaluate, full_batches, predict, train, train_step
 from lossbench.training.machine import (
@@ -637,7 +640,8 @@ def test_an_event_cut_short_by_a_kill_costs_only_itself(folder):
     (torn,) = folder.glob("events.*")
     os.truncate(torn, torn.stat().st_size - 5)
     write(folder, ROWS[2:])
-    assert [step for step, _ in read(folder)["loss/train"]] == [1, 3]
+    epochs = {tag: [step for step, _ in values] for tag, values in read(folder).items()}
+    assert sorted(epochs.values()) == [[1, 2, 3]] * (len(epochs) - 1) + [[1, 3]], "the last number of the second row"
 
 
 def test_the_settings_are_there_for_the_page_of_hyperparameters(folder):
@@ -735,24 +739,177 @@ def test_the_very_step_whose_loss_is_no_number_is_named(
     assert (result["test_accuracy"] is None) == (epoch == 0), "else the scores of the last finite epochs"
 
 
-def test_a_study_with_losses_that_are_no_numbers_goes_on_and_counts_them(
-    tmp_path: Path, spoilt: Callable[[int, float], None]
-) -> None:
-    spoilt(4, math.nan)
-    configs = [replace(TINY_RUN, loss=loss, seed=seed) for loss in ("spoilt", "mse") for seed in (0, 1)]
-    configs.append(replace(TINY_RUN, lr=1e6, optimizer="sgd"))
+SPOILT_FILE = """
+import torch
+from lossbench.losses import register
+
+steps = []
+
+@register
+def spoilt_in_a_file(log_probs, target):
+    steps.append(1)
+    return -log_probs.gather(1, target[:, None]).squeeze(1) * (torch.nan if len(steps) == 4 else 1)
+"""
+
+
+def test_a_study_with_losses_that_are_no_numbers_goes_on_and_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SPOILT_FILE)
 
     def study() -> None:
         quick_workers()
+        lossbench.extend(tmp_path / "mine.py")
+        losses = ("spoilt_in_a_file", "mse")
+        configs = [replace(TINY_RUN, loss=loss, seed=seed) for loss in losses for seed in (0, 1)]
+        configs.append(replace(TINY_RUN, lr=1e6, optimizer="sgd"))
         summary = run_configs(configs, tmp_path, workers=1, show_progress=False)
         sys.stdout.write(str(summary))
         sys.exit(summary.exit_code)
 
     assert fork(study, tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
     assert "5 of 5 runs finished, 2 diverged" in (tmp_path / "log").read_text()
-    (log,) = (tmp_path / "logs").iterdir()
-    assert len(re.findall(r"training loss became nan at step", log.read_text())) == 2
     assert load_runs(tmp_path)["status"].value_counts().to_dict() == {"finished": 3, "diverged": 2}
+
+
+WILD = [  # finite losses in training, and a weight or a score that is not
+    ("mse", "sgd", 1e12, 20),
+    ("mse", "adam", 1e12, 20),
+    ("focal", "sgd", 100.0, 270),
+    ("proxy_nca", "sgd", 1e10, 60),
+    ("triplet", "sgd", 1e8, 20),
+    ("cross_entropy", "adam", 1e10, 18),
+]
+
+
+@pytest.mark.parametrize(("loss", "optimizer", "lr", "images"), WILD)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_whatever_stops_being_finite_ends_as_a_record_that_can_be_read(
+    tmp_path: Path, loss: str, optimizer: str, lr: float, images: int, epochs: int
+) -> None:
+    config = replace(TINY, loss=loss, optimizer=optimizer, lr=lr, train_size=images, epochs=epochs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        result = run(config, tmp_path).result
+    runs, history = load_runs(tmp_path), lossbench.load_history(tmp_path)
+    assert list(runs["status"]) == [result["status"]]
+    assert np.isfinite(history.select_dtypes("number")).all(axis=None)
+    if result["status"] == "diverged":
+        steps = math.ceil(result["train_images"] / config.batch_size)
+        assert 1 <= result["diverged"]["step"] <= steps
+        assert 1 <= result["diverged"]["epoch"] <= epochs
+        assert not math.isfinite(float(result["diverged"]["value"]))
+    else:
+        assert all(value is None or np.isfinite(value).all() for name, value in result.items() if "test_" in name)
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_a_weight_that_is_no_number_is_found_in_its_step_though_the_loss_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    last = math.ceil(360 / TINY.batch_size)
+    spoilt = 1 if at == "first" else last
+    count = 0
+
+    def step(training: Training, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal count
+        count += 1
+        answer = train_step(training, images, target)
+        if count == spoilt:
+            with torch.no_grad():
+                training.model.body[0].weight[0] = -math.inf  # type: ignore[index, operator]
+        return answer
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.warns(UserWarning, match=rf"a weight became -inf at step {spoilt} of epoch 1"):
+        result = run(TINY, tmp_path).result
+    assert (result["status"], count) == ("diverged", spoilt)
+    assert result["diverged"] == {"what": "a weight", "value": "-inf", "epoch": 1, "step": spoilt}
+
+
+def test_test_images_that_cannot_be_scored_are_a_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(training: Training, split: object) -> tuple[Any, Tensor]:
+        output, scores = predict(training, split)  # type: ignore[arg-type]
+        return output, scores.fill_(math.nan)
+
+    monkeypatch.setattr(lossbench.training.run, "predict", spoil)
+    with pytest.warns(UserWarning, match="a test prediction became nan"):
+        result = run(TINY, tmp_path).result
+    assert (result["status"], result["test_accuracy"], result["best_epoch"]) == ("diverged", None, None)
+
+
+# A run leaves the process as it found it, and the order of runs changes no number.
+
+
+def disturb() -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_num_threads(2)
+    torch.set_grad_enabled(False)
+    torch.set_anomaly_enabled(True)
+    torch.set_float32_matmul_precision("medium")
+    np.seterr(all="raise")
+
+
+def state() -> list[object]:
+    torch_settings = [torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()]
+    modes = [torch.is_grad_enabled(), torch.is_anomaly_enabled(), torch.get_float32_matmul_precision()]
+    streams = [save_streams(), torch.get_rng_state().tolist()]
+    return [*torch_settings, *modes, np.geterr(), *streams]
+
+
+def test_what_a_run_changes_in_the_process_ends_with_it(tmp_path: Path) -> None:
+    before = state()
+    run(TINY, tmp_path / "plain")
+    assert state() == before
+
+    def progress(row: dict[str, float]) -> None:
+        disturb()
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(TINY, tmp_path / "wild", progress=progress)
+    assert state() == before
+
+
+def test_what_was_changed_before_a_run_does_not_change_its_numbers(tmp_path: Path) -> None:
+    expected = run(TINY, tmp_path / "plain")
+    before = state()
+    with undisturbed():
+        torch.manual_seed(77)
+        disturb()
+        torch.set_default_device("cpu")
+        np.seterr(all="warn")
+        found = run(TINY, tmp_path / "after")
+    for name in ("history.csv", "predictions.npz"):
+        assert (found.path / name).read_bytes() == (expected.path / name).read_bytes()
+    assert state() == before
+
+
+def test_a_record_whose_folder_was_deleted_while_it_trained_is_whole(tmp_path: Path) -> None:
+    folder = Record.of(TINY, tmp_path).path
+
+    def progress(row: dict[str, float]) -> None:
+        if row["epoch"] == TINY.epochs:
+            shutil.rmtree(folder)
+
+    record = run(TINY, tmp_path, progress=progress)
+    assert record.config == TINY
+    assert list(load_runs(tmp_path)["status"]) == ["finished"]
+
+
+def test_a_finished_run_is_shown_from_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(f"cannot write to output {folder}")
+
+    run(replace(TINY, epochs=1), tmp_path)
+    monkeypatch.setattr("lossbench.cli.refuse_unwritable", refuse)
+    monkeypatch.setattr(lossbench.training.run, "require_writable", refuse)
+    words = ["run", "--dataset", "shapes", "--set", "batch_size=16", "--output", str(tmp_path), "--epochs"]
+    shown = CliRunner().invoke(app, [*words, "1"])
+    assert (shown.exit_code, "already finished" in shown.output) == (0, True)
+    other = CliRunner().invoke(app, [*words, "2"])
+    assert other.exit_code != 0, "another run needs room for its record"
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse", "proxy_nca"])

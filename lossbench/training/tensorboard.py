@@ -32,22 +32,27 @@ def event_writer(folder: Path) -> Callable[[Row], None]:
     Raises: ValueError when TensorBoard is not installed.
     """
     require_tensorboard()
-    writer: Any = None
+    return _Events(folder)
 
-    def write(row: Row) -> None:
-        nonlocal writer
+
+class _Events:
+    """Closes its file, and ends the thread that writes it, when nobody refers to it any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.writer: Any = None
+
+    def __call__(self, row: Row) -> None:
         epoch = int(row["epoch"])
-        if writer is None:  # only now is it known at which epoch the run goes on
-            writer = _open(folder, epoch)
-            weakref.finalize(write, writer.close)
+        if self.writer is None:  # only now is it known at which epoch the run goes on
+            self.writer = _open(self.folder, epoch)
+            weakref.finalize(self, self.writer.close)
         for name, value in row.items():
             if name != "epoch":  # `val_loss` becomes `loss/val`: training and validation side by side
                 split, _, score = name.partition("_")
-                writer.add_scalar(f"{score}/{split}" if score else name, value, epoch)
-        folder.mkdir(parents=True, exist_ok=True)
-        writer.flush()
-
-    return write
+                self.writer.add_scalar(f"{score}/{split}" if score else name, value, epoch)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.writer.flush()
 
 
 def _open(folder: Path, epoch: int) -> Any:
