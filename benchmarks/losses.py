@@ -79,9 +79,9 @@ def logit_steps(shape: tuple[int, int], device: torch.device) -> Iterator[tuple[
 
 
 def task_of(name: str, classes: int) -> dict[str, Any]:
-    """A balanced tree of two levels for the loss that needs one."""
+    """A balanced tree of two levels for the loss that needs one, and classes of one size for the others."""
     if name != "hierarchical_cross_entropy":
-        return {}
+        return {"class_counts": torch.ones(classes)}
     names = [str(index) for index in range(classes)]
     width = max(2, round(classes**0.5))
     parts = [names[start : start + width] for start in range(0, classes, width)]
@@ -100,7 +100,7 @@ def embedding_steps(shape: tuple[int, int], device: torch.device) -> Iterator[tu
     logits = torch.randn(batch, 10, generator=generator).to(device).requires_grad_()
     yield REFERENCE, logits, bind(F.cross_entropy, logits, target)
     for name in (name for name, entry in LOSSES.items() if entry.takes == "embeddings"):
-        criterion = Criterion(name, num_classes=10, embedding_dim=dim).to(device)
+        criterion = Criterion(name, num_classes=10, embedding_dim=dim, class_counts=[1] * 10).to(device)
         embeddings = torch.randn(batch, dim, generator=generator).to(device).requires_grad_()
         yield name, embeddings, bind(criterion, embeddings, target)
 
