@@ -37,6 +37,11 @@ BEYOND = {
     "squared_hinge": "not in log space: a margin for every class",
     "false_positive": "searches the top wrong class and normalises once more without it, so that 1 - p_F is exact",
     "confidence_penalty": "the entropy needs the probability of every class, forward and backward",
+    "logit_norm": "brings every row to length 1 first, safely at any size",
+    "binary_cross_entropy": "two logarithms of a sigmoid for every class",
+    "square_loss": "not in log space: a square for every class",
+    "squentropy": "cross-entropy and a square for every class",
+    "logit_adjusted": "normalises a second time, after the probability function",
     "hierarchical_cross_entropy": "log-softmax in every group of siblings, and sums along the paths",
 }
 Step = Callable[[], None]
