@@ -37,6 +37,11 @@ BEYOND = {
     "squared_hinge": "not in log space: a margin for every class",
     "false_positive": "searches the top wrong class and normalises once more without it, so that 1 - p_F is exact",
     "confidence_penalty": "the entropy needs the probability of every class, forward and backward",
+    "logit_norm": "brings every row to length 1 first, safely at any size",
+    "binary_cross_entropy": "two logarithms of a sigmoid for every class",
+    "square_loss": "not in log space: a square for every class",
+    "squentropy": "cross-entropy and a square for every class",
+    "logit_adjusted": "normalises a second time, after the probability function",
     "hierarchical_cross_entropy": "log-softmax in every group of siblings, and sums along the paths",
 }
 Step = Callable[[], None]
@@ -79,9 +84,9 @@ def logit_steps(shape: tuple[int, int], device: torch.device) -> Iterator[tuple[
 
 
 def task_of(name: str, classes: int) -> dict[str, Any]:
-    """A balanced tree of two levels for the loss that needs one."""
+    """A balanced tree of two levels for the loss that needs one, and classes of one size for the others."""
     if name != "hierarchical_cross_entropy":
-        return {}
+        return {"class_counts": torch.ones(classes)}
     names = [str(index) for index in range(classes)]
     width = max(2, round(classes**0.5))
     parts = [names[start : start + width] for start in range(0, classes, width)]
@@ -100,7 +105,7 @@ def embedding_steps(shape: tuple[int, int], device: torch.device) -> Iterator[tu
     logits = torch.randn(batch, 10, generator=generator).to(device).requires_grad_()
     yield REFERENCE, logits, bind(F.cross_entropy, logits, target)
     for name in (name for name, entry in LOSSES.items() if entry.takes == "embeddings"):
-        criterion = Criterion(name, num_classes=10, embedding_dim=dim).to(device)
+        criterion = Criterion(name, num_classes=10, embedding_dim=dim, class_counts=[1] * 10).to(device)
         embeddings = torch.randn(batch, dim, generator=generator).to(device).requires_grad_()
         yield name, embeddings, bind(criterion, embeddings, target)
 

@@ -550,6 +550,7 @@ class LossEntry(Entry):
             apply to the terms; "whole": class probabilities are allowed, but not together with class weights.
         events: what to count during training.
         colour: in figures: a name in `lossbench.plots.style.PALETTE`, or `#rrggbb`; "" for the next that is free.
+        curve: whether it is one over a single logit, the others being equal; the explorer draws those.
     """
 
     takes: Literal["logits", "embeddings"]
@@ -558,6 +559,7 @@ class LossEntry(Entry):
     soft_target: SoftTarget
     events: dict[str, Event]
     colour: str
+    curve: bool
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled by name, so that a criterion is one in another process too, whatever its function is."""
@@ -586,6 +588,7 @@ def register(
     together: Callable[[Mapping[str, Any]], None] | None = None,
     events: Mapping[str, Event] | None = None,
     reconstruction: bool = False,
+    curve: bool = True,
 ) -> Callable[[LossFunction], LossFunction]: ...
 
 
@@ -601,6 +604,7 @@ def register(
     together: Callable[[Mapping[str, Any]], None] | None = None,
     events: Mapping[str, Event] | None = None,
     reconstruction: bool = False,
+    curve: bool = True,
 ) -> Any:
     """Add a loss to `LOSSES` under the function's own name, with or without arguments; see the module's docstring.
 
@@ -625,6 +629,7 @@ def register(
             soft_target=soft_target,
             events=dict(events or {}),
             colour=colour,
+            curve=curve and "embeddings" not in tensors,
         )
         return function
 

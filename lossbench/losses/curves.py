@@ -104,8 +104,9 @@ def side(
         TypeError: an unknown parameter, or one of the wrong type.
     """
     entry = LOSSES[loss]
-    if entry.takes != "logits":
-        raise ValueError(unknown("loss on logits", loss, drawable_losses()) + f"; {loss} compares embeddings")
+    if not entry.curve:
+        why = "compares embeddings" if entry.takes == "embeddings" else "jumps where all logits are equal"
+        raise ValueError(unknown("loss on logits", loss, drawable_losses()) + f"; {loss} {why}")
     if loss_params.get("alpha") == "batch":
         raise ValueError(f'{loss}: alpha="batch" depends on the other samples; the explorer takes "dataset" or "none"')
     values = {**entry.starts, **loss_params}
@@ -115,8 +116,8 @@ def side(
 
 
 def drawable_losses() -> list[str]:
-    """Names of the losses that the explorer can draw: those on logits."""
-    return [name for name, entry in LOSSES.items() if entry.takes == "logits"]
+    """Names of the losses that the explorer can draw: those on logits that do not jump along one of them."""
+    return [name for name, entry in LOSSES.items() if entry.curve]
 
 
 def _assignments(loss: str, shown: tuple[str, ...], params: Mapping[str, Any]) -> list[str]:

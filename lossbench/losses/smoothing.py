@@ -117,7 +117,7 @@ def taylor_cross_entropy(
     return over_target(loss, target)
 
 
-@register(title="logit normalisation", colour="purple", shown=("tau",), soft_target="by_class")
+@register(title="logit normalisation", colour="purple", shown=("tau",), soft_target="by_class", curve=False)
 def logit_norm(
     logits: Tensor,
     target: Tensor,
@@ -128,16 +128,17 @@ def logit_norm(
 
     .. math:: L = -\log \frac{e^{z_t / (\tau \lVert z \rVert)}}{\sum_k e^{z_k / (\tau \lVert z \rVert)}}
 
-    Range: with two classes at least :math:`\log(1 + e^{-\sqrt{2} / \tau})`; above it and below
+    Range: with two classes at least :math:`\log(1 + e^{-√2 / \tau})`; above it and below
         :math:`\log C + 2 / \tau` for any number.
     Gradient: :math:`\partial L / \partial z = (I - u u^\top)(p - Y) / (\tau \lVert z \rVert)` with
         :math:`u = z / \lVert z \rVert` and p the softmax of :math:`u / \tau`: it has no part along z, and shrinks as z
         grows.
-    At p -> 0: bounded, as the normalised logits cannot be farther apart than :math:`\sqrt{2} / \tau`.
+    At p -> 0: bounded, as the normalised logits cannot be farther apart than :math:`√2 / \tau`.
     At p -> 1: falls to a lowest value above 0.
     Equals: no other loss here; cross_entropy on logits of length :math:`1 / \tau`.
     Note: ignores the probability function, and is predicted and scored by the softmax of the logits as they are. Logits
-        that are all 0 have no direction: their loss is log C, without a gradient.
+        that are all 0 have no direction: their loss is log C, without a gradient. If all but one are 0, the loss jumps
+        there, so the explorer draws no curve of it.
     Source: Wei et al. 2022, Mitigating Neural Network Overconfidence with Logit Normalization, arXiv:2205.09310, eq. 5;
         τ is theirs for CIFAR-10.
     Peers: none in torch, timm, optax or Keras.
