@@ -64,14 +64,13 @@ def read_layout(names: Iterable[str], roles: Mapping[str, str] | None = None, cl
     out = {folder for folder, role in roles.items() if role == "out"}
     reasons = {name: "left out as asked" for name, parts in whole.items() if out & {*parts[:-1], *_prefixes(parts)}}
     paths = _without_wrapper({name: parts for name, parts in whole.items() if name not in reasons})
-    folders = _split_folders(paths, roles)
-    if folders:
-        sides = {name: folders[parts[0]] for name, parts in paths.items()}
-        paths = _below_splits(paths, folders)
-    elif _is_class_first(paths):
+    if _is_class_first(paths, roles):
         folders = {parts[1]: role_of(parts[1]) for parts in paths.values()}
         sides = {name: folders[parts[1]] for name, parts in paths.items()}
         paths = {name: (parts[0], parts[2]) for name, parts in paths.items()}
+    elif folders := _split_folders(paths, roles):
+        sides = {name: folders[parts[0]] for name, parts in paths.items()}
+        paths = _below_splits(paths, folders)
     else:
         sides = dict.fromkeys(paths, "")
     if "test" in sides.values():  # else the validation images are the test images
@@ -187,16 +186,12 @@ def _below_splits(paths: Mapping[str, Parts], folders: Mapping[str, str]) -> dic
     return _without_wrapper(below)
 
 
-def _is_class_first(paths: Mapping[str, Parts]) -> bool:
-    """Whether every class folder holds its own folders train and test."""
-    inner: dict[str, set[str]] = {}
-    for parts in paths.values():
-        if len(parts) != 3 or not role_of(parts[1]):
-            return False
-        inner.setdefault(parts[0], set()).add(role_of(parts[1]))
-    named = {(role_of(parts[1]), parts[1]) for parts in paths.values()}
-    roles = set().union(*inner.values())
-    return len(named) == len(roles) and "train" in roles and len(roles) > 1
+def _is_class_first(paths: Mapping[str, Parts], roles: Mapping[str, str]) -> bool:
+    """Whether the outermost folders are classes, each with its own folders train and test."""
+    tops = {parts[0]: roles.get(parts[0]) or role_of(parts[0]) for parts in paths.values()}
+    inner = {parts[1]: role_of(parts[1]) if len(parts) == 3 else "" for parts in paths.values()}
+    named = len(set(inner.values())) == len(inner) > 1 and "train" in inner.values() and all(inner.values())
+    return named and not all(role not in ("", "class") for role in tops.values())
 
 
 def _name_classes(below: Mapping[str, Parts], class_folder: str) -> dict[str, str]:
