@@ -118,8 +118,8 @@ def find_mathjax() -> Path:
 def executed(source: Path, output: Path) -> Any:
     """The executed copy of a notebook, made now unless there is one of the present source.
 
-    `make notebooks` leaves copies in `<output>/test`. One made here goes to `<output>/site`, so that its runs do not mix
-    with those of a study.
+    `make notebooks` leaves copies in `<output>/test`. One made here goes to `<output>/site`, so that its runs do not
+    mix with those of a study.
     """
     from lossbench.studies.notebooks import execute
 

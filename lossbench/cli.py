@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import math
+import os
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -232,25 +237,58 @@ def main() -> None:
     """Run the command line.
 
     A mistake in what was asked for is one line on standard error and exit code 2, a full disk or a run that another
-    process holds is one line and exit code 1.
+    process holds is one line and exit code 1, and Ctrl-C is one line and exit code 130.
     """
+    _open_streams()
     warnings.showwarning = _show_warning
+    if sys.flags.optimize > 1:
+        _show_warning("python -OO leaves out the descriptions of losses; start it without -OO to see them")
     try:
         app()
+        sys.stdout.flush()  # what cannot be written is an error, not a message at the interpreter's end
     except (DiskFull, Held) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        _fail(str(error), 1)
     except (ValueError, TypeError, OSError) as error:
         if hasattr(error, "__notes__"):  # raised while training, so not the user's mistake
             raise
-        typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(2)
+        _fail(str(error), 1 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) else 2)
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # Path.home()
+            raise
+        _fail("this user has no home folder; set HOME, or LOSSBENCH_CACHE to a folder for data", 2)
     except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # typer says nothing of it
+            typer.echo("interrupted; the same command starts again, and skips the runs that are finished", err=True)
+            raise
         if (where := _foreign_exit(end)) is None:
             raise
-        message = f"error: {where} calls sys.exit({end.code!r}), which ends the program; take it out"
-        typer.secho(message, fg="red", err=True)
-        sys.exit(2)
+        _fail(f"{where} calls sys.exit({end.code!r}), which ends the program; take it out", 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.secho(f"error: {message}", fg="red", err=True)
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Let any console do: a closed stream is the null device, and what an encoding lacks is written as its number.
+
+    What goes to a closed standard output goes to standard error. A file opened later must not become one of the three.
+    """
+    closed = sys.stdout is None
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.close(number)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if closed:
+        sys.stdout = sys.stderr
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _foreign_exit(end: SystemExit) -> str | None:
@@ -278,9 +316,9 @@ def list_entries(
     extensions: Extend = None,
 ) -> None:
     """List what can be named in a run or a study."""
-
     extend(*extensions or ())
-    typer.echo(describe(kind.value, long=long))
+    headers, rows, pages = _LISTS[kind]()
+    typer.echo("\n\n".join(pages) if long else table(headers, rows))
 
 
 @app.command("run")
@@ -300,6 +338,7 @@ def run_one(
         typer.Option("--set", help="Any other RunConfig field, such as lr=0.01 or optimizer=sgd."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    timeout: Timeout = None,
     tensorboard: Tensorboard = False,
     resume: Annotated[
         str, typer.Option(help="Go on from a checkpoint of the same threads, device and torch; anyway; or never.")
@@ -312,6 +351,8 @@ def run_one(
     """Train and score one configuration; the record is kept in OUTPUT/runs/<run_id>/. Ctrl-C ends it after an epoch."""
     from lossbench.records.record import output_folder
 
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be greater than 0 seconds, got {timeout!r}")
     refuse_unwritable(output_folder(output))  # before the seconds that torch takes to load
     extend(*extensions or ())
     from lossbench.config import RunConfig
@@ -341,12 +382,30 @@ def run_one(
 
     asked: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
     try:
-        with gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
+        with _ended_after(timeout), gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
             record = run(config, output, **asked, resume=resume, progress=progress)
     except (Stop, KeyboardInterrupt):
         typer.echo("interrupted, the same command goes on from the last whole epoch", err=True)
         sys.exit(130)
     typer.echo(f"{record!r}\n{record.path}")
+
+
+@contextmanager
+def _ended_after(seconds: float | None) -> Iterator[None]:
+    """End the whole process when the block takes longer: a loss that hangs may not listen to anything less."""
+
+    def end() -> None:
+        text = f"did not end within the timeout of {seconds:g} s; its last checkpoint stands"
+        typer.secho(f"error: {text}", fg="red", err=True)
+        os._exit(1)
+
+    timer = threading.Timer(min(seconds or math.inf, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @app.command("study")
@@ -460,11 +519,14 @@ def build_report(
             help="Folder for the page. (default: OUTPUT; for a packed study reports/NAME in the output folder)"
         ),
     ] = None,
+    pdf: Annotated[
+        bool | None, typer.Option("--pdf/--no-pdf", help="Figures as PDF too. (default: up to 30 figures)")
+    ] = None,
 ) -> None:
     """Write report.html, and its figures and tables as files, from the runs or the packed studies in OUTPUT."""
     from lossbench.report import build
 
-    typer.echo(build(output, to))
+    typer.echo(build(output, to, pdf))
 
 
 @notebook_app.command("list")
@@ -517,12 +579,6 @@ def _print_epoch(row: dict[str, float]) -> None:
 
 
 # What `lossbench list` prints.
-
-
-def describe(kind: str, *, long: bool = False) -> str:
-    """A table of the entries of one kind, or with `long` all that is known about each."""
-    headers, rows, pages = _LISTS[kind]()
-    return "\n\n".join(pages) if long else table(headers, rows)
 
 
 _Rows = list[tuple[str, ...]]
@@ -578,11 +634,13 @@ def _models() -> _Listing:
 
 
 def _datasets() -> _Listing:
-    from lossbench.data import DATASETS
+    from lossbench.data.datasets import DATASETS
+    from lossbench.data.loading import find_spec, imported_names
 
     rows: _Rows = []
     pages: list[str] = []
-    for name, spec in DATASETS.items():
+    for name in (*DATASETS, *imported_names()):
+        spec = find_spec(name)
         shape = " x ".join(str(side) for side in spec.image_shape)
         sizes = f"{spec.train_size:,} + {spec.test_size:,}"
         rows.append((name, sizes, shape, str(len(spec.class_names)), spec.source))

@@ -92,6 +92,11 @@ def fork(work: Callable[[], object], log: Path | None = None) -> Child:
         os._exit(int(str(code or 0)))
 
 
+def hear_ctrl_c() -> None:
+    """As in a terminal: a shell switches it off for what it starts in the background, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def show(message: Warning | str, category: type[Warning], *_: object) -> None:
     sys.stderr.write(f"{category.__name__}: {message}\n")
 

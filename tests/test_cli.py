@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -24,6 +27,7 @@ class Done(NamedTuple):
 
 
 Command = Callable[..., Done]
+needs_shell = pytest.mark.skipif(not Path("/bin/sh").exists(), reason="needs a shell")
 
 
 @pytest.fixture
@@ -49,6 +53,84 @@ def test_the_exit_code_reaches_the_shell(tmp_path: Path) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: unknown loss 'focl'")
+
+
+def start(line: str, redirect: str = "", python: str = "", **variables: str) -> Done:
+    """The command as a shell starts it."""
+    environment = {name: value for name, value in {**os.environ, **variables}.items() if value}
+    command = f"{shlex.quote(sys.executable)} {python} -m lossbench {line} {redirect}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, errors="replace", check=False, env=environment
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_console_of_any_encoding_gets_the_whole_list(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = command("list", "probabilities", "--long").stdout
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    assert command("list", "probabilities", "--long").returncode == 0
+    console.flush()
+    assert console.buffer.getvalue().decode("cp1252").count("\\u221e") == plain.count("∞") > 0  # type: ignore[attr-defined]
+
+
+@needs_shell
+def test_closed_streams_change_no_run_and_hide_no_list(tmp_path: Path) -> None:
+    options = f"run --dataset shapes --epochs 1 --set train_size=40 --output {shlex.quote(str(tmp_path))}"
+    assert start(options, "<&- >&- 2>&-").returncode == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "result.json").exists()
+    done = start("data list", ">&-", python="-OO")
+    assert (done.returncode, "fashion-mini" in done.stderr) == (0, True)
+    assert "warning: python -OO leaves out the descriptions" in done.stderr
+
+
+@needs_shell
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_list_that_could_not_be_written_is_no_success() -> None:
+    done = start("data list", "> /dev/full")
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LOSSBENCH_CACHE", "XDG_CACHE_HOME", "LOSSBENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    done = command("data", "list")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2, ["error: this user has no home folder; set HOME, or LOSSBENCH_CACHE to a folder for data"]
+    )  # fmt: skip
+
+
+@needs_shell
+def test_a_run_that_takes_too_long_is_ended_and_a_timeout_of_nothing_refused(command: Command, tmp_path: Path) -> None:
+    done = start(f"run --epochs 10000 --timeout 8 --output {shlex.quote(str(tmp_path / 'out'))}")
+    assert (done.returncode, done.stderr) == (
+        1, "error: did not end within the timeout of 8 s; its last checkpoint stands\n"
+    )  # fmt: skip
+    assert "must be greater than 0 seconds, got 0.0" in command("run", "--timeout", "0").stderr
+
+
+def test_ctrl_c_outside_of_any_run_is_one_line_and_exit_code_130(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lossbench.cli.table", interrupt)
+    done = command("list", "losses")
+    assert (done.returncode, done.stderr.startswith("interrupted; the same command")) == (130, True)
+
+
+def test_an_imported_data_set_is_listed_with_the_others(
+    command: Command, pets: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("data", "import", str(pets), "--name", "pets", "--size", "8x8").returncode == 0
+    for line in ("list datasets", "list datasets --long", "data list"):
+        assert "pets" in command(*line.split()).stdout, line
 
 
 def test_one_run_writes_its_record_where_it_was_told(command: Command, tmp_path: Path) -> None:
@@ -77,7 +159,7 @@ def test_a_warning_is_one_line_without_a_place_in_our_source(
 
 
 def test_losses_are_compared_with_cross_entropy_without_a_named_study(command: Command, tmp_path: Path) -> None:
-    options = "--loss focal:gamma=3 --loss mse --dataset shapes --seeds 2 --epochs 1 --set train_size=40"
+    options = "--loss focal:gamma=3 --loss mse --dataset shapes --seeds 2 --epochs 1 --set train_size=40 --workers 1"
     done = command("study", *options.split(), "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     runs = lossbench.load_runs(tmp_path)

@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import DETERMINISTIC, EMBEDDING_VARIANTS, EVERY_LOSS, IN_PAIRS, NORMALISED, ON_EMBEDDINGS, build, draw
+from problems import (
+    DETERMINISTIC,
+    EMBEDDING_VARIANTS,
+    EVERY_LOSS,
+    IN_PAIRS,
+    NORMALISED,
+    ON_EMBEDDINGS,
+    PROXIED,
+    build,
+    draw,
+)
 from scipy import stats
 from torch import Tensor
 
@@ -31,7 +41,6 @@ LAWS = settings(deadline=None, derandomize=True, max_examples=40)
 
 def test_every_variant_belongs_to_a_loss_on_embeddings_and_none_is_missing():
     assert {name for name, _ in EMBEDDING_VARIANTS} == set(ON_EMBEDDINGS)
-    assert ON_EMBEDDINGS == ["contrastive", "triplet", "margin", "n_pair", "proxy_nca"]
 
 
 # Unit vectors at 0°, 60°, 90° and 180°, classes 0, 0, 1, 1. Squared distances 2 - 2 cos(angle):
@@ -66,6 +75,38 @@ ROWS = [  # loss, hyperparameters, mean over the batch by hand
         {"include_target": True},
         (2 * math.log(1 + math.exp(-4)) + math.log(1 + math.exp(-2)) + math.log(2)) / 4,
     ),
+    # Cosines to the proxy of the class and to the other: 1 and -1, 1/2 and -1/2, 0 and 0, 1 and -1. Turned by 30°
+    # the own ones are those of 30°, 90°, 120° and 30°.
+    (
+        "angular_margin",
+        {"angle": math.pi / 6, "scale": 1.0},
+        (2 * math.log(1 + math.exp(-1 - ROOT_3 / 2)) + math.log(1 + math.exp(-0.5)) + math.log(1 + math.exp(0.5))) / 4,
+    ),
+    (
+        "angular_margin",
+        {"angle": 0.0, "margin": 0.25, "scale": 2.0},
+        (2 * math.log(1 + math.exp(-3.5)) + math.log(1 + math.exp(-1.5)) + math.log(1 + math.exp(0.5))) / 4,
+    ),
+    # Products of 0 with the others: 1/2, 0, -1; of 60: 1/2, √3/2, -1/2; of 90: 0, √3/2, 0; of 180: -1, -1/2, 0.
+    (
+        "supervised_contrastive",
+        {"tau": 1.0},
+        (
+            math.log(math.exp(0.5) + 1 + math.exp(-1))
+            - 0.5
+            + math.log(math.exp(0.5) + math.exp(ROOT_3 / 2) + math.exp(-0.5))
+            - 0.5
+            + math.log(2 + math.exp(ROOT_3 / 2))
+            + math.log(math.exp(-1) + math.exp(-0.5) + 1)
+        )
+        / 4,
+    ),
+    # Of 1 and 16 samples: margins 1/2 and 1/4.
+    (
+        "ldam",
+        {"scale": 1.0, "class_counts": (1, 16)},
+        sum(math.log(1 + math.exp(x)) for x in (-2 + 0.5, -1 + 0.5, 0 + 0.25, -2 + 0.25)) / 4,
+    ),
 ]
 
 
@@ -81,7 +122,7 @@ def test_every_loss_on_embeddings_has_a_row():
 @pytest.mark.parametrize(("name", "params", "value"), ROWS)
 def test_the_value_is_the_one_worked_by_hand(name, params, value):
     criterion = build(name, dim=2, classes=2, reduction="mean", **params).double()
-    if name == "proxy_nca":
+    if name in PROXIED:
         criterion.state.proxies.data = at_angles(0, 180) * 3
     loss = criterion(at_angles(0, 60, 90, 180), torch.tensor([0, 0, 1, 1]))
     assert loss.item() == pytest.approx(value, rel=1e-12)
@@ -146,8 +187,10 @@ def test_normalised_embeddings_may_have_any_scale(variant, exponent, seed):
 def test_the_names_of_the_classes_do_not_matter(variant, names, seed):
     name, params = variant
     embeddings, target = draw(seed=seed)
-    criterion, renamed = (build(name, classes=4, **params).eval() for _ in range(2))
-    if name == "proxy_nca":
+    counts = [2, 5, 1, 9]
+    of_new = [counts[list(names).index(place)] for place in range(4)]
+    criterion, renamed = (build(name, classes=4, class_counts=n, **params).eval() for n in (counts, of_new))
+    if name in PROXIED:
         renamed.state.proxies.data[list(names)] = criterion.state.proxies.data
     torch.testing.assert_close(renamed(embeddings, torch.tensor(names)[target]), criterion(embeddings, target))
 
@@ -292,6 +335,7 @@ NO_PAIR = [  # loss, hyperparameters, a target without a valid pair
     ("margin", {"sampling": "all"}, [0, 1, 2, 3]),
     ("margin", {"learn_b": True, "nu": 0.5}, [0, 1, 2, 3]),
     ("n_pair", {}, [0, 1, 2, 3]),
+    ("supervised_contrastive", {}, [0, 1, 2, 3]),
 ]
 
 
@@ -335,6 +379,10 @@ def test_it_gives_no_class_probabilities(name):
         ("proxy_nca", {"num_classes": None}, "proxy_nca needs num_classes"),
         ("proxy_nca", {"embedding_dim": None}, "proxy_nca needs embedding_dim"),
         ("proxy_nca", {"num_classes": 1}, "num_classes must be at least 2, got 1"),
+        ("angular_margin", {"angle": 2}, "angle must be at least 0 and at most 1.5, got 2"),
+        ("supervised_contrastive", {"tau": 0}, "tau must be above 0, got 0"),
+        ("ldam", {"class_counts": None}, "ldam needs class_counts"),
+        ("ldam", {"class_counts": [0, 0]}, r"class_counts must be \(classes,\) counts"),
     ],
 )
 def test_a_bad_value_is_a_value_error_that_names_it(name, params, message):
@@ -367,9 +415,10 @@ def test_bad_input_is_refused(name, params):
         criterion(embeddings, torch.eye(12, 10))
 
 
-def test_embeddings_as_wide_as_the_proxies_are_needed():
+@pytest.mark.parametrize("name", sorted(PROXIED))
+def test_embeddings_as_wide_as_the_proxies_are_needed(name):
     with pytest.raises(ValueError, match=r"embeddings must have 8 columns, as the proxies have, got shape \(12, 5\)"):
-        build("proxy_nca")(*draw(dim=5))
+        build(name)(*draw(dim=5))
 
 
 @EVERY_LOSS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -140,3 +142,60 @@ def test_proxy_nca_without_its_target_is_the_log_odds_of_theirs(seed):
     theirs.proxies.data = ours.state.proxies.data.clone()
     with_target = theirs(embeddings, target)
     assert_equal(ours(embeddings, target), with_target + torch.log(-torch.expm1(-with_target)), embeddings)
+
+
+ANGULAR = [
+    ({"angle": 0.3, "scale": 16.0}, losses.ArcFaceLoss, {"margin": math.degrees(0.3), "scale": 16}),
+    ({"angle": 0.0, "margin": 0.35, "scale": 64.0}, losses.CosFaceLoss, {"margin": 0.35, "scale": 64}),
+    ({"angle": 0.0, "scale": 20.0}, losses.NormalizedSoftmaxLoss, {"temperature": 0.05}),
+]
+
+
+@SEEDS
+@pytest.mark.parametrize(("params", "theirs", "their_params"), ANGULAR)
+def test_angular_margin(seed, params, theirs, their_params):
+    embeddings, target = draw(seed=seed)
+    ours = Criterion("angular_margin", num_classes=5, embedding_dim=6, seed=seed, **params).double()
+    peer = theirs(num_classes=5, embedding_size=6, **their_params).double()
+    peer.W.data = ours.state.proxies.data.T.clone()
+    cosine = (unit_vectors(embeddings) * unit_vectors(ours.state.proxies)[target]).sum(1)
+    assert cosine.min() > -math.cos(params["angle"])  # beyond it theirs has a jump
+    assert_equal(ours(embeddings, target), peer(embeddings, target), embeddings)
+
+
+def test_angular_margin_falls_with_the_cosine_and_has_no_jump():
+    angle = torch.linspace(0, math.pi, 4001, dtype=torch.float64)
+    embeddings = torch.stack([angle.cos(), angle.sin()], dim=1)
+    criterion = Criterion("angular_margin", num_classes=2, embedding_dim=2, angle=0.5, reduction="none").double()
+    criterion.state.proxies.data = torch.tensor([[1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
+    own = criterion.state.proxies.data @ embeddings.T
+    other = 16.0 * own[1]
+    loss = torch.log(torch.expm1(criterion(embeddings, torch.zeros(4001, dtype=torch.int64)))) - other
+    assert (loss.diff() > 0).all()
+    assert loss.diff().max() < 16.0 * 2 * math.pi / 4000
+
+
+@SEEDS
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_supervised_contrastive(seed, tau):
+    embeddings, target = draw(seed=seed)
+    theirs = losses.SupConLoss(temperature=tau)(embeddings, target)
+    assert_equal(Criterion("supervised_contrastive", tau=tau)(embeddings, target), theirs, embeddings)
+
+
+@SEEDS
+def test_ldam_of_equal_classes_is_the_margin_of_cosines(seed):
+    embeddings, target = draw(seed=seed)
+    context = {"num_classes": 5, "embedding_dim": 6, "seed": seed, "margin": 0.5, "scale": 30.0}
+    ours = Criterion("ldam", class_counts=[7] * 5, **context).double()
+    plain = Criterion("angular_margin", angle=0.0, **context).double()
+    assert_equal(ours(embeddings, target), plain(embeddings, target), embeddings)
+
+
+@SEEDS
+def test_the_normalised_softmax_is_proxy_nca_with_its_target_at_half_the_scale(seed):
+    embeddings, target = draw(seed=seed)
+    context = {"num_classes": 5, "embedding_dim": 6, "seed": seed}
+    ours = Criterion("angular_margin", angle=0.0, scale=6.0, **context).double()
+    proxy_nca = Criterion("proxy_nca", include_target=True, scale=3.0, **context).double()
+    assert_equal(ours(embeddings, target), proxy_nca(embeddings, target), embeddings)

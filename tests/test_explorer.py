@@ -37,12 +37,12 @@ from lossbench.explorer import (
     real_batch,
     side,
     train_on_moons,
+    write_page,
 )
 from lossbench.explorer import setup as page_setup
-from lossbench.explorer.in_page import InPage
 from lossbench.explorer.measure import make_moons
 from lossbench.explorer.setup import comparison_of, opening, read_side, state_of
-from lossbench.explorer.tables import TOLERANCE, combinations, key_of, make_table
+from lossbench.explorer.tables import combinations, key_of, make_table
 from lossbench.losses import register
 from lossbench.losses.catalogue import Choices, Slider
 from lossbench.losses.curves import QUANTITIES, drawable_losses, sign_changes
@@ -507,8 +507,9 @@ def test_the_page_draws_what_python_computes_wherever_the_sliders_stand(axis, at
             assert (np.isfinite(values) == known).all(), (one, quantity)
             largest = np.nanmax(np.abs(whole.quantity(quantity)))
             scale = np.abs(wanted[known]) + 1e-2 * largest + 1e-9
-            tolerance = {"curvature_z": 1e-2, "curvature_p": 1e-2}.get(quantity, 10 * TOLERANCE)
-            assert (np.abs(values[known] - wanted[known]) / scale).max() < tolerance, (one, quantity)
+            # Divided by dp squared, what single precision leaves of a curvature in z is less near p = 0.
+            coarse = (quantity == "curvature_p") & (expected.p[known] < 0.01)
+            assert (np.abs(values[known] - wanted[known]) / scale < np.where(coarse, 1e-2, 1e-3)).all(), (one, quantity)
 
 
 @needs_node
@@ -589,23 +590,21 @@ def test_every_menu_of_every_loss_has_a_table_or_says_why_not(name):
         assert {one["name"] for one in table["sliders"]} | set(table["held"]) <= set(LOSSES[name].starts)
 
 
+FIVE = ("cross_entropy", "focal", "adma", "mse", "sampling_free")
+
+
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     """A page with the tables of five losses and of every probability function."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(page_setup, "drawable_losses", lambda: ["cross_entropy", "focal", "adma", "mse", "sampling_free"])
-    patch.setattr(page_setup, "NOISES", (0.1,))
-    patch.setattr(page_setup, "SHARES", (0.0, 1.0))
-    patch.setattr(page_setup, "PRESETS", {"adma": PRESETS["sampling_free_gamma"]})
-    page_setup.everything.cache_clear()
-    path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(
-        "<!doctype html><meta charset='utf-8'><style>:root{color-scheme:light dark} body{background:Canvas;"
-        f"color:CanvasText;margin:8px 14px}}</style><body>{InPage(Comparison()).to_html()}</body>"
-    )
-    patch.undo()
-    page_setup.everything.cache_clear()
-    return path
+    return write_page(tmp_path_factory.mktemp("page") / "page.html", losses=FIVE)
+
+
+def test_a_page_offers_the_losses_it_is_given_and_the_presets_that_these_allow(page_file):
+    setup = page_setup.everything(FIVE)
+    assert list(setup["losses"]) == list(FIVE)
+    assert {one["name"] for one in setup["presets"]} == {"probabilities", "sampling_free_beta", "sampling_free_gamma"}
+    assert {json.loads(key)[1] for key in setup["tables"] if key.startswith('["loss"')} == set(FIVE)
+    assert page_file.stat().st_size < 3e6
 
 
 @pytest.fixture(scope="module")
@@ -690,7 +689,7 @@ class TestInChromium:
         assert float(opened.locator(".lb-pictures").evaluate("e => getComputedStyle(e).opacity")) == 1
 
     def test_a_preset_says_what_to_look_at_and_leaves_with_its_loss(self, opened):
-        opened.locator(".lb-preset select").select_option("1")
+        opened.locator(".lb-preset select").select_option("3")
         assert "counts as done" in opened.locator(".lb-look").inner_text()
         assert opened.locator(".lb-legend .lb-key span").all_inner_texts()[:2] == [
             "left: sampling_free β=4 γ=5 (reconstruction)",

@@ -27,6 +27,7 @@ from lossbench import Criterion as PublicCriterion
 from lossbench.losses import LOSSES, Criterion
 from lossbench.losses.classification import LearnableExponent, log1m
 from lossbench.losses.probabilities import PROBABILITIES
+from lossbench.losses.relations import EDGES, Edge
 
 LOG2, LOG4 = math.log(2), math.log(4)
 PAIRED = {"tree": {"root": ["pair", "c"], "pair": ["a", "b"]}, "mode": "leaf", "node_weight": "literal"}
@@ -304,26 +305,78 @@ def criterion_of(name: str, **params: Any) -> Criterion:
     return Criterion(name, **{"reduction": "none", **params})
 
 
-EQUAL: list[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = [
-    (("kl_divergence", {}), ("cross_entropy", {})),
-    (("focal", {"gamma": 0.0}), ("cross_entropy", {})),
-    (("confidence_penalty", {"lam": 0.0}), ("cross_entropy", {})),
-    (("sampling_free", {"beta": 1.0, "gamma": 0.0}), ("cross_entropy", {})),
-    (("sampling_free", {"beta": 1.0, "gamma": 2.5}), ("focal", {"gamma": 2.5})),
-    (("sampling_free", {"beta": 1.0, "gamma": 2.5, "variant": "scale"}), ("focal", {"gamma": 2.5})),
-    (("sampling_free", {"beta": 1.0, "gamma": 2.5, "variant": "inner"}), ("focal", {"gamma": 2.5})),
-    (("sampling_free", {"beta": 0.0, "gamma": 1.0, "variant": "star"}), ("cross_entropy", {})),
+EXACT_ON_LOG_PROBS = [
+    entry
+    for entry in EDGES
+    if not entry.gap and {"log_probs"} == {*LOSSES[entry.loss].tensors} & {"logits", "log_probs", "embeddings"}
 ]
 
 
-@pytest.mark.parametrize("probability", PROBABILITIES)
-@pytest.mark.parametrize(("one", "other"), EQUAL, ids=lambda pair: pair[0] + str(pair[1]))
-def test_two_losses_are_the_same_function(
-    one: tuple[str, dict[str, Any]], other: tuple[str, dict[str, Any]], probability: str
-):
-    first = loss_and_gradient(criterion_of(one[0], probability=probability, **one[1]), TARGET)
-    second = loss_and_gradient(criterion_of(other[0], probability=probability, **other[1]), TARGET)
-    torch.testing.assert_close(first, second, rtol=1e-11, atol=1e-11)
+def evaluate_edge(entry: Edge, probability: str = "softmax") -> list[tuple[Tensor, Tensor]]:
+    """Value and gradient of the loss, and of the sum of its terms."""
+    embeds = LOSSES[entry.loss].takes == "embeddings"
+    context = {"num_classes": entry.classes, **({"embedding_dim": 10} if embeds else {}), **entry.context}
+    target = TARGET % entry.classes
+    sides: list[tuple[Tensor, Tensor]] = []
+    for terms in (((1.0, entry.loss, entry.params),), entry.terms):
+        size = 0.1 if entry.gap else 1.0  # a limit is reached later by a smaller probability
+        inputs = (size * LOGITS[:, : 10 if embeds else entry.classes]).requires_grad_()
+        criteria = [
+            Criterion(name, probability=probability, reduction="none", **context, **params).double()
+            for _, name, params in terms
+        ]
+        loss = sum(factor * criterion(inputs, target) for (factor, *_), criterion in zip(terms, criteria, strict=True))
+        sides.append((loss.detach(), torch.autograd.grad(loss.sum(), inputs)[0]))
+    return sides
+
+
+@pytest.mark.parametrize("entry", EDGES, ids=lambda entry: f"{entry.loss}-{name_of(entry.params)}")
+def test_an_edge_of_the_map_of_losses_holds(entry: Edge):
+    ours, theirs = evaluate_edge(entry)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=entry.gap or 1e-9)
+    if entry.gap:  # a limit: it is not the same function already
+        assert not torch.allclose(ours[0], theirs[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("probability", [name for name in PROBABILITIES if name != "softmax"])
+@pytest.mark.parametrize("entry", EXACT_ON_LOG_PROBS, ids=lambda entry: f"{entry.loss}-{name_of(entry.params)}")
+def test_an_equality_of_losses_holds_on_every_probability_function(entry: Edge, probability: str):
+    torch.testing.assert_close(*evaluate_edge(entry, probability), rtol=1e-9, atol=1e-9)
+
+
+def test_two_variants_of_the_sampling_free_loss_are_focal_at_beta_one():
+    for variant in ("scale", "inner"):
+        ours = loss_and_gradient(criterion_of("sampling_free", beta=1.0, gamma=2.5, variant=variant), TARGET)
+        torch.testing.assert_close(ours, loss_and_gradient(criterion_of("focal", gamma=2.5), TARGET))
+
+
+def test_label_smoothing_and_the_confidence_penalty_take_the_divergence_from_the_uniform_in_either_direction():
+    uniform = torch.full_like(P, 0.1)
+    smoothed = criterion_of("label_smoothing", epsilon=0.2)(LOGITS, TARGET) / 0.8
+    penalised = criterion_of("confidence_penalty", lam=0.25)(LOGITS, TARGET)
+    cross_entropy = criterion_of("cross_entropy")(LOGITS, TARGET)
+    from_uniform = F.kl_div(P.log(), uniform, reduction="none").sum(1)
+    to_uniform = F.kl_div(uniform.log(), P, reduction="none").sum(1)
+    torch.testing.assert_close(smoothed, cross_entropy + 0.25 * (from_uniform + math.log(10)))
+    torch.testing.assert_close(penalised, cross_entropy + 0.25 * (to_uniform - math.log(10)))
+
+
+def test_binary_cross_entropy_of_opposite_logits_is_twice_cross_entropy_of_half_of_them():
+    z, target = torch.stack([LOGITS[:, 0], -LOGITS[:, 0]], dim=1), TARGET % 2
+    ours = criterion_of("binary_cross_entropy")(z, target)
+    torch.testing.assert_close(ours, 2 * F.cross_entropy(z / 2, target, reduction="none"))
+
+
+def test_the_normalised_cross_entropies_of_all_labels_add_up_to_one():
+    criterion = criterion_of("active_passive", beta=0.0)
+    values = [criterion(LOGITS, torch.full_like(TARGET, label)) for label in range(10)]
+    torch.testing.assert_close(torch.stack(values).sum(0), torch.ones(64, dtype=torch.float64))
+
+
+def test_the_logits_of_logit_normalisation_may_have_any_length():
+    criterion = criterion_of("logit_norm")
+    torch.testing.assert_close(criterion(1e3 * LOGITS, TARGET), criterion(LOGITS, TARGET))
+    torch.testing.assert_close(criterion(0 * LOGITS, TARGET), torch.full((64,), math.log(10), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("probability", PROBABILITIES)
@@ -407,6 +460,21 @@ def hinge_gradient() -> Tensor:
     return P * (on_p - (P * on_p).sum(1, keepdim=True))
 
 
+SURPRISE = -P.log().sum(1, keepdim=True)
+
+
+def norm_gradient(tau: float) -> Tensor:
+    length = LOGITS.norm(dim=1, keepdim=True)
+    units = LOGITS / length
+    pull = (units / tau).softmax(1) - ONE_HOT
+    return (pull - units * (units * pull).sum(1, keepdim=True)) / (tau * length)
+
+
+def hinges_gradient() -> Tensor:
+    within = (LOGITS.gather(1, TARGET[:, None]) < 1 + LOGITS) * (1 - ONE_HOT)
+    return (within - within.sum(1, keepdim=True) * ONE_HOT) / 10
+
+
 GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
     ("cross_entropy", {}, -PULL),
     ("kl_divergence", {}, -PULL),
@@ -423,6 +491,26 @@ GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
     ),
     ("false_positive", {"alpha": "none"}, -PULL + WRONG.values / (1 - WRONG.values) * (AT_F - P)),
     ("confidence_penalty", {"lam": 0.1}, -PULL + 0.1 * P * (P.log() + ENTROPY)),
+    ("label_smoothing", {"epsilon": 0.2}, P - 0.8 * ONE_HOT - 0.02),
+    ("poly1", {"epsilon": 2.0}, -(1 + 2 * P_T) * PULL),
+    ("taylor_cross_entropy", {"order": 4}, -(1 - (1 - P_T) ** 4) * PULL),
+    ("logit_norm", {"tau": 0.5}, norm_gradient(0.5)),
+    ("generalized_cross_entropy", {"q": 0.7}, -(P_T**0.7) * PULL),
+    ("symmetric_cross_entropy", {"alpha": 0.1, "beta": 2.0}, -(0.1 + 8 * P_T) * PULL),
+    (
+        "generalized_js",
+        {"share": 0.3},
+        P_T * (0.7 * P_T / (0.3 + 0.7 * P_T)).log() * PULL / -math.log(0.7),
+    ),
+    (
+        "active_passive",
+        {"alpha": 3.0, "beta": 0.5},
+        3 * (-PULL / SURPRISE - C_T * (10 * P - 1) / SURPRISE**2) - P_T * PULL,
+    ),
+    ("binary_cross_entropy", {}, LOGITS.sigmoid() - ONE_HOT),
+    ("square_loss", {"goal": 5.0, "factor": 3.0}, (ONE_HOT * 3 * (LOGITS - 5) + (1 - ONE_HOT) * LOGITS) / 5),
+    ("squentropy", {}, -PULL + 2 / 9 * (1 - ONE_HOT) * LOGITS),
+    ("multi_margin", {}, hinges_gradient()),
 ]
 
 
@@ -464,6 +552,72 @@ def test_cross_entropy_on_smoothed_targets_is_torchs_label_smoothing(smoothing: 
     smoothed = (1 - smoothing) * ONE_HOT + smoothing / 10
     ours = Criterion("cross_entropy")(LOGITS, smoothed)
     torch.testing.assert_close(ours, F.cross_entropy(LOGITS, TARGET, label_smoothing=smoothing))
+
+
+def test_label_smoothing_is_torchs():
+    for epsilon in (0.0, 0.1, 0.7):
+        ours = loss_and_gradient(Criterion("label_smoothing", epsilon=epsilon), TARGET)
+        theirs = loss_and_gradient(partial(F.cross_entropy, label_smoothing=epsilon), TARGET)
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+def test_binary_cross_entropy_is_torchs(soft: bool):
+    one_hot, target = (SOFT_TARGET, SOFT_TARGET) if soft else (ONE_HOT, TARGET)
+    for aggregate, classes in (("mean", 1), ("sum", 10)):
+        ours = loss_and_gradient(Criterion("binary_cross_entropy", aggregate=aggregate), target)
+        theirs = loss_and_gradient(lambda z, y, n=classes: n * F.binary_cross_entropy_with_logits(z, y), one_hot)
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+def test_square_loss_is_torchs_mean_squared_error_of_the_logits(soft: bool):
+    one_hot, target = (SOFT_TARGET, SOFT_TARGET) if soft else (ONE_HOT, TARGET)
+    ours = Criterion("square_loss")(LOGITS, target)
+    if soft:  # the loss by class is a constant more: the spread of the target
+        ours = ours - ((one_hot - one_hot.square()).sum(1) / 10).mean()
+    torch.testing.assert_close(ours, F.mse_loss(LOGITS, one_hot))
+    scaled = Criterion("square_loss", goal=30.0, factor=15.0, reduction="none")(LOGITS, TARGET)
+    weight = 1 + 14 * ONE_HOT
+    torch.testing.assert_close(scaled, (weight * (LOGITS - 30 * ONE_HOT).square()).mean(1))
+
+
+def test_multi_margin_is_torchs():
+    ours = loss_and_gradient(Criterion("multi_margin", margin=1.5), TARGET)
+    theirs = loss_and_gradient(partial(F.multi_margin_loss, margin=1.5), TARGET)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_hinge_of_crammer_and_singer_is_scikit_learns():
+    theirs = sklearn.metrics.hinge_loss(TARGET.numpy(), LOGITS.numpy(), labels=range(10))
+    assert Criterion("multi_margin", aggregate="max")(LOGITS, TARGET).item() == pytest.approx(theirs, rel=1e-12)
+
+
+def test_logit_adjustment_is_torchs_cross_entropy_of_the_logits_with_the_log_prior_and_predicts_without_it():
+    counts = torch.tensor([0, 1, 2, 3, 5, 8, 13, 21, 34, 55])
+    criterion = Criterion("logit_adjusted", tau=1.5, class_counts=counts)
+    log_prior = (counts.clamp(min=1) / 143).double().log()
+    ours = loss_and_gradient(criterion, TARGET)
+    theirs = loss_and_gradient(lambda z, t: F.cross_entropy(z + 1.5 * log_prior, t), TARGET)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(criterion.log_probs(LOGITS), LOGITS.log_softmax(1))
+
+
+def test_mean_absolute_error_and_reverse_cross_entropy_are_their_definitions():
+    absolute = criterion_of("generalized_cross_entropy", q=1.0)(LOGITS, TARGET)
+    torch.testing.assert_close(2 * absolute, (P - ONE_HOT).abs().sum(1))
+    reverse = criterion_of("symmetric_cross_entropy", alpha=0.0)
+    torch.testing.assert_close(reverse(LOGITS, TARGET), -(P * ONE_HOT.log().clamp(min=-4)).sum(1))
+    torch.testing.assert_close(reverse(LOGITS, SOFT_TARGET), -(P * SOFT_TARGET.log().clamp(min=-4)).sum(1))
+
+
+def test_generalised_js_is_its_definition_from_entropies():
+    entropy = torch.special.entr
+    for share in (0.1, 0.8):
+        for target, one_hot in ((TARGET, ONE_HOT), (SOFT_TARGET, SOFT_TARGET)):
+            spread = entropy(share * one_hot + (1 - share) * P) - share * entropy(one_hot) - (1 - share) * entropy(P)
+            expected = spread.sum(1) / (-(1 - share) * math.log(1 - share))
+            torch.testing.assert_close(criterion_of("generalized_js", share=share)(LOGITS, target), expected)
 
 
 def test_kl_divergence_is_torchs():
@@ -561,6 +715,48 @@ def test_class_weights_multiply_values_and_divide_the_mean(name: str):
     assert torch.equal(Criterion(name, reduction="none", **context)(logits, target), values * weight[target])
     mean = (values * weight[target]).sum() / weight[target].sum()
     torch.testing.assert_close(Criterion(name, **context)(logits, target), mean)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_label_smoothing_of_the_criterion_is_torchs(reduction: str, weight: Tensor | None):
+    options = {"weight": weight, "reduction": reduction, "label_smoothing": 0.1}
+    for target in (TARGET.masked_fill(torch.arange(64) % 5 == 0, -100), SOFT_TARGET):
+        ours = loss_and_gradient(Criterion("cross_entropy", **options), target)
+        theirs = loss_and_gradient(partial(F.cross_entropy, **options), target)
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_label_smoothing_is_the_loss_of_the_smoothed_target(name: str):
+    smooth, logits, target = make_problem(name, reduction="none", label_smoothing=0.2)
+    plain, _, _ = make_problem(name, reduction="none")
+    classes = plain.num_classes or 5
+    smoothed = 0.8 * F.one_hot(target, classes).double() + 0.2 / classes
+    torch.testing.assert_close(smooth(logits, target), plain(logits, smoothed))
+    stack = torch.stack([logits, -logits])
+    torch.testing.assert_close(torch.func.vmap(lambda z: smooth(z, target))(stack)[0], smooth(logits, target))
+
+
+def test_label_smoothing_is_refused_where_a_target_of_probabilities_has_no_meaning_and_outside_its_range():
+    with pytest.raises(ValueError, match=r"false_positive: label_smoothing=0.1 needs a loss .* choose from cross_ent"):
+        Criterion("false_positive", label_smoothing=0.1)
+    with pytest.raises(ValueError, match="label_smoothing must be at least 0 and at most 1"):
+        Criterion("cross_entropy", label_smoothing=1.5)
+    assert "label_smoothing=0.1" in repr(Criterion("cross_entropy", label_smoothing=0.1))
+
+
+def test_class_weights_by_name_follow_the_counts():
+    counts = [1, 10, 1000, 0]
+    inverse = Criterion("cross_entropy", weight="inverse", class_counts=counts).weight
+    balanced = Criterion("cross_entropy", weight="class_balanced", class_counts=counts).weight
+    torch.testing.assert_close(inverse, torch.tensor([1, 0.1, 0.001, 0]) * 3 / 1.101)
+    expected = [0.001 / (1 - 0.999**n) for n in counts[:3]]
+    torch.testing.assert_close(balanced, torch.tensor([*expected, 0]) * 3 / sum(expected))
+    with pytest.raises(ValueError, match="cross_entropy needs class_counts"):
+        Criterion("cross_entropy", weight="inverse")
+    with pytest.raises(ValueError, match="unknown weight 'inversed'; did you mean 'inverse'"):
+        Criterion("cross_entropy", weight="inversed", class_counts=counts)
 
 
 def test_a_mean_over_no_sample_is_nan_as_in_torch():

@@ -258,6 +258,19 @@ def test_a_crash_keeps_the_notebook_so_far_and_the_copy_from_before(real):
     assert [entry.name for entry in kept.parent.iterdir()] == ["mine.ipynb"]
 
 
+def test_what_a_cell_prints_and_shows_is_kept_up_to_a_bound(real, monkeypatch):
+    monkeypatch.setattr(lossbench.studies.notebooks, "CELL_BYTES", 10_000)
+    show = "from IPython.display import HTML, display\nfor _ in range(9): display(HTML('x' * 4_000))"
+    write_notebook(Path("mine.ipynb"), "for _ in range(20_000): print('loud')", show, "print('quiet')")
+    cells = nbformat.read(execute("mine.ipynb", {}, real), as_version=4).cells
+    loud, shown, quiet = cells[-3:]
+    text = "".join(out.text for out in loud.outputs)
+    assert text.endswith("(what this cell prints beyond that is left out)\n")
+    assert 9_000 < len(text) < 10_100
+    assert len(shown.outputs) == 3, "the one that crosses the bound is the last"
+    assert quiet.outputs[0].text == "quiet\n"
+
+
 def test_a_kernel_that_dies_is_reported_and_what_it_printed_is_kept(real):
     write_notebook(Path("mine.ipynb"), "print('begun')", "import os; os._exit(1)")
     with pytest.raises(NotebookFailed, match="its kernel was ended") as caught:
@@ -288,6 +301,14 @@ def test_a_full_disk_leaves_no_damaged_file_and_says_where(real, monkeypatch):
 RUN = papermill.NOTEBOOK
 SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / f"{RUN}.ipynb"
 QUICK = RunConfig(dataset="shapes", epochs=2, train_size=100)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """As in a terminal: a shell switches it off for what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def study(configs, output, **options):

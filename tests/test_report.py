@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lossbench import RunConfig, archive, claims, metrics, published, report, st
 from lossbench.claims.wording import SIGNS
 from lossbench.cli import app
 from lossbench.records import tables as records
+from lossbench.records.declaration import declare
 from lossbench.report import drawing, panels, predictions, study
 from lossbench.report.claims import (
     FIGURES,
@@ -49,7 +51,7 @@ def read(folder):
 @pytest.fixture
 def quick(monkeypatch):
     """No figures and no claims, which take most of the time; their own tests are elsewhere."""
-    monkeypatch.setattr(report.page.drawing, "draw", lambda figure, folder: [f"<b>{figure.panels[0].alt}</b>"])
+    monkeypatch.setattr(report.page.drawing, "draw", lambda figure, folder, kinds: [f"<b>{figure.panels[0].alt}</b>"])
     nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "group": "runs"}
     table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "needed"), np.nan)])
     monkeypatch.setattr(report, "decide", lambda tables: table)
@@ -563,15 +565,10 @@ def test_report_command_takes_a_folder_for_the_page(study_folder, tmp_path, quic
 
 # Sections of the report against numbers worked out elsewhere.
 
-CE_REPORT_SECTIONS, KL_REPORT_SECTIONS, JS, FOCAL_REPORT_SECTIONS = (
-    ("cross_entropy", {}),
-    ("kl_divergence", {}),
-    ("js_divergence", {}),
-    ("focal", {"gamma": 2.0}),
-)
+JS = ("js_divergence", {})
 
 
-def write(folder, losses=(CE_REPORT_SECTIONS, JS), seeds=(0, 1, 2), **fields):
+def write(folder, losses=(CE, JS), seeds=(0, 1, 2), **fields):
     for loss, params in losses:
         for seed in seeds:
             write_run(folder, RunConfig(loss=loss, loss_params=params, seed=seed, **{"epochs": 3, **fields}))
@@ -600,7 +597,7 @@ def test_published_numbers_are_those_of_the_paper_and_measured_ones_those_of_the
 
 
 def test_adma_meets_the_table_of_its_own_optimizer_and_penalty(tmp_path):
-    losses = (CE_REPORT_SECTIONS, ("adma", {}))
+    losses = (CE, ("adma", {}))
     write(tmp_path, losses, optimizer="sgd", weight_decay=1e-4)
     cells = shared_cells(one(write(tmp_path, losses)), SOURCES[1])
     adma = cells[cells["loss"].str.startswith("Adma")]
@@ -645,7 +642,7 @@ def test_false_positives_of_a_class_are_counted_from_the_predictions(tmp_path):
 
 
 def test_pooled_reliability_is_that_of_all_images_together(tmp_path):
-    found = one(write(tmp_path, losses=(CE_REPORT_SECTIONS,))).settings[0]
+    found = one(write(tmp_path, losses=(CE,))).settings[0]
     pooled = predictions.pool_reliability(found.reliability, found.runs)
     parts = [records.load_predictions(run_id, tmp_path) for run_id in found.runs["run_id"]]
     table = metrics.reliability_table(np.concatenate([p for _, p in parts]), np.concatenate([t for t, _ in parts]))
@@ -656,7 +653,7 @@ def test_pooled_reliability_is_that_of_all_images_together(tmp_path):
 
 
 def test_heat_map_of_a_setting_is_paired_with_cross_entropy_under_softmax(study_folder):
-    found = one(study_folder(losses=(CE_REPORT_SECTIONS, JS))).settings[0]
+    found = one(study_folder(losses=(CE, JS))).settings[0]
     figure = panels.by_loss_and_probability(found)
     runs = found.runs.set_index(["loss", "probability", "seed"])["test_accuracy"].sort_index()
     apart = 100 * (runs["js_divergence", "taylor_softmax"] - runs["cross_entropy", "softmax"]).mean()
@@ -665,8 +662,8 @@ def test_heat_map_of_a_setting_is_paired_with_cross_entropy_under_softmax(study_
 
 
 def test_ranks_use_the_losses_that_the_settings_share(tmp_path):
-    write(tmp_path, (CE_REPORT_SECTIONS, JS, FOCAL_REPORT_SECTIONS, ("mse", {})), epochs=3)
-    found = one(write(tmp_path, (CE_REPORT_SECTIONS, JS, FOCAL_REPORT_SECTIONS), epochs=4))
+    write(tmp_path, (CE, JS, FOCAL, ("mse", {})), epochs=3)
+    found = one(write(tmp_path, (CE, JS, FOCAL), epochs=4))
     runs = study.comparable(found)
     assert set(runs["loss"]) == {"cross_entropy", "js_divergence", "focal"}
     figure = study.ranking(found)
@@ -674,11 +671,11 @@ def test_ranks_use_the_losses_that_the_settings_share(tmp_path):
 
 
 def test_a_field_without_effect_makes_no_setting_of_its_own(tmp_path):
-    write(tmp_path, (CE_REPORT_SECTIONS, JS))
-    write(tmp_path, (JS, FOCAL_REPORT_SECTIONS), weight_decay_on="convolutions")
+    write(tmp_path, (CE, JS))
+    write(tmp_path, (JS, FOCAL), weight_decay_on="convolutions")
     (setting,) = one(tmp_path).settings
     assert setting.comparison.set_index("label")["n"].to_dict() == {"js_divergence": 3, "focal γ=2": 3}
-    write(tmp_path, (FOCAL_REPORT_SECTIONS,), weight_decay_on="convolutions", weight_decay=0.1)
+    write(tmp_path, (FOCAL,), weight_decay_on="convolutions", weight_decay=0.1)
     assert len(one(tmp_path).settings) == 2
 
 
@@ -700,15 +697,15 @@ def test_noise_curves_join_settings_that_differ_in_nothing_else(tmp_path):
 
 
 def test_overview_marks_what_differs_from_cross_entropy(tmp_path):
-    write(tmp_path, (CE_REPORT_SECTIONS, KL_REPORT_SECTIONS, JS), epochs=3, seeds=range(5))
-    found = one(write(tmp_path, (CE_REPORT_SECTIONS, KL_REPORT_SECTIONS, JS), epochs=4, seeds=range(5)))
+    write(tmp_path, (CE, KL, JS), epochs=3, seeds=range(5))
+    found = one(write(tmp_path, (CE, KL, JS), epochs=4, seeds=range(5)))
     assert [s.comparison.set_index("label").loc["js_divergence", "verdict"] for s in found.settings] == ["worse"] * 2
     assert "2 cells differ" in study.differences(found).panels[0].alt
 
 
 def test_the_front_counts_comparisons_of_all_settings(tmp_path):
-    write(tmp_path, (CE_REPORT_SECTIONS, KL_REPORT_SECTIONS, JS), seeds=range(5), epochs=3)
-    studies = gather(write(tmp_path, (CE_REPORT_SECTIONS, KL_REPORT_SECTIONS, JS), seeds=range(5), epochs=4))
+    write(tmp_path, (CE, KL, JS), seeds=range(5), epochs=3)
+    studies = gather(write(tmp_path, (CE, KL, JS), seeds=range(5), epochs=4))
     front = study.front(studies, comparisons(studies))
     text = say("answer", f=front)
     assert (
@@ -720,7 +717,7 @@ def test_the_front_counts_comparisons_of_all_settings(tmp_path):
 
 def test_beyond_a_few_settings_the_others_are_folded(tmp_path):
     for epochs in range(2, 10):
-        write(tmp_path, (CE_REPORT_SECTIONS,), (0,), epochs=epochs)
+        write(tmp_path, (CE,), (0,), epochs=epochs)
     studies = gather(tmp_path)
     shown = study.page_of_study(studies[0], study.shown_in_full(studies))["settings"]
     assert [setting["brief"] for setting in shown] == [False] + [True] * 7
@@ -731,7 +728,7 @@ def test_beyond_a_few_settings_the_others_are_folded(tmp_path):
 
 def test_a_run_without_any_extra_score_has_a_page(tmp_path):
     """Records of the first version hold fewer scores."""
-    found = one(write(tmp_path, (CE_REPORT_SECTIONS, ("mse", {})), (0,))).settings[0]
+    found = one(write(tmp_path, (CE, ("mse", {})), (0,))).settings[0]
     lean = found.setting.runs.drop(columns=["num_parameters", "train_images", "threads", "commit"])
     bare = type(found)(found.slug, "", type(found.setting)("x", found.setting.fields, lean), found.history,
                        found.confusion.iloc[:0], found.reliability.iloc[:0])  # fmt: skip
@@ -761,3 +758,44 @@ def test_facts_are_read_from_the_runs(tmp_path):
     facts = setting_page_of(found, brief=True)["facts"]
     assert (facts["model"], facts["parameters"]) == ("small_cnn", "20,000")
     assert (facts["dataset"], facts["train_images"], facts["test_images"]) == ("fashion-mini", "4,500", "500")
+
+
+def test_a_study_until_decided_says_at_which_look_each_loss_was_decided_and_what_was_added_later(tmp_path, quick):
+    losses = ((CE, (0, 1, 2, 3, 4)), (JS, (0, 1, 2, 3, 4)), (FOCAL, (0, 1, 2, 3, 4)))
+    configs = [
+        RunConfig(loss=loss, loss_params=params, seed=seed, epochs=3)
+        for (loss, params), seeds in losses
+        for seed in seeds
+    ]
+    declare(configs[:10], tmp_path, margin=0.01, looks=[5, 10])
+    for config in configs:
+        write_run(tmp_path, config)
+    declare(configs, tmp_path, margin=0.01, looks=[5, 10])
+    text, _ = read(tmp_path)
+    words = stats.sequential(records.load_runs(tmp_path), margin=0.01, looks=[5, 10]).set_index("label")
+    assert words.loc["js_divergence", "look"] == 5
+    header = " ".join(text[: text.index("</header>")].split())
+    assert "Looks after 5 and 10 pairs. Decided after 5: JS divergence" in header
+    assert "Added after looking:</b> focal γ=2." in header
+    assert "<dt>Added after looking</dt><dd>focal γ=2: chosen when" in text
+    assert "98.5 % interval" in text
+    written = pd.read_csv(tmp_path / "tables" / "comparisons.csv").set_index("label")
+    assert written["verdict"].to_dict() == words["verdict"].to_dict()
+    assert re.search(r"<dt>Declared</dt><dd>\s*\d{4}-\d\d-\d\d, before the first run: 2 combinations", text)
+
+
+def test_a_long_name_at_the_end_of_a_line_leaves_room_for_the_line(tmp_path):
+    long = ("hierarchical_cross_entropy", {"mode": "conditional", "node_weight": "path"})
+    (setting,) = one(write(tmp_path, (CE, long))).settings
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawing.draw(panels.curves(setting), tmp_path / "figures", ["svg"])
+
+
+@pytest.mark.parametrize(("most", "pdf", "kinds"), [(30, None, 3), (0, None, 2), (0, True, 3), (30, False, 2)])
+def test_pdfs_are_written_unless_they_are_many_or_not_wanted(tmp_path, monkeypatch, quick, most, pdf, kinds):
+    asked = []
+    monkeypatch.setattr(drawing, "draw", lambda figure, folder, names: asked.append(tuple(names)) or [])
+    monkeypatch.setattr(report, "MOST_PDFS", most)
+    report.build(write(tmp_path), pdf=pdf)
+    assert {len(names) for names in asked} == {kinds}

@@ -10,14 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
-from killing import Child, fork, quick_workers, wait_for
+from killing import Child, fork, hear_ctrl_c, quick_workers, wait_for
 
 import lossbench
 import lossbench.training.run
@@ -222,14 +222,15 @@ def long_study(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A study of 15 slow runs in a process of its own, with its first record written."""
     command = [sys.executable, "-m", "lossbench", "study", "thesis", "--dataset", "shapes", "--seeds", "1"]
     command += ["--epochs", "8", "--workers", "2", "--output", str(tmp_path)]
-    study = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    limit = time.monotonic() + 60
-    while not list(find_records(tmp_path)) and time.monotonic() < limit:
+    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    study = subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c)
+    try:
+        wait_for(lambda: study.poll() is not None or list(find_records(tmp_path)))
         assert study.poll() is None, study.communicate()
-        time.sleep(0.02)
-    yield study
-    study.kill()
-    study.communicate()
+        yield study
+    finally:
+        study.kill()
+        study.communicate()
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -241,8 +242,8 @@ def test_ctrl_c_keeps_every_finished_record_and_a_second_call_ends_the_study(
 ) -> None:
     workers = workers_of(long_study.pid)
     long_study.send_signal(signal.SIGINT)
-    output, _ = long_study.communicate(timeout=30)
-    assert long_study.returncode == 130
+    output, errors = long_study.communicate(timeout=240)
+    assert long_study.returncode == 130, errors
     assert "interrupted, the same command finishes the rest" in output
     assert not wait_until_gone(workers), "no worker outlives the study"
     done = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
@@ -455,7 +456,7 @@ CONFIGS = [RunConfig(epochs=2, seed=seed) for seed in range(40)]
 
 
 def test_in_a_log_a_study_writes_a_line_now_and_then(capsys):
-    with StudyBar(CONFIGS) as bar:
+    with closing(StudyBar(CONFIGS)) as bar:
         bar.say("a message")
         for config in CONFIGS:
             bar.epoch(config, 1)
@@ -471,6 +472,6 @@ def test_in_a_log_a_study_writes_a_line_now_and_then(capsys):
 
 
 def test_a_bar_that_is_not_asked_for_writes_nothing(capsys):
-    with StudyBar(CONFIGS, disable=True) as bar:
+    with closing(StudyBar(CONFIGS, disable=True)) as bar:
         bar.finish(CONFIGS[0], None)
     assert capsys.readouterr().err == ""

@@ -42,10 +42,15 @@ class Comparison:
     noise: float = 0.1
     seed: int = 0
 
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Left, right, and the others."""
+        return (self.left, self.right, *self.others)
+
     def __post_init__(self) -> None:
-        for one in (self.left, self.right, *self.others):
-            if not isinstance(one, Side):
-                raise TypeError(f'a side is written side("focal", gamma=2.0), got {one!r}')
+        for shown in self.sides:
+            if not isinstance(shown, Side):
+                raise TypeError(f'a side is written side("focal", gamma=2.0), got {shown!r}')
         if self.axis not in AXES:
             raise ValueError(unknown("axis", self.axis, AXES))
         if self.scale not in SCALES:

@@ -5,6 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 46, RIGHT = 10, TOP = 38, BOTTOM = 36; // pixels around the axes of a picture
 const SAME = 2e-6; // relative difference that single precision does not tell from none
 const DECADES = 6; // how far down a logarithmic panel reaches
+const HALVINGS = 26; // of the distance between two points of a grid: to the seventh digit and beyond
 const REST = 350; // ms without a move after which networks are trained
 const SIDES = ["left", "right"];
 const PANELS = {
@@ -54,10 +55,11 @@ function weights({nodes, local}, x) {
   return nodes.map((_, i) => i === after ? share : i === after - 1 ? 1 - share : 0);
 }
 
-// The table at a setting of its sliders: `size` numbers, remembered until a slider moves.
+// The table at a setting of its sliders: `size` numbers. The last eight settings are remembered: sides share tables.
 function blend(table, params) {
-  const at = table.sliders.map(slider => params[slider.name]);
-  if (table.blended && at.every((value, i) => value === table.at[i])) return table.blended;
+  const at = table.sliders.map(slider => params[slider.name]).join();
+  table.blends ??= new Map();
+  if (table.blends.has(at)) return table.blends.get(at);
   let parts = [[1, 0]];
   table.sliders.forEach(slider => {
     const shares = weights(slider, params[slider.name]);
@@ -69,11 +71,13 @@ function blend(table, params) {
     const start = place * table.size;
     for (let i = 0; i < table.size; i++) blended[i] += share * table.data[start + i];
   }
-  return Object.assign(table, {at, blended}).blended;
+  if (table.blends.size >= 8) table.blends.delete(table.blends.keys().next().value);
+  table.blends.set(at, blended);
+  return blended;
 }
 
 // Value, slope and curvature at x: polynomials of degree five and three that meet what the nodes hold, and one through
-// the curvatures of `around` nodes. Derivatives are not taken of interpolated values: that would blow up rounding.
+// the curvatures of `around` nodes, none for 0. Derivatives are not taken of interpolated values: that would blow up rounding.
 function between(nodes, rows, first, x, around = 6) {
   const n = nodes.length;
   if (!(x >= nodes[0] - 1e-9 && x <= nodes[n - 1] + 1e-9)) return [NaN, NaN, NaN];
@@ -88,7 +92,7 @@ function between(nodes, rows, first, x, around = 6) {
   const A = rows[value + high] - a0 - a1 - a2, B = h * d1 - a1 - 2 * a2, C = h * h * s1 - 2 * a2;
   const a3 = 10 * A - 4 * B + C / 2, a4 = 7 * B - 15 * A - C, a5 = 6 * A - 3 * B + C / 2;
   const D = d1 - d0 - h * s0, E = h * (s1 - s0), window = Math.min(Math.max(low + 1 - around / 2, 0), n - around);
-  let bend = 0;
+  let bend = around ? 0 : NaN;
   for (let i = window; i < window + around; i++) {
     let share = 1;
     for (let k = window; k < window + around; k++) if (k !== i) share *= (x - nodes[k]) / (nodes[i] - nodes[k]);
@@ -112,10 +116,13 @@ function curveOf(tables, side, numClasses) {
   let lowest = 0; // the branch on which p rises begins here
   for (let i = 0; i < nodes.length && nodes[i] <= 8; i++) if (odds[testRow + i] < odds[testRow + lowest]) lowest = i;
 
-  function at(z) {
-    const [train, trainSlope, trainCurvature] = between(nodes, odds, 0, z);
-    const [test, testSlope, testCurvature] = between(nodes, odds, 3, z);
-    const p = 1 / (1 + Math.exp(offset - test));
+  function positionAt(z) {
+    const training = between(nodes, odds, 0, z), [test, testSlope, testCurvature] = between(nodes, odds, 3, z);
+    const p = 1 / (1 + Math.exp(offset - test)), dp = p * (1 - p) * testSlope;
+    return {z, p, training, dp, ddp: p * (1 - p) * ((1 - 2 * p) * testSlope * testSlope + testCurvature)};
+  }
+
+  function lossAt({z, p, training: [train, trainSlope, trainCurvature], dp, ddp}) {
     const onLogits = lossTable.over === "z"; // such losses have corners, through which no high polynomial goes
     let [value, slope, curvature] = between(lossTable.nodes, loss, 0, onLogits ? z : train - offset, onLogits ? 2 : 6);
     if (lossTable.log) {
@@ -125,7 +132,6 @@ function curveOf(tables, side, numClasses) {
     if (!onLogits) {
       [slope, curvature] = [slope * trainSlope, curvature * trainSlope * trainSlope + slope * trainCurvature];
     }
-    const dp = p * (1 - p) * testSlope, ddp = p * (1 - p) * ((1 - 2 * p) * testSlope * testSlope + testCurvature);
     const slope_p = slope / dp, bend = (curvature - slope_p * ddp) / (dp * dp);
     const curvature_p = p < 5e-4 ? NaN : bend; // below, single precision cannot tell
     return {z, p, loss: value, slope_z: slope, curvature_z: curvature, slope_p, curvature_p};
@@ -141,7 +147,7 @@ function curveOf(tables, side, numClasses) {
     }
     let [a, b] = [nodes[low], nodes[high]], z = a + (b - a) * 0.5;
     for (let i = 0; i < 30 && b - a > 1e-13 * Math.max(1, Math.abs(a)); i++) { // Newton, kept between the nodes
-      const [odd, slope] = between(nodes, odds, 3, z);
+      const [odd, slope] = between(nodes, odds, 3, z, 0);
       if (odd > wanted) b = z; else a = z;
       const next = z - (odd - wanted) / slope;
       if (Math.abs(next - z) < 1e-12) return next;
@@ -149,8 +155,18 @@ function curveOf(tables, side, numClasses) {
     }
     return z;
   }
-  return {at, along: axis => x => at(axis === "p" ? logitOf(x) : x)};
+  return {
+    along: axis => x => lossAt(positionAt(axis === "p" ? logitOf(x) : x)),
+    // All points of the axis's grid; a slider of the loss moves no logit, so these are remembered.
+    overGrid: axis => {
+      const known = POSITIONS.get(odds) || POSITIONS.set(odds, {}).get(odds);
+      const positions = known[axis + numClasses] ??= GRIDS[axis].map(x => positionAt(axis === "p" ? logitOf(x) : x));
+      return positions.map(lossAt);
+    },
+  };
 }
+
+const POSITIONS = new WeakMap();
 
 const GRIDS = {
   p: (() => {
@@ -178,16 +194,17 @@ function crossings(points, along, grid, quantity) {
     [before, sign] = [i, Math.sign(here)];
   });
   return found.map(([low, high, was]) => {
+    let tied = false;
     const edge = inside => { // the last place with the old sign, or the first with the new
       let [a, b] = [low, high];
-      for (let i = 0; i < 44; i++) {
-        const middle = (a + b) / 2;
-        const now = Math.sign(difference(along[0](middle), along[1](middle), quantity));
+      for (let i = 0; i < HALVINGS; i++) {
+        const middle = (a + b) / 2, now = Math.sign(difference(along[0](middle), along[1](middle), quantity));
+        tied ||= now === 0;
         if (inside(now)) a = middle; else b = middle;
       }
       return (a + b) / 2;
     };
-    const at = (edge(now => now === was) + edge(now => now !== -was)) / 2;
+    const first = edge(now => now === was), at = tied ? (first + edge(now => now !== -was)) / 2 : first;
     return {at, value: along[0](at)[quantity], larger_after: was > 0 ? "right" : "left"};
   });
 }
@@ -375,8 +392,12 @@ class Panel {
   }
 
   setPath(name, d) {
-    const line = this.lines[name] ??= this.plot.appendChild(draw("path", {class: `lb-line lb-${name}`}));
-    line.setAttribute("d", d);
+    let line = this.lines[name];
+    if (!line) {
+      line = this.lines[name] = draw("path", {class: `lb-line lb-${name}`});
+      this.plot.insertBefore(line, name.startsWith("other") ? this.plot.firstChild : null); // behind the two sides
+    }
+    if (line.drawn !== d) line.setAttribute("d", line.drawn = d);
   }
 
   // A line through points; what lies far outside is cut near the frame, so that no number gets too large to draw.
@@ -402,7 +423,9 @@ class Panel {
     this.figure.classList.toggle("lb-missing", Boolean(words));
   }
 
-  describe(words) { this.svg.setAttribute("aria-label", words); }
+  describe(words) {
+    if (this.words !== words) this.svg.setAttribute("aria-label", this.words = words);
+  }
 }
 
 // ---- Moons ----------------------------------------------------------------------------------------------------------
@@ -414,6 +437,7 @@ function contour(values, columns, rows, level, x, y) {
   for (let r = 0; r < rows - 1; r++) {
     for (let c = 0; c < columns - 1; c++) {
       const i = r * columns + c, v = [values[i], values[i + 1], values[i + columns + 1], values[i + columns]];
+      if (v.every(value => value > level) || v.every(value => value <= level)) continue;
       const corners = [[c, r], [c + 1, r], [c + 1, r + 1], [c, r + 1]], crossed = [];
       for (let k = 0; k < 4; k++) {
         const a = v[k], b = v[(k + 1) % 4];
@@ -470,8 +494,8 @@ class MoonsPanel extends Panel {
     Object.assign(this.canvas, {width: columns, height: rows});
     const context = this.canvas.getContext("2d"), image = context.createImageData(columns, rows);
     values.forEach((value, i) => {
-      const row = rows - 1 - Math.floor(i / columns), place = 4 * (row * columns + i % columns), sure = value / 127.5 - 1;
-      image.data.set([...(sure > 0 ? [230, 159, 0] : [0, 114, 178]), 190 * Math.abs(sure)], place);
+      const pixel = 4 * ((rows - 1 - Math.floor(i / columns)) * columns + i % columns), sure = value / 127.5 - 1;
+      image.data.set(sure > 0 ? [230, 159, 0, 190 * sure] : [0, 114, 178, -190 * sure], pixel);
     });
     context.putImageData(image, 0, 0);
   }
@@ -695,8 +719,7 @@ class Explorer {
     const waits = tables.some(one => one.loss === null || one.probability === null);
     this.root.setAttribute("aria-busy", String(waits && !message));
     if (message || waits) return;
-    this.resize();
-    if (!this.panels[0].width) return; // not on the page yet
+    if (!this.panels[0].width) return; // not on the page yet; sizes are read when they change, never in a step
     this.tellLook();
     this.drawCurves(sides, tables);
     this.drawBatch();
@@ -715,19 +738,18 @@ class Explorer {
   }
 
   drawCurves(sides, tables) {
-    const {axis, scale, num_classes: classes} = this.state, grid = GRIDS[axis];
-    const along = sides.map((side, i) => curveOf(tables[i], side, classes).along(axis));
+    const {axis, num_classes: classes} = this.state, grid = GRIDS[axis];
+    const curves = sides.map((side, i) => curveOf(tables[i], side, classes)), along = curves.map(curve => curve.along(axis));
     const keys = sides.map(side => JSON.stringify([side, axis, classes])); // what has not moved is not computed again
-    const points = along.map((curve, i) => keys[i] === this.keys?.[i] ? this.points[i] : grid.map(curve));
-    const behind = keys.slice(2).join() + axis + scale, fresh = behind !== this.behind;
-    Object.assign(this, {behind, points, keys});
+    const points = curves.map((curve, i) => keys[i] === this.keys?.[i] ? this.points[i] : curve.overGrid(axis));
+    Object.assign(this, {points, keys});
     this.found = Object.fromEntries(Object.keys(CROSSED).map(quantity => [quantity, crossings(points, along, grid, quantity)]));
-    PANELS[axis].forEach((spec, i) => this.drawPanel(this.panels[i], spec, grid, points, fresh));
+    PANELS[axis].forEach((spec, i) => this.drawPanel(this.panels[i], spec, grid, points));
     this.drawLegend();
     this.tell();
   }
 
-  drawPanel(panel, spec, grid, points, fresh) {
+  drawPanel(panel, spec, grid, points) {
     const {axis, curvature, num_classes: classes} = this.state;
     let {quantity} = spec;
     if (quantity === "curvature") {
@@ -742,15 +764,16 @@ class Explorer {
     panel.quantity = quantity;
     const limits = limitsOf([...values[0], ...values[1]], spec.coverage, scale, panel.limits);
     const other = panel.setAxes(X[axis], limits, scale, axis === "p" ? 1 / classes : 0);
-    values.forEach((ys, i) => {
-      if (i < 2 || other || fresh || panel.drawnOther !== quantity) panel.setPath(SIDES[i] || `other-${i - 1}`, panel.curve(grid, ys));
+    [1, 0, ...values.keys()].slice(0, values.length + 2).forEach((i, order) => { // left lies over right
+      if (order > 1 && i < 2) return;
+      if (other || panel.points?.[i] !== points[i] || panel.drawn !== quantity) {
+        panel.setPath(SIDES[i] || `other-${i - 1}`, panel.curve(grid, values[i]));
+      }
     });
-    panel.drawnOther = quantity;
+    Object.assign(panel, {points, drawn: quantity});
     for (let i = values.length; i < 7; i++) if (panel.lines[`other-${i - 1}`]) panel.setPath(`other-${i - 1}`, "");
-    panel.plot.append(panel.lines.right, panel.lines.left); // above the others
     const marks = (this.found[quantity] || []).map(one => [panel.x(one.at), panel.y(toScale(one.value, scale))]);
     panel.setPath("crossing", panel.circles(marks, 4.5));
-    panel.plot.append(panel.lines.crossing);
     const crossed = (this.found[quantity] || []).map(one => `${axis} = ${digits(one.at)}`).join(", ");
     panel.describe(`${spec.symbol}, ${spec.words || quantity}, along ${axis}. Left, solid: ${this.labels[0]}. Right, dashed: `
       + `${this.labels[1]}.${crossed ? ` They cross at ${crossed}.` : ""}`);

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,7 @@ from lossbench.explorer.comparison import PRESETS, Comparison
 from lossbench.explorer.measure import ACROSS, UP, Surface, pull_on_batch, train_on_moons
 from lossbench.explorer.setup import (
     CLASSES,
+    TAUGHT,
     everything,
     opening,
     points_key,
@@ -59,14 +61,15 @@ PAGE = """<!doctype html>
 
 @dataclass(frozen=True)
 class InPage:
-    """A comparison for the page to draw by itself; a notebook shows it as living HTML."""
+    """A comparison for the page to draw by itself, and the losses on its menus; a notebook shows it as living HTML."""
 
     comparison: Comparison
     preset: str = ""
+    losses: tuple[str, ...] = TAUGHT
 
     def to_html(self) -> str:
         """A block with its own script and tables; safe to repeat on a page."""
-        return _block(everything(), self.comparison, self.preset, draw(self.comparison).to_html())
+        return _block(everything(self.losses), self.comparison, self.preset, draw(self.comparison).to_html())
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -100,39 +103,52 @@ class Still:
 
 
 def explore_in_page(
-    left: Side | str = "focal", right: Side | str = "cross_entropy", num_classes: int = 10, *, preset: str = ""
+    left: Side | str = "focal",
+    right: Side | str = "cross_entropy",
+    num_classes: int = 10,
+    *,
+    preset: str = "",
+    losses: Sequence[str] = TAUGHT,
 ) -> InPage:
-    """Compare two losses in the page itself: every loss and every panel, without a kernel and without a network.
+    """Compare two losses in the page itself: every panel, without a kernel and without a network.
 
     Args:
         left, right: `side(...)` or the name of a loss.
         num_classes: 2, 10 or 100, for which the page carries tables.
         preset: a name in `PRESETS`, in place of the two sides.
+        losses: what the menus offer, some 200 kB a loss; those of the papers unless said. What is shown is added.
 
     Raises: ValueError for a loss on embeddings, another number of classes, or a parameter the page has no control for.
     """
     if preset:
-        return InPage(PRESETS[preset].comparison, preset)
+        comparison = PRESETS[preset].comparison
+        return InPage(comparison, preset, _menu(losses, comparison))
     sides = [side(one) if isinstance(one, str) else one for one in (left, right)]
     if num_classes not in CLASSES:
         raise ValueError(f"a page without a kernel knows {', '.join(map(str, CLASSES))} classes, got {num_classes!r}")
     for one in sides:
         if write_side(one)["fixed"]["key"]:
             raise ValueError(f"{one!r}: a page without a kernel has no tables for it; `explore` has")
-    return InPage(Comparison(sides[0], sides[1], num_classes=num_classes))
+    comparison = Comparison(sides[0], sides[1], num_classes=num_classes)
+    return InPage(comparison, losses=_menu(losses, comparison))
 
 
-def write_page(path: Path | str, preset: str = "") -> Path:
-    """Write the explorer alone on a page, to be projected or sent; it needs no network. Returns its path."""
+def _menu(losses: Sequence[str], comparison: Comparison) -> tuple[str, ...]:
+    names = [side(name).loss for name in losses]  # refuses what cannot be drawn
+    return tuple(dict.fromkeys([*names, *(shown.loss for shown in comparison.sides)]))
+
+
+def write_page(path: Path | str, preset: str = "", losses: Sequence[str] = TAUGHT) -> Path:
+    """Write `explore_in_page` alone on a page, to be projected or sent; it needs no network. Returns its path."""
     path = Path(path)
-    path.write_text(PAGE.format(body=explore_in_page(preset=preset).to_html()), encoding="utf-8")
+    path.write_text(PAGE.format(body=explore_in_page(preset=preset, losses=losses).to_html()), encoding="utf-8")
     return path
 
 
 def fallback(comparison: Comparison, preset: str) -> str:
     """What an exported page shows in a widget's place: the same two losses, moving, or a still picture."""
     setup = opening(comparison)
-    names = {one.loss for one in (comparison.left, comparison.right, *comparison.others)}
+    names = {shown.loss for shown in comparison.sides}
     setup |= {
         "losses": {name: entry for name, entry in setup["losses"].items() if name in names},
         "presets": [one for one in setup["presets"] if one["name"] == preset],
@@ -152,7 +168,7 @@ def draw(comparison: Comparison, look: str = "") -> Still:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = (comparison.left, comparison.right, *comparison.others)[: len(LOOKS)]
+    sides = comparison.sides[: len(LOOKS)]
     drawn = [curves(one, axis=comparison.axis, num_classes=comparison.num_classes) for one in sides]
     figure = Figure(figsize=(10.6, 5.0), dpi=180, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)

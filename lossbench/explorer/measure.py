@@ -7,6 +7,7 @@ in a few milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossbench.losses.criterion import Criterion
 from lossbench.losses.curves import Array, Side
 
 BATCH = Path(__file__).parent / "fashion_batch.npz"
@@ -120,45 +122,63 @@ def train_on_moons(side: Side, *, noise: float = 0.0, seed: int = 0) -> Surface:
 
     Returns: the surface, or a message where the loss cannot have two classes.
     """
-    try:
-        criterion = side.criterion(2).train()
-    except ValueError as error:
-        return Surface(None, message=str(error))
-    data = make_moons(noise, seed)
-    weights = _first_weights(seed)
+    return train_many_on_moons([side], [noise], seed)[side, noise]
+
+
+def train_many_on_moons(sides: Sequence[Side], noises: Sequence[float], seed: int) -> dict[tuple[Side, float], Surface]:
+    """A network for each side at each noise, all trained as one batched program."""
+    surfaces: dict[tuple[Side, float], Surface] = {}
+    criteria: list[Criterion] = []
+    for side in sides:
+        try:
+            criteria.append(side.criterion(2))
+        except ValueError as error:
+            surfaces |= dict.fromkeys(((side, noise) for noise in noises), Surface(None, message=str(error)))
+    if not criteria:
+        return surfaces
+    data = make_moons(0.0, seed)
+    target = torch.stack([make_moons(noise, seed).target for noise in noises]).flatten()
+    weights = _first_weights(seed, len(criteria) * len(noises))
     speed = [torch.zeros_like(weight) for weight in weights]
     for step in range(STEPS):
-        loss = criterion(_forward(weights, data.points), data.target).mean()
-        gradients = torch.autograd.grad(loss, weights)
-        length = torch.stack(torch._foreach_norm(gradients)).norm().clamp_min(1e-12)
+        outputs = _forward(weights, data.points).chunk(len(criteria))
+        losses = [
+            criterion(logits.flatten(0, 1), target).sum() for criterion, logits in zip(criteria, outputs, strict=True)
+        ]
+        gradients = torch.autograd.grad(sum(losses, torch.zeros(())), weights)
+        length = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0).clamp_min(1e-10)
         torch._foreach_mul_(speed, MOMENTUM)
-        torch._foreach_add_(speed, torch._foreach_div(gradients, length))
+        torch._foreach_add_(speed, [gradient / length[:, None, None] for gradient in gradients])
         with torch.no_grad():
             torch._foreach_add_(weights, speed, alpha=-STEP_LENGTH * (1 - MOMENTUM) * (1 - step / STEPS))
-    return _survey(weights, side, data)
-
-
-@torch.no_grad()
-def _survey(weights: list[Tensor], side: Side, data: Moons) -> Surface:
-    criterion = side.criterion(2).eval()
-    believed = criterion.log_probs(_forward(weights, data.points)).argmax(1)
-    p = criterion.log_probs(_forward(weights, _plane()))[:, 1].exp().reshape(ROWS, COLUMNS)
-    return Surface(p.double().numpy(), (believed == data.truth).double().mean().item())
+    keys = [(side, noise) for side in sides if (side, noises[0]) not in surfaces for noise in noises]
+    with torch.no_grad():
+        views = [_forward(weights, points).chunk(len(criteria)) for points in (data.points, _plane())]
+        for i, criterion in enumerate(criteria):
+            for k in range(len(noises)):
+                believed, p = (criterion.eval().log_probs(view[i][k]) for view in views)
+                accuracy = (believed.argmax(1) == data.truth).double().mean().item()
+                surface = Surface(p[:, 1].exp().reshape(ROWS, COLUMNS).double().numpy(), accuracy)
+                surfaces[keys[i * len(noises) + k]] = surface
+    return surfaces
 
 
 def _forward(weights: list[Tensor], points: Tensor) -> Tensor:
+    """Logits (networks, points, 2)."""
     first, first_bias, second, second_bias, last, last_bias = weights
     hidden = (points @ first + first_bias).tanh()
     return (hidden @ second + second_bias).tanh() @ last + last_bias
 
 
-def _first_weights(seed: int) -> list[Tensor]:
+def _first_weights(seed: int, networks: int) -> list[Tensor]:
+    """The same weights for all networks, in pairs of (networks, inputs, outputs) and (networks, 1, outputs)."""
     generator = torch.Generator().manual_seed(seed)
     weights = []
     for inputs, outputs, spread in ((2, HIDDEN, 1.5), (HIDDEN, HIDDEN, 0.3), (HIDDEN, 2, 0.2)):
-        weights.append(spread * torch.randn(inputs, outputs, generator=generator))
-        weights.append(spread * torch.randn(outputs, generator=generator))
-    return [weight.requires_grad_() for weight in weights]
+        for rows in (inputs, 1):
+            weight = spread * torch.randn(rows, outputs, generator=generator)
+            weights.append(weight.repeat(networks, 1, 1).requires_grad_())
+    return weights
 
 
 @lru_cache(maxsize=1)

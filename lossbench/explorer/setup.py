@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from lossbench.explorer.comparison import PRESETS, Comparison
-from lossbench.explorer.measure import ACROSS, COLUMNS, ROWS, UP, make_moons, pull_on_batch, train_on_moons
-from lossbench.explorer.tables import combinations, fixed_code, is_smooth, key_of, make_table
+from lossbench.explorer.measure import (
+    ACROSS,
+    COLUMNS,
+    ROWS,
+    UP,
+    Surface,
+    make_moons,
+    pull_on_batch,
+    train_many_on_moons,
+    train_on_moons,
+)
+from lossbench.explorer.tables import combinations, encode, fixed_code, is_smooth, key_of, make_table
 from lossbench.losses import LOSSES
 from lossbench.losses.catalogue import Choices, Entry, Slider
 from lossbench.losses.curves import Side, drawable_losses, side, write
@@ -22,6 +31,10 @@ from lossbench.losses.probabilities import PROBABILITIES
 SETTINGS = ("axis", "scale", "curvature", "num_classes", "noise", "seed")
 CLASSES, NOISES, SEED = (2, 10, 100), (0.1, 0.2, 0.4), 0  # what a page without a kernel knows
 SHARES = (0.0, 0.5, 1.0)  # of a slider, where it has a network
+TAUGHT = (  # the losses of the papers, which a page without a kernel carries unless told otherwise
+    *("cross_entropy", "kl_divergence", "js_divergence", "focal", "adma", "mse", "squared_hinge", "sampling_free"),
+    *("false_positive", "confidence_penalty", "hierarchical_cross_entropy"),
+)
 
 
 def state_of(comparison: Comparison, preset: str = "") -> dict[str, Any]:
@@ -68,55 +81,53 @@ def read_side(kept: Mapping[str, Any]) -> Side:
 
 def surface(shown: Side, noise: float, seed: int) -> dict[str, Any]:
     """A network trained on the moons, and the points: belief in class 1 from 0 to 255, or a message."""
-    found = train_on_moons(shown, noise=noise, seed=seed)
-    values = None if found.p is None else _bytes(np.round(255 * found.p).astype(np.uint8))
-    accuracy = None if found.p is None else found.accuracy
-    message = "No network: the moons have two classes, which this loss cannot have." if found.p is None else ""
-    return {"values": values, "accuracy": accuracy, "message": message, "points": _points(noise, seed)}
+    return _write_surface(train_on_moons(shown, noise=noise, seed=seed)) | {"points": _points(noise, seed)}
 
 
 def opening(comparison: Comparison) -> dict[str, Any]:
     """What a widget begins with: the tables of its own sides; it asks the kernel for others."""
-    sides = (comparison.left, comparison.right, *comparison.others)
-    return (
-        _common()
-        | _tables(((one, comparison.num_classes) for one in sides), opening=True)
-        | {"points": {}, "surfaces": []}
-    )
+    sides = [(one, comparison.num_classes) for one in comparison.sides]
+    return _common(drawable_losses()) | _tables(sides, opening=True) | {"points": {}, "surfaces": []}
 
 
-@lru_cache(maxsize=1)
-def everything() -> dict[str, Any]:
-    """What a page without a kernel needs: the tables of every loss, probability function and menu, and networks."""
+@lru_cache(maxsize=4)
+def everything(losses: tuple[str, ...] = TAUGHT) -> dict[str, Any]:
+    """What a page without a kernel needs: the tables of these losses, every probability function and menu; networks."""
     sides = [
         (side(loss, probability=probability, probability_params=order, **menus), num_classes)
-        for loss in drawable_losses()
+        for loss in losses
         for menus in combinations(LOSSES[loss])
         for probability, entry in PROBABILITIES.items()
         for order in combinations(entry)
         for num_classes in CLASSES
     ]
-    surfaces = [_kept_surface(one, noise) for one in _network_sides() for noise in NOISES]
+    surfaces = [
+        _write_surface(trained)
+        | {"side": {"loss": shown.loss, "params": write_side(shown)["params"]}, "noise": noise, "seed": SEED}
+        for (shown, noise), trained in train_many_on_moons(_network_sides(losses), NOISES, SEED).items()
+    ]
     points = {points_key(noise, SEED): _points(noise, SEED) for noise in NOISES}
     known = {"classes": CLASSES, "noises": NOISES, "seeds": [SEED], "points": points, "surfaces": surfaces}
-    return _common() | _tables(sides) | known
+    return _common(losses) | _tables(sides) | known
 
 
-def _common() -> dict[str, Any]:
+def _common(losses: Sequence[str]) -> dict[str, Any]:
     pull = pull_on_batch(side("cross_entropy"))
+    presets = [
+        {
+            "name": name,
+            "title": one.title,
+            "look": one.look,
+            "source": one.source,
+            "state": state_of(one.comparison, name),
+        }
+        for name, one in PRESETS.items()
+        if {shown.loss for shown in one.comparison.sides} <= set(losses)
+    ]
     return {
-        "losses": {name: _describe(LOSSES[name]) for name in drawable_losses()},
+        "losses": {name: _describe(LOSSES[name]) for name in losses},
         "probabilities": {name: _describe(entry) for name, entry in PROBABILITIES.items()},
-        "presets": [
-            {
-                "name": name,
-                "title": one.title,
-                "look": one.look,
-                "source": one.source,
-                "state": state_of(one.comparison, name),
-            }
-            for name, one in PRESETS.items()
-        ],
+        "presets": presets,
         "start": state_of(Comparison()),
         "batch": {"p": [round(p, 6) for p in pull.p.tolist()], "wrong": pull.wrong.tolist()},
         "plane": {"across": ACROSS, "up": UP, "columns": COLUMNS, "rows": ROWS},
@@ -188,16 +199,16 @@ def _tables(sides: Iterable[tuple[Side, int]], *, opening: bool = False) -> dict
     return {"tables": tables, "distinct": [json.loads(text) for text in distinct]}
 
 
-def _network_sides() -> list[Side]:
+def _network_sides(losses: Sequence[str]) -> list[Side]:
     """A few places of every slider, with every menu where it starts, on softmax."""
     sides = []
-    for loss in drawable_losses():
+    for loss in losses:
         entry = LOSSES[loss]
         moving = {name: one for name, one in entry.controls.items() if isinstance(one, Slider) and is_smooth(one)}
-        places = [
+        stops = [
             sorted({_stop(one, share) for share in SHARES} | {entry.defaults[name]}) for name, one in moving.items()
         ]
-        for row in itertools.product(*places):
+        for row in itertools.product(*stops):
             params: dict[str, Any] = dict(zip(moving, row, strict=True))
             sides.append(side(loss, **params))
     return sides
@@ -208,13 +219,11 @@ def _stop(control: Slider, share: float) -> float:
     return round(min(control.low + control.step * steps, control.high), 10)
 
 
-def _kept_surface(shown: Side, noise: float) -> dict[str, Any]:
-    kept = surface(shown, noise, SEED)
-    return {name: kept[name] for name in ("values", "accuracy", "message")} | {
-        "side": {"loss": shown.loss, "params": write_side(shown)["params"]},
-        "noise": noise,
-        "seed": SEED,
-    }
+def _write_surface(trained: Surface) -> dict[str, Any]:
+    if trained.p is None:
+        message = "No network: the moons have two classes, which this loss cannot have."
+        return {"values": None, "accuracy": None, "message": message}
+    return {"values": encode(np.round(255 * trained.p).astype(np.uint8)), "accuracy": trained.accuracy, "message": ""}
 
 
 def points_key(noise: float, seed: int) -> str:
@@ -227,7 +236,3 @@ def _points(noise: float, seed: int) -> dict[str, Any]:
     moons = make_moons(noise, seed)
     points = [[round(x, 3) for x in row] for row in moons.points.tolist()]
     return {"points": points, "target": moons.target.tolist(), "truth": moons.truth.tolist()}
-
-
-def _bytes(values: Any) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -30,10 +30,12 @@ from lossbench.losses.probabilities import PROBABILITIES, log_probs
 
 TOLERANCE = 1e-4  # of a value, or of a thousandth of the largest one along the curve where that is more
 DOT_TOLERANCE = 5e-3  # the same for the images of the batch, drawn as dots on a logarithmic scale
-COUNTS = (2, 3, 4, 6, 9, 13, 18)  # Chebyshev nodes a slider may get
+COUNTS = (2, 3, 5, 9, 13, 18)  # Chebyshev nodes a slider may get; most rows hold a shorter one's, computed once
 MOST_NODES = 150
+WIDEST = 100  # classes; a loss that knows p alone has one table for all numbers up to here
 EXACT = 1e-9
-STEP = 0.2  # between log-odds; each node holds value, slope and curvature
+FINE = 1e-3  # of a curvature, or of a hundredth of the largest along the curve, between the nodes of a curve
+STEPS = (0.2, 0.1, 0.05)  # between log-odds: the widest that serves; each node holds value, slope and curvature
 LOWEST, HIGHEST = -8.0, 8.0  # logits of the target on the axis z
 FAINTEST = 1e-12  # a pull below it counts as none
 LEVELS = 65535
@@ -54,7 +56,7 @@ class Span:
         """Nodes that crowd at the ends, both of them included."""
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         nodes: Array = middle - half * np.cos(np.pi * np.arange(count) / (count - 1))
-        return nodes
+        return np.round(nodes, 12)
 
     def stops(self) -> Array:
         """Everywhere the slider can stand."""
@@ -127,20 +129,65 @@ def loss_table(shown: Side, num_classes: int, free: str = "") -> dict[str, Any]:
     Raises: ValueError when the loss cannot have this number of classes.
     """
     plain = replace(shown, probability="softmax", probability_params={})
+    spans = spans_of(LOSSES[shown.loss], shown.loss_params)
+    if 2 < num_classes <= WIDEST and _knows_p_alone(plain, spans, num_classes):
+        return loss_table(shown, 2, free)
     offset = math.log(num_classes - 1)
     over = _reads(plain, num_classes)
     reach = max((span.high for span in _probability_spans(shown)), default=0.0)
-    low, high = (LOWEST, 16.0) if over == "z" else (LOWEST - offset - max(reach, 3.0), 8.0)
-    first, last = math.floor(low / STEP), math.ceil(high / STEP)
-    grid = STEP * np.arange(first, last + 1)
-    logits = grid if over == "z" else grid + offset
+    lowest = LOWEST - math.log(max(num_classes, WIDEST) - 1) - max(reach, 3.0)
+    low, high = (LOWEST, 16.0) if over == "z" else (lowest, 8.0)
 
-    def sample(values: Mapping[str, float]) -> Array:
-        one = curves(_moved(plain, values), logits, axis="z", num_classes=num_classes)
-        return np.stack([one.loss, one.slope_z, one.curvature_z])
+    def sample_at(step: float) -> tuple[Array, Sample]:
+        grid = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1)
+        logits = grid if over == "z" else grid + offset
 
-    spans = spans_of(LOSSES[shown.loss], shown.loss_params)
-    return {"over": over, "grid": [first * STEP, STEP, len(grid)], **_fit(sample, spans, free)}
+        def sample(values: Mapping[str, float]) -> Array:
+            drawn = curves(_moved(plain, values), logits, axis="z", num_classes=num_classes)
+            return np.stack([drawn.loss, drawn.slope_z, drawn.curvature_z])
+
+        return grid, sample
+
+    for step in STEPS:
+        grid, sample = sample_at(step)
+        table = {"over": over, "grid": [grid[0], step, len(grid)], **_fit(sample, spans, free, logs=over != "z")}
+        moving = [span for span in spans if span.name not in table["held"]]
+        if over == "z" or _is_fine(_holding(sample_at(step / 2)[1], table["held"]), moving):
+            break
+    return table
+
+
+def _knows_p_alone(plain: Side, spans: Sequence[Span], num_classes: int) -> bool:
+    """Whether a loss is the same function of p for 2 classes, wherever one of its sliders stands at an end."""
+    odds = np.linspace(-8.0, 4.0, 7)
+    for values in [{}, *({span.name: end} for span in spans for end in (span.low, span.high))]:
+        try:
+            here, there = (
+                curves(_moved(plain, values), odds + math.log(count - 1), axis="z", num_classes=count).loss
+                for count in (2, num_classes)
+            )
+        except ValueError:
+            if not values:  # for another number of classes; else an end that the loss refuses
+                return False
+            continue
+        if not np.allclose(here, there, rtol=1e-9, atol=1e-12):
+            return False
+    return True
+
+
+def _is_fine(sample: Sample, spans: Sequence[Span]) -> bool:
+    """Whether every second point's curvature follows from its six neighbours among the others, as the page has it."""
+    for values in itertools.product(*([span.low, span.value, span.high] for span in spans)):
+        try:
+            curvature = sample(dict(zip((span.name for span in spans), values, strict=True)))[2]
+        except ValueError:  # an end that the loss refuses
+            continue
+        known, wanted = curvature[::2], curvature[5:-5:2]
+        windows = np.lib.stride_tricks.sliding_window_view(known, 6)[: len(wanted)]
+        guess = windows @ np.array([3, -25, 150, 150, -25, 3]) / 256
+        if (np.abs(guess - wanted) > FINE * (np.abs(wanted) + 1e-2 * np.abs(curvature).max())).any():
+            return False
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -209,14 +256,16 @@ def _reads(plain: Side, num_classes: int) -> str:
     return "u" if np.allclose(here, shifted) else "z" if np.allclose(here, there) else "both"
 
 
-def _fit(sample: Sample, spans: Sequence[Span], free: str, *, packed: bool = False) -> dict[str, Any]:
-    """Tabulate `sample` (rows, points) over the spans with as few nodes as serve."""
+def _fit(
+    sample: Sample, spans: Sequence[Span], free: str, *, packed: bool = False, logs: bool = True
+) -> dict[str, Any]:
+    """Tabulate `sample` (rows, points) over the spans with as few nodes as serve; `logs`: logarithms are allowed."""
     sample, tolerance = _remembering(sample), DOT_TOLERANCE if packed else TOLERANCE
     spans, blocked = _allowed(sample, spans)
     middle = {span.name: (span.low + span.high) / 2 for span in spans}
-    axes = [_axis(_holding(sample, middle), span, packed, tolerance) for span in spans]
+    axes = [_axis(_holding(sample, middle), span, packed, tolerance, logs) for span in spans]
     while math.prod(len(axis.nodes) for axis in axes) <= MOST_NODES:
-        values, log, error = _tabulate(sample, axes, packed)
+        values, log, error = _tabulate(sample, axes, packed, logs)
         crude = [axis for axis in axes if not axis.local and axis.error > EXACT and len(axis.nodes) < COUNTS[-1]]
         if error <= tolerance or (len(axes) == 1 and not crude):
             break
@@ -224,10 +273,10 @@ def _fit(sample: Sample, spans: Sequence[Span], free: str, *, packed: bool = Fal
     else:
         moving = next((span for span in spans if span.name == free), spans[-1])
         held = {span.name: span.value for span in spans if span is not moving}
-        return _fit(_holding(sample, held), [moving], "", packed=packed) | {"held": held, "blocked": blocked}
+        return _fit(_holding(sample, held), [moving], "", packed=packed, logs=logs) | {"held": held, "blocked": blocked}
     data = {"sliders": [axis.describe() for axis in axes], "held": {}, "blocked": blocked, "log": log}
     data |= {"rows": values.shape[-2]}
-    return data | (_pack(values) if packed else {"values": _encode(values.astype("<f4"))})
+    return data | (_pack(values) if packed else {"values": encode(values.astype("<f4"))})
 
 
 @dataclass(frozen=True)
@@ -266,17 +315,17 @@ class Axis:
         return self.span.low + share * (self.span.high - self.span.low)
 
 
-def _axis(sample: Sample, span: Span, packed: bool, tolerance: float) -> Axis:
+def _axis(sample: Sample, span: Span, packed: bool, tolerance: float, logs: bool) -> Axis:
     """As few nodes as a slider needs while the others stand in the middle."""
     for count in COUNTS:
         axis = Axis(span, span.chebyshev(count), local=False, error=0.0)
-        axis = replace(axis, error=_tabulate(sample, [axis], packed)[2])
+        axis = replace(axis, error=_tabulate(sample, [axis], packed, logs)[2])
         if axis.error <= tolerance:
             return axis
     return axis.all_stops()
 
 
-def _tabulate(sample: Sample, axes: Sequence[Axis], packed: bool) -> tuple[Array, bool, float]:
+def _tabulate(sample: Sample, axes: Sequence[Axis], packed: bool, logs: bool) -> tuple[Array, bool, float]:
     """Values at the nodes, whether they are logarithms, and the error at places between them."""
     names = [axis.span.name for axis in axes]
     corners = [sample(dict(zip(names, node, strict=True))) for node in itertools.product(*(a.nodes for a in axes))]
@@ -285,7 +334,7 @@ def _tabulate(sample: Sample, axes: Sequence[Axis], packed: bool) -> tuple[Array
     places = [[axis.between(share) for axis, share in zip(axes, row, strict=True)] for row in shares]
     wanted = [sample(dict(zip(names, place, strict=True))) for place in places]
     found: list[tuple[Array, bool, float]] = []
-    positive = bool((stacked[..., 0, :] > 0).all()) and stacked.shape[-2] != 6
+    positive = logs and bool((stacked[..., 0, :] > 0).all()) and stacked.shape[-2] != 6
     for log in [True] * positive + [False] * (not packed or not positive):  # pulls are drawn as logarithms
         values = _to_log(stacked) if log else stacked
         errors = [
@@ -361,8 +410,8 @@ def _pack(values: Array) -> dict[str, Any]:
     """Numbers of 16 bits between the lowest and the highest."""
     low, high = float(values.min()), float(values.max())
     step = (high - low) / LEVELS or 1.0
-    return {"values": _encode(np.round((values - low) / step).astype("<u2")), "lowest": low, "unit": step}
+    return {"values": encode(np.round((values - low) / step).astype("<u2")), "lowest": low, "unit": step}
 
 
-def _encode(values: Any) -> str:
+def encode(values: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

@@ -509,9 +509,9 @@ def angular_margin(
     At p -> 0: grows with s times the cosines' difference, hence bounded.
     At p -> 1: falls to a lowest value above 0 that s decides.
     Equals: at a 0 and m 0 proxy_nca with include_target at half the scale; for all margins alike, ldam.
-    Note: beyond :math:`\theta_t = \pi - a`, where the cosine would rise again, it goes on as
-        :math:`\cos \theta_t + \cos a - 1`: no source says how, and any continuation there must fall. The paper's
-        faces take a 0.5 and s 64; for few classes a smaller s already reaches p near 1.
+    Note: beyond :math:`\theta_t = \pi - a`, where the cosine would rise again, it goes on without a jump as
+        :math:`\cos \theta_t + \cos a - 1`; the papers do not say how. Their faces take a 0.5 and s 64; for few classes
+        a smaller s already reaches p near 1. Gives no class probabilities: runs are scored as for any embedding.
     Source: ArcFace: Deng et al. 2019, arXiv:1801.07698; CosFace: Wang et al. 2018, arXiv:1801.09414, and Additive
         Margin: arXiv:1801.05599; NormFace: arXiv:1704.06369.
     Peers: pytorch-metric-learning (ArcFaceLoss, CosFaceLoss, NormalizedSoftmaxLoss).
@@ -558,8 +558,8 @@ def supervised_contrastive(
     the anchors that have any.
 
     Range: [0, :math:`\log(N - 1) + 2 / \tau`), N the size of the batch.
-    Gradient: :math:`\frac{1}{\tau} [\sum_a q_a f_a - \frac{1}{|P_i|} \sum_p f_p]` on the anchor brought to length 1, q the
-        softmax over all others.
+    Gradient: :math:`\frac{1}{\tau} [\sum_a q_a f_a - \frac{1}{|P_i|} \sum_p f_p]` on the anchor brought to length 1,
+        q the softmax over all others.
     Note: the softmax has all positives in its sum, so two positives share it: with more than one positive the lowest
         value is log of their number. The sum outside the logarithm is the paper's better form. The paper compares two
         augmented views of each image and trains a classifier afterwards on the frozen embeddings.

@@ -94,8 +94,8 @@ def ldam(
     At p -> 0: grows with s times the cosines' difference, hence bounded.
     At p -> 1: falls to a lowest value above 0 that s decides.
     Equals: angular_margin with this margin and no angle where all classes are equally large.
-    Note: the paper also weighs the classes in the last epochs (DRW), which a loss without knowledge of the epoch cannot.
-        Needs class_counts, which `run` gives; a class without a sample counts as one with a single one.
+    Note: the paper also weighs the classes in the last epochs (DRW); a loss that does not know the epoch cannot. Needs
+        class_counts, which `run` gives; a class without a sample counts as one with a single one.
     Source: Cao et al. 2019, Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, arXiv:1906.07413.
     Peers: none in torch, timm, optax or Keras.
 

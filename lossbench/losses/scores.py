@@ -39,8 +39,8 @@ def binary_cross_entropy(
     At p -> 0: grows without bound with the logits, as fast as cross_entropy or faster.
     At p -> 1: falls to 0 once every logit has the right sign and is large: that p is high is not enough.
     Equals: with two classes, on logits z and -z, twice cross_entropy on z/2 and -z/2.
-    Note: aggregate="mean" divides by the number of classes C, as torch does, and so divides the step by C too. At logits
-        of 0 the sum is C log 2, most of it from the wrong classes.
+    Note: aggregate="mean" divides by the number of classes C, as torch does, and the step with it. At logits of 0 the
+        sum is C log 2, most of it from the wrong classes.
     Source: Beyer et al. 2020, Are we done with ImageNet?, arXiv:2006.07159; Wightman, Touvron and Jégou 2021,
         arXiv:2110.00476. Paper 000, eq. 1.12, prints a sign wrong.
     Peers: torch (nn.BCEWithLogitsLoss on one-hot targets: the mean), timm (BinaryCrossEntropy), optax, Keras.

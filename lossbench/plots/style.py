@@ -7,6 +7,7 @@ so that it stays readable on a dark page.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -171,18 +172,21 @@ def name_ends(ax: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[
     gap = (top - bottom) * 1.35 * FIGURE_FONT / height
     right = max(x for x, _ in ends.values())
     order = sorted(ends, key=lambda name: ends[name][1])
+    texts = [fold(name, 24) for name in order]  # a long name in one line would leave no room for the lines
+    room = [gap * (text.count("\n") + 1) for text in texts]
+    between = [(below + above) / 2 for below, above in itertools.pairwise(room)]
     heights: list[float] = []
     for name in order:
-        heights.append(max(ends[name][1], heights[-1] + gap) if heights else ends[name][1])
+        heights.append(max(ends[name][1], heights[-1] + between[len(heights) - 1]) if heights else ends[name][1])
     above = max(0.0, heights[-1] - max(top, ends[order[-1]][1]) + gap / 4)
     for i in reversed(range(len(heights))):  # what was pushed above the frame comes down again
-        limit = heights[i + 1] - gap if i + 1 < len(heights) else heights[-1] - above
+        limit = heights[i + 1] - between[i] if i + 1 < len(heights) else heights[-1] - above
         heights[i] = min(heights[i], limit)
-    for name, y in zip(order, heights, strict=True):
+    for name, text, y in zip(order, texts, heights, strict=True):
         line = {"color": INK, "linewidth": 0.4, "arrowstyle": "-", "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
         place = {"xytext": (1.03, y), "textcoords": ax.get_yaxis_transform(), "va": "center", "annotation_clip": False}
         look = {"fontsize": FIGURE_FONT - 1, "color": styles[name].colour}
-        ax.annotate(name, (right, ends[name][1]), arrowprops=line, **place, **look)
+        ax.annotate(text, (right, ends[name][1]), arrowprops=line, **place, **look)
 
 
 def axes(ax: Any = None) -> Any:

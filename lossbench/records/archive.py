@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_rows, write_study
+from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_study, write_study
 from lossbench.records.record import Record, output_folder
-from lossbench.records.tables import Damaged, Damages, history_rows, load_history, load_runs, prediction_rows, run_rows
+from lossbench.records.tables import Damaged, Damages, live_rows, load_history, load_runs, read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,12 +37,6 @@ __all__ = [
 
 Output = str | os.PathLike[str] | None
 
-COLUMNS = {
-    "confusion": ("true", "predicted", "count"),
-    "reliability": ("bin", "low", "high", "count", "confidence", "accuracy"),
-    "folds": ("fold", "accuracy", "macro_f1"),
-}
-WHOLE = ("true", "predicted", "bin", "count", "fold")
 REFERENCE = Path("outputs") / "reference"
 
 
@@ -59,13 +53,14 @@ class AllTables:
     @property
     def damaged(self) -> dict[str, str]:
         """Run -> what is wrong with its record, for those that were skipped."""
-        return {key: said for table in vars(self).values() for key, said in table.attrs.get("damaged", {}).items()}
+        return {
+            key: message for table in vars(self).values() for key, message in table.attrs.get("damaged", {}).items()
+        }
 
 
 def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTables:
-    """Read all tables of a folder at once; arguments and errors are those of `load_runs`."""
-    runs, history = load_runs(output, damaged=damaged), load_history(output, damaged=damaged)
-    return AllTables(runs, history, **_load(tuple(COLUMNS), output, None, damaged))
+    """Read all tables of a folder, each file once; arguments and errors are those of `load_runs`."""
+    return AllTables(**read_tables(TABLES, output, damaged=damaged))
 
 
 def reference_folder() -> Path:
@@ -99,7 +94,7 @@ def load_confusion(
         occur have no row. The false positives of a class are the counts of its `predicted` rows with another `true`.
         A run without predictions, such as a diverged one, has no rows.
     """
-    return _load(["confusion"], output, run_ids, damaged)["confusion"]
+    return read_tables(["confusion"], output, run_ids, damaged=damaged)["confusion"]
 
 
 def load_reliability(
@@ -110,7 +105,7 @@ def load_reliability(
     Returns: columns `run_id bin low high count confidence accuracy`; bins count from 0, the last two are nan where no
         image falls. Arguments are those of `load_confusion`.
     """
-    return _load(["reliability"], output, run_ids, damaged)["reliability"]
+    return read_tables(["reliability"], output, run_ids, damaged=damaged)["reliability"]
 
 
 def load_folds(
@@ -121,7 +116,7 @@ def load_folds(
     Returns: columns `run_id fold` and the scores of `stats.score_folds`; folds count from 0. A run whose test images
         are fewer than ten in some class has no rows. Arguments are those of `load_confusion`.
     """
-    return _load(["folds"], output, run_ids, damaged)["folds"]
+    return read_tables(["folds"], output, run_ids, damaged=damaged)["folds"]
 
 
 def load_class_names(output: Output = None) -> dict[str, list[str]]:
@@ -178,38 +173,11 @@ def pack(
     return goal
 
 
-def _load(
-    tables: Sequence[str], output: Output, run_ids: Collection[str] | None, damaged: Damaged
-) -> dict[str, pd.DataFrame]:
-    folder = output_folder(output)
-    found = Damages(damaged)
-    if packed_folders(folder):
-        every = {table: read_rows(folder, table) for table in tables}
-        rows = {
-            table: [row for row in read if run_ids is None or row["run_id"] in run_ids] for table, read in every.items()
-        }
-    else:
-        rows = prediction_rows(folder, tables, run_ids, found)
-    return {table: _as_table(table, rows[table], found.said()) for table in tables}
-
-
-def _as_table(table: str, rows: Sequence[Row], damaged: dict[str, str]) -> pd.DataFrame:
-    import pandas as pd
-
-    names = [name for name in ("study", "run_id") if rows and name in rows[0]] or ["run_id"]
-    columns = list(dict.fromkeys([*names, *COLUMNS[table], *(name for row in rows for name in row)]))
-    loaded = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
-    kinds = {name: "int64" if name in WHOLE else "float64" for name in columns if name not in names}
-    loaded = loaded.astype(kinds)
-    loaded.attrs["damaged"] = damaged
-    return loaded
-
-
 def _tables_of(source: Path) -> dict[str, list[Row]]:
     if packed_folders(source):
         raise ValueError(f"{str(source)!r} holds packed studies; give the output folder that their runs are in")
-    found = Damages("raise")
-    runs = run_rows(source, found)
+    tables, _ = live_rows(source, TABLES, None, Damages("raise"))
+    runs = tables["runs"]
     if not runs:
         raise ValueError(f"no finished runs under {str(source / 'runs')!r}; run a study with --output {source} first")
     finished = {row["run_id"] for row in runs}
@@ -219,11 +187,7 @@ def _tables_of(source: Path) -> dict[str, list[Row]]:
             f"{len(unfinished)} of {len(begun)} runs under {str(source)!r} are not finished, such as "
             f"{unfinished[0]!r}; finish the study (it goes on where it stopped) or delete their folders"
         )
-    return {
-        "runs": runs,
-        "history": history_rows(source, [row["run_id"] for row in runs], found),
-        **prediction_rows(source, COLUMNS, None, found),
-    }
+    return tables
 
 
 def _describe(source: Path, runs: Sequence[Row], name: str, note: str) -> dict[str, Any]:
@@ -275,7 +239,7 @@ def _require_replaceable(folder: Path, run_ids: Collection[str], overwrite: bool
         raise ValueError(f"{str(folder)!r} {what}, so it is no packed study; choose another folder")
     if overwrite or not (folder / "study.json").exists():
         return
-    if lost := sorted({row["run_id"] for row in read_rows(folder, "runs")} - set(run_ids)):
+    if lost := sorted({row["run_id"] for row in read_study(folder, ["runs"])[0]["runs"]} - set(run_ids)):
         raise ValueError(
             f"{str(folder)!r} holds {len(lost)} runs that would be lost, such as {lost[0]!r}; "
             "choose another folder or pass overwrite=True"

@@ -7,11 +7,13 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from lossbench.files import replacing, write_text
+from lossbench.records.record import CHECKSUMS, check_seal, seal
 
 TABLES = ("runs", "history", "confusion", "reliability", "folds")
 
@@ -34,39 +36,45 @@ def read_description(folder: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values["columns"], dict):
             raise TypeError("columns is no table")
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); restore it or pack the study again") from error
+        check_seal(values)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged_study(path, error) from error
     return dict(values)
 
 
-def read_rows(folder: Path, table: str) -> list[Row]:
-    """The rows of one of `TABLES` with the types they had; in a folder of studies each begins with its `study`.
+def read_study(folder: Path, tables: Sequence[str]) -> tuple[dict[str, list[Row]], bool]:
+    """The rows of these of `TABLES` with the types they had, and whether checksums prove the study.
 
     Raises: ValueError for a damaged file, FileNotFoundError for one that is not there.
     """
-    rows: list[Row] = []
-    for study in packed_folders(folder):
-        name = {} if study == folder else {"study": study.name}
-        rows += [{**name, **row} for row in _read_table(study, table)]
-    return rows
+    description = read_description(folder)
+    checksums = description.get(CHECKSUMS, {})
+    rows = {}
+    for table in tables:
+        path = folder / f"{table}.csv.gz"
+        content = path.read_bytes()
+        if checksums.get(path.name, digest := sha256(content).hexdigest()) != digest:
+            raise _damaged_study(path, "its checksum is not the one in study.json")
+        try:
+            rows[table] = _read_table(content, description["columns"][table])
+        except (ValueError, TypeError, KeyError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
+            raise _damaged_study(path, repr(error)) from error
+    return rows, bool(checksums)
 
 
-def _read_table(study: Path, table: str) -> Iterable[Row]:
-    path = study / f"{table}.csv.gz"
-    kinds = read_description(study)["columns"]
-    try:
-        names, *lines = csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode("utf-8"), newline=""))
-        readers = [_READERS[kinds[table][name]] for name in names]
-        return [
-            {name: read(cell) for name, read, cell in zip(names, readers, line, strict=True)} for line in lines if line
-        ]
-    except (ValueError, KeyError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); restore it or pack the study again") from error
+def _damaged_study(path: Path, why: object) -> ValueError:
+    return ValueError(f"{path} is damaged ({why}); restore it or pack the study again")
+
+
+def _read_table(content: bytes, kinds: Mapping[str, str]) -> list[Row]:
+    names, *lines = csv.reader(io.StringIO(gzip.decompress(content).decode("utf-8"), newline=""))
+    readers = [_READERS[kinds[name]] for name in names]
+    return [{name: read(cell) for name, read, cell in zip(names, readers, line, strict=True)} for line in lines if line]
 
 
 def write_study(folder: Path, description: Row, tables: Mapping[str, list[Row]]) -> None:
     """Write all files of a packed study; equal content gives equal bytes."""
-    columns = {}
+    columns, files = {}, {}
     for table, rows in tables.items():
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns[table] = {name: _kind_of([row.get(name) for row in rows]) for name in names}
@@ -75,10 +83,12 @@ def write_study(folder: Path, description: Row, tables: Mapping[str, list[Row]])
         writer.writerow(names)
         writers = [_write_json if kind == "json" else _write_cell for kind in columns[table].values()]
         writer.writerows([write(row.get(name)) for name, write in zip(names, writers, strict=True)] for row in rows)
-        with replacing(folder / f"{table}.csv.gz") as temporary:
-            temporary.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
-    described = json.dumps({**description, "columns": columns}, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / "study.json", described + "\n")
+        files[f"{table}.csv.gz"] = gzip.compress(text.getvalue().encode("utf-8"), mtime=0)
+    for name, content in files.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    described = seal({**description, "columns": columns}, files)
+    write_text(folder / "study.json", json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _kind_of(values: list[Any]) -> str:

@@ -18,16 +18,22 @@ __all__ = ["build", "page_folder"]
 
 OURS = ("setting-*", "across-*", "published-00*", "claims.*", "comparisons.*")  # of an earlier report, perhaps a larger
 
+MOST_PDFS = 30  # figures that are written as PDF unasked
 
-def build(output: str | os.PathLike[str] | None = None, to: str | os.PathLike[str] | None = None) -> Path:
+
+def build(
+    output: str | os.PathLike[str] | None = None, to: str | os.PathLike[str] | None = None, pdf: bool | None = None
+) -> Path:
     """Write `report.html`, and its tables and figures as files beside it.
 
     The page needs no network and no other file. Tables go to `tables/` (CSV, Markdown, LaTeX), figures to `figures/`
-    (PNG, SVG, PDF). `tables/comparisons.csv` holds every comparison with cross-entropy, as `stats.compare` judged it.
+    (PNG, SVG and, if they are few or `pdf` says so, PDF). `tables/comparisons.csv` holds every comparison with
+    cross-entropy, as it was judged.
 
     Args:
         output: folder with `runs/`, a packed study or a folder of them; None takes LOSSBENCH_OUTPUT, else `outputs`.
         to: folder for the page; None takes `page_folder(output)`.
+        pdf: whether figures are also written as PDF, which takes as long as all the rest; None: if they are few.
 
     Returns: the path of the page.
 
@@ -45,9 +51,11 @@ def build(output: str | os.PathLike[str] | None = None, to: str | os.PathLike[st
     comparison = tables.comparisons(studies)
     write_text(folder / "tables" / "comparisons.csv", comparison[list(tables.COMPARISONS)].to_csv(index=False))
     shown = contents(studies, comparison)
-    decided = claims.link_figures(decide(read_tables), studies, {figure.name for figure in page.figures_of(shown)})
+    names = {figure.name for figure in page.figures_of(shown)}
+    decided = claims.link_figures(decide(read_tables), studies, names)
     tables.save(claims.claims_table(decided), folder / "tables")
-    text = page.render(shown | {"claims": claims.page_of(decided)}, folder)
+    kinds = ["png", "svg", *(["pdf"] if pdf or (pdf is None and len(names) <= MOST_PDFS) else [])]
+    text = page.render(shown | {"claims": claims.page_of(decided)}, folder, kinds)
     return write_text(folder / "report.html", text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,22 +37,14 @@ class Figure:
 METADATA: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def draw(figure: Figure, folder: Path) -> list[str]:
+def draw(figure: Figure, folder: Path, kinds: Sequence[str] = tuple(METADATA)) -> list[str]:
     """Write the figure's files, and return one inline SVG a panel in the page's own text and grid colours."""
     canvas = _canvas(figure)
-    save(canvas, figure.name, folder)
+    for kind in kinds:  # black on white
+        with replacing(folder / f"{figure.name}.{kind}") as temporary, _fonts():
+            canvas.savefig(temporary, format=kind, metadata=METADATA[kind], facecolor="white", dpi=160)
     svg = (folder / f"{figure.name}.svg").read_text(encoding="utf-8")
     return [_inline(_cut(svg, figure, i), f"{figure.name}-{i}", panel.alt) for i, panel in enumerate(figure.panels)]
-
-
-def save(canvas: Any, name: str, folder: Path) -> list[Path]:
-    """Write `<name>.png`, `.svg` (its text as text) and `.pdf`, black on white."""
-    paths = [folder / f"{name}.{kind}" for kind in METADATA]
-    for path in paths:
-        kind = path.suffix[1:]
-        with replacing(path) as temporary, _fonts():
-            canvas.savefig(temporary, format=kind, metadata=METADATA[kind], facecolor="white", dpi=160)
-    return paths
 
 
 def _fonts() -> Any:

@@ -14,9 +14,11 @@ import pandas as pd
 from lossbench import stats
 from lossbench.plots import in_order, titles_of
 from lossbench.records import archive
+from lossbench.records.declaration import Declaration, declared
 from lossbench.records.packed import packed_folders
 from lossbench.records.record import Record
 from lossbench.stats import metrics
+from lossbench.stats.paired import LOOK_LEVEL
 
 FRACTION = 0.95
 
@@ -35,6 +37,7 @@ class Evidence:
         class_names: in target order; empty where they are not known.
         damaged: run -> what is wrong with its record, for the whole folder.
         versions: of the libraries that the runs were made with, as text.
+        declaration: what was written down before the runs; None if nothing was.
     """
 
     slug: str
@@ -46,6 +49,7 @@ class Evidence:
     class_names: list[str] = field(default_factory=list)
     damaged: Mapping[str, str] = field(default_factory=dict)
     versions: str = ""
+    declaration: Declaration | None = None
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -54,10 +58,21 @@ class Evidence:
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
-        """Each configuration against cross-entropy, as `stats.compare` gives it."""
-        table = stats.compare(self.runs).assign(study=self.study, setting=self.setting.name)
+        """Each configuration against cross-entropy, as `stats.compare` gives it, or `stats.sequential` as declared."""
+        margin = self.declaration.margin if self.declaration else None
+        if self.declaration and self.declaration.looks:
+            table = stats.sequential(self.runs, margin=margin, looks=self.declaration.looks)
+        else:
+            table = stats.compare(self.runs, margin=margin)
+        table = table.assign(study=self.study, setting=self.setting.name)
         functions = [name for name, _ in self.by_probability()]
         return table.sort_values("probability", key=lambda names: names.map(functions.index), kind="stable")
+
+    @property
+    def coverage(self) -> str:
+        """Of the intervals of differences: those of a study that looks more than once are wider."""
+        looked = self.declaration is not None and self.declaration.sequential
+        return f"{100 * (1 - LOOK_LEVEL):g} %" if looked else "95 %"
 
     @property
     def judged_on(self) -> str:
@@ -144,6 +159,7 @@ def _study(
     runs["epochs_to_95"] = runs["run_id"].map(needed).astype(float)
     about = archive.read_description(folder) if folder is not None else _describe(output, runs)
     versions = ", ".join(f"{name} {' and '.join(values)}" for name, values in about["versions"].items())
+    declarations = declared(folder or output)
     settings = []
     for number, setting in enumerate(stats.settings(runs), start=first):
         # The table of runs knows the parameters of the probability function.
@@ -153,11 +169,20 @@ def _study(
         classes = about["datasets"].get(setting.fields["dataset"], {}).get("class_names", [])
         own = history.merge(names, on="run_id")
         study = folder.name if folder and folder != output else ""
-        settings.append(
-            Evidence(f"setting-{number}", study, setting, own, confusion, reliability, classes, damaged, versions)
-        )
+        counted = (own, confusion, reliability, classes, damaged, versions)
+        plan = next((entry for entry in declarations if _declares(entry, setting)), None)
+        settings.append(Evidence(f"setting-{number}", study, setting, *counted, plan))
     slug = f"across-{folder.name}" if folder else "across"
     return Study(slug, str(about.get("name", "")), str(about.get("note", "")), settings)
+
+
+def _declares(declaration: Declaration, setting: stats.Setting) -> bool:
+    """Whether these runs have the fields that were declared; a table has no None."""
+    return all(
+        setting.fields[name] == value or (value is None and pd.isna(setting.fields[name]))
+        for name, value in declaration.setting.items()
+        if name in setting.fields
+    )
 
 
 def _describe(output: Path, runs: pd.DataFrame) -> dict[str, Any]:

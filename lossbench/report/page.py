@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,18 @@ SMALLEST, LARGEST = 72, 108
 MANY_COLUMNS = 7
 
 
-def render(contents: dict[str, Any], folder: Path) -> str:
+def render(contents: dict[str, Any], folder: Path, kinds: Sequence[str]) -> str:
     """The whole page; `figures/` and `tables/` in `folder` get what the template shows, in the order of the page."""
     figure_numbers, table_numbers = itertools.count(1), itertools.count(1)
 
     def show(block: Figure | Table) -> dict[str, Any]:
         if isinstance(block, Figure):
-            return {"number": next(figure_numbers), **_figure(block, folder / "figures")}
+            return {"number": next(figure_numbers), **_figure(block, folder / "figures", kinds)}
         tables.save(block, folder / "tables")
         return {"number": next(table_numbers), **_table(block)}
 
-    return str(environment().get_template("template.html").render(**contents, show=show, css=source("style.css")))
+    files = {"show": show, "css": source("style.css"), "kinds": kinds}
+    return str(environment().get_template("template.html").render(**contents, **files))
 
 
 def figures_of(contents: Any) -> Iterator[Figure]:
@@ -39,12 +40,12 @@ def figures_of(contents: Any) -> Iterator[Figure]:
             yield from figures_of(part)
 
 
-def _figure(figure: Figure, folder: Path) -> dict[str, Any]:
+def _figure(figure: Figure, folder: Path, kinds: Sequence[str]) -> dict[str, Any]:
     wide = figure.width > drawing.PANEL_WIDTH + 0.2
     return {
         "name": figure.name,
         "caption": figure.caption,
-        "panels": drawing.draw(figure, folder),
+        "panels": drawing.draw(figure, folder, kinds),
         "large": wide and len(figure.panels) == 1,
         "least": round(figure.width * SMALLEST) if wide else 0,
         "most": round(figure.width * LARGEST),

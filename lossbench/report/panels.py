@@ -96,7 +96,9 @@ def differences(evidence: Evidence) -> Figure:
         alt = f"Test accuracy minus that of cross-entropy with {label}, a row a loss. {shown}."
         panels.append(Panel(_within(partial(plots.differences, runs, title=label, comparison=rows), limits), alt))
     height = 1.0 + 0.36 * int(table.groupby("probability").size().max())
-    caption = say("figure_differences", margin=float(margin.max()), cut=cut, seeds=span(table["n"]))
+    caption = say(
+        "figure_differences", margin=float(margin.max()), cut=cut, seeds=span(table["n"]), coverage=evidence.coverage
+    )
     return Figure(f"{evidence.slug}-differences", caption, panels, height)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from lossbench import stats
 from lossbench.config import RunConfig
+from lossbench.plots.style import title_of
 from lossbench.report import panels, predictions, tables
 from lossbench.report.evidence import Evidence
 from lossbench.report.text import span
@@ -24,6 +26,7 @@ def page_of(evidence: Evidence, *, brief: bool) -> dict[str, Any]:
         "brief": brief,
         "words": words(evidence.comparison, evidence.titles),
         "facts": facts(evidence),
+        "declared": declared([evidence]),
         "gaps": gaps(evidence),
         "limits": list(
             dict.fromkeys(limit for text in evidence.comparison["limits"] for limit in text.split("; ") if limit)
@@ -96,6 +99,37 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "commit": _first(runs, "commit"),
         "versions": evidence.versions,
     }
+
+
+def declared(settings: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """What was declared before the runs of each setting, at which look each loss was decided, and what came later."""
+    entries = []
+    for evidence in settings:
+        if (plan := evidence.declaration) is None:
+            continue
+        later = plan.added_after_looking
+        entry = {
+            "setting": evidence.setting.name,
+            "plan": plan,
+            "time": plan.time[:10],
+            "losses": sorted({title_of(loss["loss"], loss["label"]) for more in later for loss in more.losses}),
+            "seeds": sorted({seed for more in later for seed in more.seeds}),
+            "margins": [more.margin for more in later if more.margin is not None],
+            "looks": [more.looks for more in later if more.looks is not None],
+            "coverage": evidence.coverage,
+            "decided": [],
+            "undecided": [],
+        }
+        if plan.sequential:
+            table = evidence.comparison[evidence.comparison["verdict"] != "same function"]
+            names = table["label"].map(evidence.titles) + table["probability"].map(
+                lambda name: "" if name == "softmax" else f" with {name}"
+            )
+            looks = sorted(table["look"].dropna().unique())
+            entry["decided"] = [(int(look), list(names[(table["look"] == look).fillna(False)])) for look in looks]
+            entry["undecided"] = list(names[table["look"].isna()])
+        entries.append(entry)
+    return entries
 
 
 def _first(runs: pd.DataFrame, column: str) -> str:

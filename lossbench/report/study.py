@@ -14,7 +14,7 @@ from lossbench.report import tables
 from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
 from lossbench.report.evidence import Evidence, Study
 from lossbench.report.panels import table_in_words
-from lossbench.report.setting import at_chance, named, page_of, words
+from lossbench.report.setting import at_chance, declared, named, page_of, words
 from lossbench.report.text import say, span
 
 FEW = 6  # settings that a page shows with all their figures
@@ -46,6 +46,7 @@ def front(studies: Sequence[Study], comparison: pd.DataFrame) -> dict[str, Any]:
         "same": int((comparison["verdict"] == "same function").sum()),
         "margin": float(judged["margin"].max()) if len(judged) else None,
         "words": words(judged, titles, most=4 if len(settings) == 1 else 3),
+        "declared": declared(settings),
         "diverged": named(runs[runs["status"] != "finished"], titles),
         "at_chance": at_chance(runs, titles),
         "alone": titles[runs["label"].iloc[0]],

@@ -99,7 +99,7 @@ def differences(evidence: Evidence) -> Table:
             GROUP: once(values["probability"]),
             "loss": values["label"].map(evidence.titles),
             "difference": [number(100 * x, 2, sign=True) for x in values["mean"]],
-            "95 % interval": intervals(values, 100, 2, sign=True),
+            f"{evidence.coverage} interval": intervals(values, 100, 2, sign=True),
             "pairs": values["n"].astype(str),
             "ahead": [
                 f"{a}" + (f", {t} equal" if t else "") for a, t in zip(values["ahead"], values["ties"], strict=True)

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable
@@ -61,12 +60,8 @@ class StudyBar:
         self._show()
         self.bar.refresh()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Leave the bar as it stands."""
         self.bar.close()
 
     def epoch(self, config: RunConfig, epoch: int) -> None:
@@ -133,14 +128,10 @@ class Summary:
 
     def __add__(self, other: Summary) -> Summary:
         """Both together, for a study that plans its runs in parts."""
-        counts = {name: getattr(self, name) + getattr(other, name) for name in ("planned", "skipped", "finished")}
-        return Summary(
-            **counts,
-            diverged=self.diverged + other.diverged,
-            failed=self.failed | other.failed,
-            interrupted=self.interrupted or other.interrupted,
-            seconds=self.seconds + other.seconds,
-        )
+        added = ("planned", "skipped", "finished", "diverged", "seconds")
+        counts = {name: getattr(self, name) + getattr(other, name) for name in added}
+        united = {"failed": self.failed | other.failed, "interrupted": self.interrupted or other.interrupted}
+        return Summary(**counts, **united)
 
     @property
     def done(self) -> int:
@@ -210,7 +201,7 @@ class Board:
 
     def close(self) -> None:
         """Leave the progress bar as it stands."""
-        self._bar.bar.close()
+        self._bar.close()
 
 
 @dataclass(frozen=True)
@@ -408,16 +399,16 @@ def run_configs(
     if shard is not None:
         unique = take_shard(unique, shard)
     folder = require_writable(output_folder(output)).resolve()
-    place = None if data is None else Path(data).resolve()
-    todo = tuple(config for config in unique if not Record.of(config, folder).has(config, place))
+    data = None if data is None else Path(data).resolve()
+    todo = tuple(config for config in unique if not Record.of(config, folder).has(config, data))
     if not todo:
         return Summary(planned=len(unique), skipped=len(unique))
-    where = check_before_start(todo, device, place, elsewhere=entry.elsewhere)
+    where = check_before_start(todo, device, data, elsewhere=entry.elsewhere)
     if not entry.here:
         for config in todo:
             config.require_in_files()
     board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
-    _execute(entry, Job(todo, folder, where, place, workers, tensorboard, options, board, timeout))
+    _execute(entry, Job(todo, folder, where, data, workers, tensorboard, options, board, timeout))
     return board.summary
 
 
@@ -427,10 +418,10 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
     from lossbench.models import MODELS
     from lossbench.training.machine import find_device, warn_of_slow_precision
 
-    found = device or "cpu"
+    name_of_device = device or "cpu"
     if not elsewhere:
         where = find_device(device)
-        found = str(where)
+        name_of_device = str(where)
         for precision in dict.fromkeys(config.precision for config in configs):
             warn_of_slow_precision(precision, where)
     for name in dict.fromkeys(config.dataset for config in configs):
@@ -438,7 +429,7 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
         if (published := MODELS[name].pretrained) is not None:
             published.find(name)
-    return found
+    return name_of_device
 
 
 def _execute(engine: Engine, job: Job) -> None:

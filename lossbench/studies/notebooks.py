@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
+from functools import cache
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,7 @@ class Kernel:
         return KernelHere
 
 
+CELL_BYTES = 1 << 20  # of the output of one cell
 START_SECONDS = 300  # until a kernel must have answered; a busy machine takes long to start one
 
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
@@ -304,23 +307,56 @@ class _Stopped(Exception):
 
 def _run(source: Path, part: Path, parameters: Mapping[str, Any], **options: Any) -> None:
     """Execute into `part`, which papermill rewrites after every cell."""
+    from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
 
+    papermill_engines.register("bounded", _bounded_engine())
     try:
         execute_notebook(
             _literal(source),
             _literal(part),
             dict(parameters),
+            engine_name="bounded",
             kernel_name="python3",
             language="python",
-            start_timeout=START_SECONDS,
+            startup_timeout=START_SECONDS,
             **options,
         )
     except PapermillExecutionError as error:
         raise _Stopped(f"in cell [{error.exec_count}]: {error.ename}: {error.evalue}", error.ename) from error
     except RuntimeError as error:  # nbclient's DeadKernelError, and what jupyter_client says of a kernel's first words
         raise _Stopped(f"because its kernel was ended: interrupted, or out of memory ({error})", None) from error
+
+
+@cache
+def _bounded_engine() -> type:
+    """A papermill engine that keeps `CELL_BYTES` of what a cell prints and displays; a loss may print at each step."""
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import Engine
+
+    class BoundedClient(PapermillNotebookClient):  # type: ignore[misc]
+        def output(self, outs: list[Any], message: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
+            rooms: dict[int, int] = self.__dict__.setdefault("rooms", {})
+            room, content = rooms.get(cell_index, CELL_BYTES), message["content"]
+            text = content.get("text")
+            rooms[cell_index] = room - len(json.dumps(content.get("data", "")) if text is None else text)
+            if message["msg_type"] == "error" or rooms[cell_index] >= 0:
+                return super().output(outs, message, display_id, cell_index)
+            if room < 0:
+                return None
+            if text is not None:
+                content["text"] = f"{text[:room]}\n(what this cell prints beyond that is left out)\n"
+            return super().output(outs, message, display_id, cell_index)
+
+    class BoundedEngine(Engine):  # type: ignore[misc]
+        @classmethod
+        def execute_managed_notebook(cls, manager: Any, kernel_name: str, **options: Any) -> None:
+            own = ("kernel_manager_class", "skip_cells_with_tag", "startup_timeout")
+            own_options = {name: options[name] for name in own}
+            BoundedClient(manager, kernel_name=kernel_name, log=getLogger("papermill"), **own_options).execute()
+
+    return BoundedEngine
 
 
 def _literal(path: Path) -> str:

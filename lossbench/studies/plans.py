@@ -181,8 +181,8 @@ class Study:
         """Settings by the scale's name; ValueError for another name."""
         if name not in SCALES:
             raise ValueError(unknown("scale", name, SCALES))
-        found: Scale = getattr(self, name)
-        return found
+        scale: Scale = getattr(self, name)
+        return scale
 
 
 _STUDIES = {
@@ -283,8 +283,8 @@ def plan_study(
     """
     study = STUDIES[name]
     size = study.scale(scale)
-    asked = size.seeds if seeds is None else seeds
-    every = list(range(asked)) if isinstance(asked, int) else list(asked)
+    seeds = size.seeds if seeds is None else seeds
+    every = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not every:
         raise ValueError(f"seeds must be at least 1, got {seeds!r}")
     shared = RunConfig.from_dict({**size.settings, **(settings or {})})

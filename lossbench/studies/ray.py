@@ -40,8 +40,6 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Ray's ports run whatever they are sent (CVE-2023-48022). This setting, the default on macOS, binds them to 127.0.0.1;
 # Ray reads it when it is imported.
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # RFC 9113, with empty settings
-_SETTINGS = 4
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def joined(address: str | None, cpus: int) -> Iterator[None]:
             _require_same(address)
             yield
             return
-        if not starts:
+        if address not in (None, "local", "auto"):
             require_answer(str(address))
         reaper = None
         try:
@@ -91,47 +89,33 @@ def _connect(address: str, cpus: int) -> None:
         settings = {"runtime_env": {"env_vars": SINGLE_THREAD}}
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", **settings)
-    except Exception as error:  # Ray raises bare Exception, too
+    except (Exception, SystemExit) as error:  # Ray raises bare Exception too, and leaves where no Ray answers
         reason = " ".join(str(error).split())
         if address == "local":
             raise ConnectionError(f"Ray did not start on this machine ({reason})") from error
         raise ConnectionError(
-            f"cannot join the Ray cluster at {address} ({reason}); start the study on one of its nodes, which "
+            f"cannot join a Ray cluster at {address} ({reason}); {_REMEDY}. Start the study on one of its nodes, which "
             f"`ray start --address=...` makes of this machine; where it asks for a token, set RAY_AUTH_MODE=token"
         ) from error
 
 
 def require_answer(address: str) -> None:
-    """Find out within seconds whether a cluster answers at `address`; Ray itself tries for minutes.
+    """Find out within seconds whether anything listens at `address`, other than `auto`; Ray itself tries for minutes.
 
-    Raises: ValueError for an address of another form, ConnectionError when nothing answers.
+    Raises: ValueError for an address of another form, ConnectionError when nothing listens.
     """
-    from ray._private.services import canonicalize_bootstrap_address  # what ray.init does first
-
-    if "://" in address:
-        raise ValueError(f"address must be host:port or auto, got {address!r}; Ray Client cannot carry a study")
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise ValueError(
+            f"address must be host:port, such as 10.0.0.1:6379, or auto, got {address!r}; Ray Client carries no study"
+        )
     try:
-        host, _, port = str(canonicalize_bootstrap_address(address)).rpartition(":")
-        kind = _first_frame(host.strip("[]"), int(port))
-    except ValueError as error:
-        raise ValueError(f"address must be host:port, such as 10.0.0.1:6379, or auto, got {address!r}") from error
-    except OSError as error:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
         raise ConnectionError(f"no Ray cluster at address {address!r} ({error}); {_REMEDY}") from error
-    if kind != _SETTINGS and not os.environ.get("RAY_USE_TLS"):
-        raise ConnectionError(f"what answers at address {address!r} is no Ray cluster; {_REMEDY}")
 
 
 _REMEDY = "start one with `ray start --head`, or leave the address out to use this machine alone"
-
-
-def _first_frame(host: str, port: int) -> int | None:
-    """The kind of the first HTTP/2 frame that a server sends, as Ray's head does; None when it sends none."""
-    with socket.create_connection((host, port), timeout=ANSWER_SECONDS) as connection:
-        if os.environ.get("RAY_USE_TLS"):
-            return None
-        connection.sendall(_OPENING)
-        header = connection.recv(9)
-    return header[3] if len(header) == 9 else None
 
 
 def _require_same(address: str | None) -> None:
