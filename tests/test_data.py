@@ -491,6 +491,8 @@ READ = {  # layout -> classes, images to train, images to test, images left out
     "train/{a,b} test/{a,b} val/{a,b}": ("a b", 10, 10, 10),
     "Training/{a,b} Validation/{a,b}": ("a b", 10, 10, 0),
     "a/{train,test} b/{train,test}": ("a b", 10, 10, 0),
+    "bus/{train,test} train/{train,test} tram/{train,test}": ("bus train tram", 15, 15, 0),
+    "train/{train,test} test/{train,test}": ("test train", 10, 10, 0),
     "a/{train,val,test} b/{train,val,test}": ("a b", 10, 10, 10),
     "archive/training_set/training_set/{cats,dogs} archive/test_set/test_set/{cats,dogs}": ("cats dogs", 10, 10, 0),
     "seg_train/seg_train/{sea,street} seg_test/seg_test/{sea,street}": ("sea street", 10, 10, 0),
@@ -616,9 +618,9 @@ def test_whatever_the_classes_are_called_a_layout_keeps_them_and_every_image(blo
         kind = rng.choice(["split", "class", "none"])
         if kind == "split" and "est" in sides[1] and rng.random() < 0.4:
             sides.append("val")
-        if kind == "none":
-            classes = [name for name in classes if name not in WORDS[:5]] + ["p", "q"]
-        if kind == "class":  # a class folder that is called like a split could be one
+        if kind == "class":
+            classes.append("p")
+        if kind == "none":  # a folder of images that is called like a split could be one
             classes = [name for name in classes if name not in WORDS[:5]] + ["p", "q"]
         folders = {
             "split": [(side, c, f"{side}/{c}") for side in sides for c in classes],
@@ -706,7 +708,7 @@ def test_archives_with_paths_and_links_that_lead_out_write_nothing_outside_the_c
         archive.addfile(link)
     before = {file for file in tmp_path.rglob("*") if file.is_file()}
     about = import_dataset(path, "evil")
-    assert about.left_out == ("1 .png (a link)", "2 .png (a path that leads out of the archive)")
+    assert about.left_out == ("1 .png (a link or no regular file)", "2 .png (a path that leads out of the archive)")
     after = {file for file in tmp_path.rglob("*") if file.is_file()}
     assert after - before == {cache_path("evil")}
 
@@ -809,7 +811,9 @@ def test_an_import_says_what_it_read_how_and_what_not(tmp_path: Path) -> None:
     assert "by the folders test (test), train (train)" in output
     left_out = output.partition("left out  ")[2].splitlines()[0].split("; ", 4)
     assert len(left_out) == 5
-    assert {"1 .db (no image that can be read)", "1 .png (a link)", "1 no suffix (hidden)"} < set(left_out)
+    assert {"1 .db (no image that can be read)", "1 .png (a link or no regular file)", "1 no suffix (hidden)"} < set(
+        left_out
+    )
     assert "10 .png (validation; a run holds out its own of the training images)" in output
     assert "replaces" not in output
     assert "replaced  an earlier import named my-set" in CliRunner().invoke(data_app, ["import", str(folder)]).output
@@ -928,6 +932,18 @@ def test_two_imports_of_one_name_at_once_both_end_whole(pets: Path) -> None:
     assert [process.wait() for process in processes] == [0] * 4
     read_tensors(cache_path("pets"))
     assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]
+
+
+def test_of_two_files_of_one_name_in_an_archive_the_later_is_read_and_the_other_counted(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "twice.tar", "w") as archive:
+        for value, name in enumerate(["a/0.png", *spread("{a,b}")]):
+            info = tarfile.TarInfo(name)
+            info.size = len(png(value))
+            archive.addfile(info, io.BytesIO(png(value)))
+    about = import_dataset(tmp_path / "twice.tar")
+    assert (about.train_size + about.test_size, about.left_out) == (10, ("1 .png (a second file of one name)",))
+    splits = (load("twice").train, load("twice").test)
+    assert sorted(int(image[0, 0, 0]) for split in splits for image in split.images) == list(range(1, 11))
 
 
 def test_a_zip_with_backslashes_is_read(tmp_path: Path) -> None:

@@ -111,9 +111,9 @@ def guess_name(path: Path, files: Files) -> str:
             complete = {place.class_index for place in places} == set(range(spec.num_classes))
             if complete and len(places) == spec.train_size + spec.test_size:
                 return name
-    whole = path.resolve().name
-    suffix = next((s for s in ARCHIVE_SUFFIXES if whole.lower().endswith(s)), "")
-    stem = whole[: len(whole) - len(suffix)]
+    own_name = path.resolve().name
+    suffix = next((s for s in ARCHIVE_SUFFIXES if own_name.lower().endswith(s)), "")
+    stem = own_name[: len(own_name) - len(suffix)]
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100]
     if not plain:  # a name in another script
         plain = f"images-{hashlib.sha256(stem.encode(errors='surrogateescape')).hexdigest()[:8]}"

@@ -59,19 +59,18 @@ def read_layout(names: Iterable[str], roles: Mapping[str, str] | None = None, cl
     Raises ValueError where there are fewer than two classes, a class lacks a side, or two readings are possible.
     """
     roles = dict(roles or {})
-    whole = {name: PurePosixPath(name).parts for name in sorted(names)}
-    _check_options(whole, roles, class_folder)
+    all_paths = {name: PurePosixPath(name).parts for name in sorted(names)}
+    _check_options(all_paths, roles, class_folder)
     out = {folder for folder, role in roles.items() if role == "out"}
-    reasons = {name: "left out as asked" for name, parts in whole.items() if out & {*parts[:-1], *_prefixes(parts)}}
-    paths = _without_wrapper({name: parts for name, parts in whole.items() if name not in reasons})
-    folders = _split_folders(paths, roles)
-    if folders:
-        sides = {name: folders[parts[0]] for name, parts in paths.items()}
-        paths = _below_splits(paths, folders)
-    elif _is_class_first(paths):
+    reasons = {name: "left out as asked" for name, parts in all_paths.items() if out & {*parts[:-1], *_prefixes(parts)}}
+    paths = _without_wrapper({name: parts for name, parts in all_paths.items() if name not in reasons})
+    if _is_class_first(paths, roles):
         folders = {parts[1]: role_of(parts[1]) for parts in paths.values()}
         sides = {name: folders[parts[1]] for name, parts in paths.items()}
         paths = {name: (parts[0], parts[2]) for name, parts in paths.items()}
+    elif folders := _split_folders(paths, roles):
+        sides = {name: folders[parts[0]] for name, parts in paths.items()}
+        paths = _below_splits(paths, folders)
     else:
         sides = dict.fromkeys(paths, "")
     if "test" in sides.values():  # else the validation images are the test images
@@ -80,12 +79,12 @@ def read_layout(names: Iterable[str], roles: Mapping[str, str] | None = None, cl
     classes = _name_classes({name: parts for name, parts in paths.items() if name not in reasons}, class_folder)
     class_names = tuple(sorted(set(classes.values())))
     if len(class_names) < 2:
-        raise ValueError(_too_few(class_names, whole))
+        raise ValueError(_too_few(class_names, all_paths))
     index = {name: k for k, name in enumerate(class_names)}
     side_of = {"train": "train", "test": "test", "validation": "test", "": ""}
     places = {name: Place(index[class_name], side_of[sides[name]]) for name, class_name in classes.items()}
     left_out = Counter(
-        (reasons.get(name, "in no class folder"), suffix_of(name)) for name in whole if name not in places
+        (reasons.get(name, "in no class folder"), suffix_of(name)) for name in all_paths if name not in places
     )
     if {place.split for place in places.values()} != {"train", "test"}:
         return Layout(class_names, {name: Place(place.class_index, "") for name, place in places.items()}, "", left_out)
@@ -143,15 +142,15 @@ def _split_folders(paths: Mapping[str, Parts], roles: Mapping[str, str]) -> dict
     """
     tops = sorted({parts[0] for parts in paths.values()})
     holds_folders = {parts[0] for parts in paths.values() if len(parts) > 2}
-    asked = {folder: roles[folder] for folder in tops if folder in roles}
-    folders = {folder: asked.get(folder) or role_of(folder) for folder in tops}
+    given = {folder: roles[folder] for folder in tops if folder in roles}
+    folders = {folder: given.get(folder) or role_of(folder) for folder in tops}
     if not any(folders.values()):
         loosely = {folder: role_of(folder, loose=True) for folder in tops}
         if all(loosely.values()) and "train" in loosely.values() and holds_folders:
             folders = loosely
     splits = {folder: role for folder, role in folders.items() if role not in ("", "class")}
     others = [folder for folder in tops if folder not in splits]
-    guessed = {folder for folder in splits if folder not in asked}
+    guessed = {folder for folder in splits if folder not in given}
     if others and set(splits.values()) == {"train"} and guessed == set(splits) and not holds_folders:
         return {}  # class folders, one of which is called train
     if not splits:
@@ -187,16 +186,12 @@ def _below_splits(paths: Mapping[str, Parts], folders: Mapping[str, str]) -> dic
     return _without_wrapper(below)
 
 
-def _is_class_first(paths: Mapping[str, Parts]) -> bool:
-    """Whether every class folder holds its own folders train and test."""
-    inner: dict[str, set[str]] = {}
-    for parts in paths.values():
-        if len(parts) != 3 or not role_of(parts[1]):
-            return False
-        inner.setdefault(parts[0], set()).add(role_of(parts[1]))
-    named = {(role_of(parts[1]), parts[1]) for parts in paths.values()}
-    roles = set().union(*inner.values())
-    return len(named) == len(roles) and "train" in roles and len(roles) > 1
+def _is_class_first(paths: Mapping[str, Parts], roles: Mapping[str, str]) -> bool:
+    """Whether the outermost folders are classes, each with its own folders train and test."""
+    tops = {parts[0]: roles.get(parts[0]) or role_of(parts[0]) for parts in paths.values()}
+    inner = {parts[1]: role_of(parts[1]) if len(parts) == 3 else "" for parts in paths.values()}
+    named = len(set(inner.values())) == len(inner) > 1 and "train" in inner.values() and all(inner.values())
+    return named and not all(role not in ("", "class") for role in tops.values())
 
 
 def _name_classes(below: Mapping[str, Parts], class_folder: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import re
 import shutil
@@ -73,17 +74,18 @@ def collect(path: Path, scratch: Path, wanted: tuple[str, ...] = IMAGE_SUFFIXES)
         raise FileNotFoundError(f"{str(path)!r} does not exist; name a folder or an archive of images")
     files = Files({}, Counter())
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            name = file.relative_to(path).as_posix()
-            if file.is_symlink() or file.is_file():
-                if reason := _reason_to_leave_out(name, wanted, regular=not file.is_symlink()):
+        for folder, subfolders, inside in os.walk(path, onerror=_raise):
+            links = [name for name in subfolders if Path(folder, name).is_symlink()]
+            for file in (Path(folder, name) for name in (*inside, *links)):
+                name = file.relative_to(path).as_posix()
+                if reason := _reason_to_leave_out(name, wanted, regular=file.is_file() and not file.is_symlink()):
                     files.left_out[reason, suffix_of(name)] += 1
                 else:
                     files.paths[name] = file
         return files
     free = shutil.disk_usage(scratch).free
     try:
-        for member in _members(path):
+        for number, member in enumerate(_members(path)):
             name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
             outside = member.name.startswith("/") or ".." in name.split("/")
             reason = _reason_to_leave_out(name, wanted, regular=member.regular, outside=outside)
@@ -96,13 +98,19 @@ def collect(path: Path, scratch: Path, wanted: tuple[str, ...] = IMAGE_SUFFIXES)
                 raise ValueError(f"{path}: {name!r} claims {member.size:,} bytes; {limit}")
             if free < 0:
                 raise ValueError(f"{path}: its files need more room than {scratch.parent} has; make room there")
-            target = scratch / str(len(files.paths))
+            if name in files.paths:
+                files.left_out["a second file of one name", suffix_of(name)] += 1
+            target = scratch / str(number)
             with member.open() as source, target.open("wb") as unpacked:  # type: ignore[union-attr]  # it is regular
                 shutil.copyfileobj(source, unpacked)
             files.paths[name] = target
     except (zipfile.BadZipFile, tarfile.TarError, LZMAError, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise damaged(path, f"it does not unpack as zip or tar ({error})") from error  # RuntimeError: a password
     return files
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _members(path: Path) -> Iterator[_Member]:
@@ -123,7 +131,7 @@ def _members(path: Path) -> Iterator[_Member]:
 
 def _reason_to_leave_out(name: str, wanted: tuple[str, ...], *, regular: bool, outside: bool = False) -> str:
     if not regular:
-        return "a link"
+        return "a link or no regular file"
     if outside:
         return "a path that leads out of the archive"
     if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
@@ -244,10 +252,10 @@ def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *,
     read: list[Place] = []
     problems = []
     for name in tqdm(sorted(places), desc=f"import {spec.name}", unit=" images", mininterval=0.5):
-        content = files.paths[name].read_bytes()
         try:
+            content = files.paths[name].read_bytes()
             images[len(read)] = decode(content, spec.image_shape, crop=spec.crop, name=name)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if not skip_damaged:
                 raise
             problems.append(str(error).removesuffix("; remove it or use --skip-damaged"))

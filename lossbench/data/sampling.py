@@ -105,9 +105,9 @@ def stratified_split(target: Tensor, fraction: float, seed: int) -> tuple[Tensor
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must lie between 0 and 1, both excluded, got {fraction!r}")
     counts = apportion(torch.bincount(target), round(fraction * len(target)))
-    held = torch.zeros_like(target, dtype=torch.bool)
-    held[_draw(target, counts, torch.Generator().manual_seed(seed))] = True
-    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+    is_held_out = torch.zeros_like(target, dtype=torch.bool)
+    is_held_out[_draw(target, counts, torch.Generator().manual_seed(seed))] = True
+    return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
 
 
 def apportion(sizes: Tensor, total: int) -> Tensor:

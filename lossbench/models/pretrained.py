@@ -116,15 +116,15 @@ def download(url: str) -> Path:
     path = cache_path(url)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name("part-" + path.name)
+        partial_file = path.with_name("part-" + path.name)
         try:
-            torch.hub.download_url_to_file(url, str(part))
-            check_hash(part)
-            part.replace(path)
+            torch.hub.download_url_to_file(url, str(partial_file))
+            check_hash(partial_file)
+            partial_file.replace(path)
         except urllib.error.URLError as error:
             raise ConnectionError(f"cannot fetch {url}: {error.reason}") from None
         finally:
-            part.unlink(missing_ok=True)
+            partial_file.unlink(missing_ok=True)
     check_hash(path)
     return path
 
