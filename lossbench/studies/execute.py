@@ -11,7 +11,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -129,9 +129,8 @@ class Summary:
     def __add__(self, other: Summary) -> Summary:
         """Both together, for a study that plans its runs in parts."""
         added = ("planned", "skipped", "finished", "diverged", "seconds")
-        counts = {name: getattr(self, name) + getattr(other, name) for name in added}
-        united = {"failed": self.failed | other.failed, "interrupted": self.interrupted or other.interrupted}
-        return Summary(**counts, **united)
+        total = replace(other, **{name: getattr(self, name) + getattr(other, name) for name in added})
+        return replace(total, failed=self.failed | other.failed, interrupted=self.interrupted or other.interrupted)
 
     @property
     def done(self) -> int:
