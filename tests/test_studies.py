@@ -333,26 +333,6 @@ def test_what_an_engine_does_not_take_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--engine proces", "error: unknown engine 'proces'; did you mean 'process'?"),
-        ("--gpus 0.5", "error: engine 'process' does not take the option 'gpus'; it is for engine ray"),
-        ("--engine ensemble --address auto", "does not take the option 'address'"),
-        ("--shard 9/8", "error: shard must be i/n with i from 1 to n"),
-    ],
-)
-def test_the_command_line_says_so_too(
-    options: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr("sys.argv", ["lossbench", "study", "thesis", *options.split(), "--output", str(tmp_path / "o")])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
 def test_a_dry_run_of_a_part_shows_that_part(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

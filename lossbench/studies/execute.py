@@ -26,8 +26,6 @@ from lossbench.training.tensorboard import require_tensorboard
 __all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "run_configs"]
 
 
-# The progress bar of a study: runs done, time left, best so far.
-
 LOG_SECONDS = 30.0  # between two lines of a log
 _STATE = "{percentage:3.0f}% [{elapsed}<{remaining}]{postfix}"
 
@@ -109,9 +107,6 @@ class _Lines:
 
     def flush(self) -> None:
         self.stream.flush()
-
-
-# What an engine is given: the runs to do, and the board on which it reports them.
 
 
 @dataclass
@@ -253,8 +248,6 @@ class Job:
         folder.mkdir(exist_ok=True)
         return folder / f"{platform.node()}-{name}.log"
 
-
-# Cut a plan into parts of equal work, the same parts wherever and whenever it is cut.
 
 _BALANCED = 1.1  # the largest part's work over the mean, up to which sets of paired runs stay whole
 
@@ -447,8 +440,6 @@ def _execute(engine: Engine, job: Job) -> None:
         job.board.summary.seconds = time.perf_counter() - began
         job.board.close()
 
-
-# Threads that take runs from one queue, for engines that have each run done by another process.
 
 TRIES = 3  # of a run whose process dies; an exception repeats itself
 HELD_SECONDS = 2.0  # between two looks at a run that another study is doing
