@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from lossbench.config import RunConfig
 
 
-# Options that several commands of the command line share, and the many of `lossbench study`.
-
 Output = Annotated[
     Path | None,
     typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
@@ -100,8 +98,6 @@ Plan = Annotated[
 ]
 Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of one core, for --plan.")]
 
-
-# `lossbench data list|info|import|verify|download`.
 
 data_app = typer.Typer(name="data", help="List, import, check and download datasets.", no_args_is_help=True)
 DataFolders = Annotated[
@@ -382,10 +378,10 @@ def run_one(
         if stopping.is_set() and row["epoch"] < config.epochs:
             raise Stop
 
-    asked: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
+    where: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
     try:
         with _ended_after(timeout), gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
-            record = run(config, output, **asked, resume=resume, progress=progress)
+            record = run(config, output, **where, resume=resume, progress=progress)
     except (Stop, KeyboardInterrupt):
         typer.echo("interrupted, the same command goes on from the last whole epoch", err=True)
         sys.exit(130)
@@ -441,8 +437,8 @@ def run_study(
     from lossbench.records.record import output_folder
     from lossbench.studies.execute import ENGINES, parse_shard, run_configs, take_shard
 
-    asked = {"address": address, "gpus": gpus}
-    options: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    for_ray = {"address": address, "gpus": gpus}
+    options: dict[str, Any] = {key: value for key, value in for_ray.items() if value is not None}
     ENGINES[engine].accept(options)
     if shard is not None:
         parse_shard(shard)
@@ -470,8 +466,8 @@ def run_study(
     if dry_run:
         _show_plan(part, output, workers, device, data, looks)
         return
-    options |= {"engine": engine, "workers": workers, "device": device, "data": data, "tensorboard": tensorboard}
-    options |= {"timeout": timeout}
+    options |= {"engine": engine, "workers": workers, "device": device, "data": data}
+    options |= {"timeout": timeout, "tensorboard": tensorboard}
     if until:
         decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **options)
         typer.echo(decisions)

@@ -71,10 +71,10 @@ def test_a_loss_that_hangs_is_ended_and_named_and_the_rest_is_done(
 ) -> None:
     strange = loss_that("time.sleep(600)")
     began = time.monotonic()
-    summary = run_configs([strange, GOOD], tmp_path, workers=1, timeout=20, show_progress=False)
+    summary = run_configs([strange, GOOD], tmp_path, workers=1, timeout=10, show_progress=False)
     assert time.monotonic() - began < 200
     assert (summary.finished, summary.exit_code) == (1, 1)
-    assert summary.failed[strange.run_id].startswith("did not end within the timeout of 20 s; its last checkpoint")
+    assert summary.failed[strange.run_id].startswith("did not end within the timeout of 10 s; its last checkpoint")
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from lossbench.records.record import Record
 from lossbench.records.tables import find_records
 from lossbench.studies import plans
 from lossbench.studies.estimate import estimate
-from lossbench.studies.execute import StudyBar, parse_shard, run_configs, take_shard
+from lossbench.studies.execute import Board, parse_shard, run_configs, take_shard
 from lossbench.studies.plans import SCALES, STUDIES, compare_losses, plan_study
 
 
@@ -333,26 +333,6 @@ def test_what_an_engine_does_not_take_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--engine proces", "error: unknown engine 'proces'; did you mean 'process'?"),
-        ("--gpus 0.5", "error: engine 'process' does not take the option 'gpus'; it is for engine ray"),
-        ("--engine ensemble --address auto", "does not take the option 'address'"),
-        ("--shard 9/8", "error: shard must be i/n with i from 1 to n"),
-    ],
-)
-def test_the_command_line_says_so_too(
-    options: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr("sys.argv", ["lossbench", "study", "thesis", *options.split(), "--output", str(tmp_path / "o")])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
 def test_a_dry_run_of_a_part_shows_that_part(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -456,11 +436,12 @@ CONFIGS = [RunConfig(epochs=2, seed=seed) for seed in range(40)]
 
 
 def test_in_a_log_a_study_writes_a_line_now_and_then(capsys):
-    with closing(StudyBar(CONFIGS)) as bar:
-        bar.say("a message")
+    with closing(Board(CONFIGS, show_progress=True)) as board:
+        board.say("a message")
         for config in CONFIGS:
-            bar.epoch(config, 1)
-            bar.finish(config, {"test_accuracy": 0.5, "label": "focal", "probability": "softmax"})
+            board.epoch(config, 1)
+            answer = {"status": "finished", "test_accuracy": 0.5, "label": "focal", "probability": "softmax"}
+            board.done(config, answer)
     written = capsys.readouterr().err
     lines = written.splitlines()
     assert "\r" not in written
@@ -472,6 +453,6 @@ def test_in_a_log_a_study_writes_a_line_now_and_then(capsys):
 
 
 def test_a_bar_that_is_not_asked_for_writes_nothing(capsys):
-    with closing(StudyBar(CONFIGS, disable=True)) as bar:
-        bar.finish(CONFIGS[0], None)
+    with closing(Board(CONFIGS)) as board:
+        board.failed(CONFIGS[0], "why")
     assert capsys.readouterr().err == ""

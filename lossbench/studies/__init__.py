@@ -16,21 +16,13 @@ __all__ = [
     "take_shard",
 ]
 
-_HOME = {
-    "ENGINES": "execute",
-    "STUDIES": "plans",
-    "compare_losses": "plans",
-    "parse_shard": "execute",
-    "plan_losses": "plans",
-    "plan_study": "plans",
-    "run_configs": "execute",
-    "take_shard": "execute",
-}
+_OF_PLANS = ("STUDIES", "compare_losses", "plan_losses", "plan_study")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"lossbench.studies.{_HOME[name]}"), name)
+    if name in __all__:
+        module = "plans" if name in _OF_PLANS else "execute"
+        return getattr(import_module(f"lossbench.studies.{module}"), name)
     raise AttributeError(f"module 'lossbench.studies' has no attribute {name!r}")
 
 

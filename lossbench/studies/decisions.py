@@ -44,18 +44,18 @@ class Decisions:
         from lossbench.stats.paired import LOOK_LEVEL, OUTCOMES
         from lossbench.studies.plans import table
 
-        shown = OUTCOMES[METRIC]
+        outcome = OUTCOMES[METRIC]
         rows = [
             (
                 *(str(row[name]) for name in ("setting", "probability", "label")),
                 "open" if pd.isna(row["look"]) else f"{row['look']:.0f} pairs",
                 str(row["n"]),
-                "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(shown.scale * row[name] for name in ("mean", "low", "high"))),
+                "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(outcome.scale * row[name] for name in ("mean", "low", "high"))),
                 str(row["verdict"]),
             )
             for row in self.table.to_dict("records")
         ]
-        difference = f"{shown.unit} [{1 - LOOK_LEVEL:.1%}]"
+        difference = f"{outcome.unit} [{1 - LOOK_LEVEL:.1%}]"
         headers = ("setting", "probability", "loss", "decided at", "pairs", difference, "word")
         return table(headers, rows) if rows else "no look was taken"
 

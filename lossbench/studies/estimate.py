@@ -43,14 +43,11 @@ class Cost:
     @property
     def hours(self) -> float:
         """Hours of one worker for all runs of this kind."""
-        return self._hours(self.images)
+        return EVALUATION_SHARE * self.images / self.images_per_second / 3600
 
     def hours_of(self, config: RunConfig) -> float:
         """Hours of one worker for one run of this kind."""
-        return self._hours(config.epochs * (config.train_size or self.train_size))
-
-    def _hours(self, images: int) -> float:
-        return EVALUATION_SHARE * images / self.images_per_second / 3600
+        return self.hours * config.epochs * (config.train_size or self.train_size) / self.images
 
 
 def estimate(
@@ -173,15 +170,13 @@ def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | Non
             missing.append(str(error))
             entry = replace(entry, pretrained=_FreshWeights(**vars(entry.pretrained)))
     size = sum(config.epochs * (config.train_size or spec.train_size) for config in configs)
-    images = make_noise(spec, first.batch_size * TIMED_STEPS, device)
+    images = _make_noise(spec, first.batch_size * TIMED_STEPS, device)
     dataset = Dataset(
         spec.name, spec.class_names, images, images, "", (0.5,) * spec.image_shape[0], (0.25,) * spec.image_shape[0]
     )
     training = start(replace(first, patience=None), dataset, images, device, entry)
-    warm_up = Split(
-        images.images[: first.batch_size * WARM_UP_STEPS], images.target[: first.batch_size * WARM_UP_STEPS]
-    )
-    train_epoch(training, warm_up)
+    warm_up = first.batch_size * WARM_UP_STEPS
+    train_epoch(training, Split(images.images[:warm_up], images.target[:warm_up]))
     began = time.perf_counter()
     train_epoch(training, images)
     rate = len(images) / (time.perf_counter() - began)
@@ -195,8 +190,7 @@ class _FreshWeights(Pretrained):
         """Leave the body alone."""
 
 
-def make_noise(spec: DatasetSpec, count: int, device: torch.device) -> Split:
-    """Images of the data set's shape for timing: their content does not change what a step costs."""
+def _make_noise(spec: DatasetSpec, count: int, device: torch.device) -> Split:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, *spec.image_shape), generator=generator, dtype=torch.uint8)
     return Split(images.to(device), (torch.arange(count) % spec.num_classes).to(device))

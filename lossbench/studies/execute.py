@@ -11,7 +11,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,74 +26,8 @@ from lossbench.training.tensorboard import require_tensorboard
 __all__ = ["ENGINES", "Board", "Engine", "Job", "Summary", "run_configs"]
 
 
-# The progress bar of a study: runs done, time left, best so far.
-
 LOG_SECONDS = 30.0  # between two lines of a log
 _STATE = "{percentage:3.0f}% [{elapsed}<{remaining}]{postfix}"
-
-
-class StudyBar:
-    """Counts epochs, so that the time left is right from the first minute; safe to call from several threads.
-
-    On a terminal and in a notebook it is a bar that moves; in a log, such as that of a batch job, a line now and then.
-    """
-
-    def __init__(self, configs: Sequence[RunConfig], *, disable: bool = False) -> None:
-        from tqdm.auto import tqdm
-
-        self.lock = threading.Lock()
-        self.epochs = dict.fromkeys(configs, 0)
-        self.runs_done = 0
-        self.best: dict[str, Any] | None = None
-        in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-        self.in_log = not in_notebook and not sys.stderr.isatty()
-        self.bar = tqdm(
-            total=sum(config.epochs for config in configs),
-            disable=disable,
-            unit="epoch",
-            mininterval=LOG_SECONDS if self.in_log else 0.5,
-            dynamic_ncols=True,
-            bar_format="{desc}, " + _STATE if self.in_log else "{desc} |{bar}| " + _STATE,
-            file=_Lines(sys.stderr) if self.in_log else sys.stderr,
-            delay=1e-9 if self.in_log else 0,  # no line before it says how many runs there are
-        )
-        self._show()
-        self.bar.refresh()
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
-
-    def epoch(self, config: RunConfig, epoch: int) -> None:
-        """Run `config` has ended this epoch."""
-        with self.lock:
-            self.bar.update(max(0, epoch - self.epochs[config]))
-            self.epochs[config] = max(epoch, self.epochs[config])
-
-    def finish(self, config: RunConfig, answer: dict[str, Any] | None) -> None:
-        """Run `config` has come to its end; `answer` is None when it failed."""
-        self.epoch(config, config.epochs)
-        with self.lock:
-            self.runs_done += 1
-            score = answer["test_accuracy"] if answer else None
-            if answer and score is not None and (self.best is None or score > self.best["test_accuracy"]):
-                self.best = answer
-            self._show()
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self.in_log and not self.bar.disable:
-            self.bar.fp.write(text)
-        else:
-            self.bar.write(text, file=self.bar.fp if not self.bar.disable else None)
-
-    def _show(self) -> None:
-        self.bar.set_description_str(f"{self.runs_done}/{len(self.epochs)} runs", refresh=False)
-        if self.best:
-            best = f"best {self.best['test_accuracy']:.4f} {self.best['label']}, {self.best['probability']}"
-            self.bar.set_postfix_str(best, refresh=False)
-        if not self.in_log:
-            self.bar.refresh()
 
 
 class _Lines:
@@ -111,9 +45,6 @@ class _Lines:
         self.stream.flush()
 
 
-# What an engine is given: the runs to do, and the board on which it reports them.
-
-
 @dataclass
 class Summary:
     """What became of a study's runs."""
@@ -129,9 +60,8 @@ class Summary:
     def __add__(self, other: Summary) -> Summary:
         """Both together, for a study that plans its runs in parts."""
         added = ("planned", "skipped", "finished", "diverged", "seconds")
-        counts = {name: getattr(self, name) + getattr(other, name) for name in added}
-        united = {"failed": self.failed | other.failed, "interrupted": self.interrupted or other.interrupted}
-        return Summary(**counts, **united)
+        total = replace(other, **{name: getattr(self, name) + getattr(other, name) for name in added})
+        return replace(total, failed=self.failed | other.failed, interrupted=self.interrupted or other.interrupted)
 
     @property
     def done(self) -> int:
@@ -162,46 +92,87 @@ class Summary:
 
 
 class Board:
-    """Where an engine reports; safe to use from several threads.
+    """Where an engine reports: it counts, and draws a bar of epochs; safe to use from several threads.
 
+    On a terminal and in a notebook the bar moves; in a log, such as that of a batch job, it is a line now and then.
     `stopping` is set by the first Ctrl-C, and when nothing more can be written: an engine then starts no further
     run, lets each one that is under way end its epoch, and returns. The second Ctrl-C is a KeyboardInterrupt in
     `execute`.
     """
 
     def __init__(self, todo: Sequence[RunConfig], *, skipped: int = 0, show_progress: bool = False) -> None:
+        from tqdm.auto import tqdm
+
         self.summary = Summary(planned=len(todo) + skipped, skipped=skipped)
         self.stopping = threading.Event()
         self._lock = threading.Lock()
-        self._bar = StudyBar(todo, disable=not show_progress)
+        self._epochs = dict.fromkeys(todo, 0)
+        self._runs_done = 0
+        self._best: Mapping[str, Any] | None = None
+        in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+        self._in_log = not in_notebook and not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=sum(config.epochs for config in todo),
+            disable=not show_progress,
+            unit="epoch",
+            mininterval=LOG_SECONDS if self._in_log else 0.5,
+            dynamic_ncols=True,
+            bar_format="{desc}, " + _STATE if self._in_log else "{desc} |{bar}| " + _STATE,
+            file=_Lines(sys.stderr) if self._in_log else sys.stderr,
+            delay=1e-9 if self._in_log else 0,  # no line before it says how many runs there are
+        )
+        self._show()
+        self._bar.refresh()
 
     def epoch(self, config: RunConfig, epoch: int) -> None:
         """The run has ended this epoch."""
-        self._bar.epoch(config, epoch)
+        with self._lock:
+            self._bar.update(max(0, epoch - self._epochs[config]))
+            self._epochs[config] = max(epoch, self._epochs[config])
 
     def done(self, config: RunConfig, answer: Mapping[str, Any]) -> None:
         """The run has its record; `answer` holds what `Record.outcome` does."""
+        score = answer["test_accuracy"]
         with self._lock:
             self.summary.finished += answer["status"] == "finished"
             self.summary.diverged += answer["status"] == "diverged"
-        self._bar.finish(config, dict(answer))
+            if score is not None and (self._best is None or score > self._best["test_accuracy"]):
+                self._best = answer
+        self._end(config)
 
     def failed(self, config: RunConfig, why: str, *, disk_full: bool = False) -> None:
         """The run cannot be done; on a full disk the study stops, as after the first Ctrl-C."""
         with self._lock:
             self.summary.failed[config.run_id] = why
-        self._bar.finish(config, None)
+        self._end(config)
         if disk_full and not self.stopping.is_set():
             self.stopping.set()
             self.say("stopping after this epoch: every other run would meet the full disk too")
 
     def say(self, text: str) -> None:
-        """Print a line above the progress bar."""
-        self._bar.say(text)
+        """Print a line above the bar."""
+        if self._in_log and not self._bar.disable:
+            self._bar.fp.write(text)
+        else:
+            self._bar.write(text, file=self._bar.fp if not self._bar.disable else None)
 
     def close(self) -> None:
-        """Leave the progress bar as it stands."""
+        """Leave the bar as it stands."""
         self._bar.close()
+
+    def _end(self, config: RunConfig) -> None:
+        self.epoch(config, config.epochs)
+        with self._lock:
+            self._runs_done += 1
+            self._show()
+
+    def _show(self) -> None:
+        self._bar.set_description_str(f"{self._runs_done}/{len(self._epochs)} runs", refresh=False)
+        if self._best:
+            best = f"best {self._best['test_accuracy']:.4f} {self._best['label']}, {self._best['probability']}"
+            self._bar.set_postfix_str(best, refresh=False)
+        if not self._in_log:
+            self._bar.refresh()
 
 
 @dataclass(frozen=True)
@@ -254,8 +225,6 @@ class Job:
         folder.mkdir(exist_ok=True)
         return folder / f"{platform.node()}-{name}.log"
 
-
-# Cut a plan into parts of equal work, the same parts wherever and whenever it is cut.
 
 _BALANCED = 1.1  # the largest part's work over the mean, up to which sets of paired runs stay whole
 
@@ -448,8 +417,6 @@ def _execute(engine: Engine, job: Job) -> None:
         job.board.summary.seconds = time.perf_counter() - began
         job.board.close()
 
-
-# Threads that take runs from one queue, for engines that have each run done by another process.
 
 TRIES = 3  # of a run whose process dies; an exception repeats itself
 HELD_SECONDS = 2.0  # between two looks at a run that another study is doing

@@ -25,8 +25,6 @@ from lossbench.files import require_writable, write_text
 from lossbench.records.record import output_folder
 from lossbench.registry import unknown
 
-# What a notebook may be given: the plain assignments of its `parameters` cell, and strict checks against them.
-
 TAG = "parameters"
 
 
@@ -116,9 +114,6 @@ def _check_run(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     except (TypeError, ValueError):  # a notebook of the user's own, which means something else by these names
         return
     RunConfig.from_dict(standard | {name: value for name, value in given.items() if name in names})
-
-
-# The kernel of an executed notebook: this very Python, its environment, and a way to end it.
 
 
 @dataclass(frozen=True)
@@ -244,9 +239,9 @@ def execute(
         failed.unlink(missing_ok=True)
         return finished
     except _Stopped as stop:
-        kept = _try_move(part, failed, source.parent)
-        where = f"; the notebook up to there is {kept}" if kept else "; the disk had no room to keep the notebook"
-        raise NotebookFailed(f"notebook {source.stem!r} stopped {stop}{where}", kept, stop.error) from stop.__cause__
+        copy = _try_move(part, failed, source.parent)
+        where = f"; the notebook up to there is {copy}" if copy else "; the disk had no room to keep the notebook"
+        raise NotebookFailed(f"notebook {source.stem!r} stopped {stop}{where}", copy, stop.error) from stop.__cause__
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise
@@ -261,29 +256,26 @@ def find_notebook(name: str) -> Path:
     Looks in `./notebooks`, then beside the package. ValueError with the nearest names, or all that match, when that
     does not lead to one; FileNotFoundError for a path where nothing is.
     """
-    known = notebooks()
+    paths = notebooks()
     stem = name.removesuffix(".ipynb")
-    if stem in known:
-        return known[stem]
+    if stem in paths:
+        return paths[stem]
     if name.endswith(".ipynb") or len(Path(name).parts) > 1:
         if not Path(name).is_file():
-            raise FileNotFoundError(f"no notebook at {name!r}; known by name are {', '.join(known) or '(none)'}")
+            raise FileNotFoundError(f"no notebook at {name!r}; known by name are {', '.join(paths) or '(none)'}")
         return Path(name)
-    found = [key for key in known if name and name in key]
-    if len(found) > 1:
-        raise ValueError(f"notebook {name!r} could be {' or '.join(found)}; give more of the name")
-    if not found:
-        raise ValueError(unknown("notebook", name, known))
-    return known[found[0]]
+    matches = [key for key in paths if name and name in key]
+    if len(matches) > 1:
+        raise ValueError(f"notebook {name!r} could be {' or '.join(matches)}; give more of the name")
+    if not matches:
+        raise ValueError(unknown("notebook", name, paths))
+    return paths[matches[0]]
 
 
 def notebooks() -> dict[str, Path]:
     """Every notebook that has a name, in order: those in `./notebooks` and those that came with the package."""
-    found: dict[str, Path] = {}
-    for folder in (Path("notebooks"), Path(__file__).resolve().parents[2] / "notebooks"):
-        for path in folder.glob("*.ipynb"):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+    folders = (Path(__file__).resolve().parents[2] / "notebooks", Path("notebooks"))
+    return dict(sorted({path.stem: path for folder in folders for path in folder.glob("*.ipynb")}.items()))
 
 
 def describe_notebooks() -> str:
@@ -382,14 +374,14 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _move(part: Path, kept: Path, source: Path) -> Path:
+def _move(part: Path, target: Path, source: Path) -> Path:
     """Write the notebook whole under its final name, flushed to disk."""
-    return write_text(kept, _relinked(part.read_text(encoding="utf-8"), source, kept.parent))
+    return write_text(target, _relinked(part.read_text(encoding="utf-8"), source, target.parent))
 
 
-def _try_move(part: Path, kept: Path, source: Path) -> Path | None:
+def _try_move(part: Path, target: Path, source: Path) -> Path | None:
     try:
-        return _move(part, kept, source) if part.stat().st_size else None
+        return _move(part, target, source) if part.stat().st_size else None
     except OSError:
         return None
 

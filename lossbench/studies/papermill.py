@@ -33,8 +33,6 @@ from lossbench.studies.notebooks import execute as execute_notebook
 from lossbench.studies.process import SINGLE_THREAD
 from lossbench.training.tensorboard import event_writer
 
-# The page that lists executed run notebooks: `<output>/notebooks/index.html`.
-
 _RUN = re.compile(r"(?P<run_id>.+-s\d+-[0-9a-f]{6}(?:[0-9a-f]{10})?)(\.failed)?\.ipynb")
 DAMAGED = "Damaged records"
 _IN_COLUMNS = ("dataset", "model", "loss", "loss_params", "probability", "probability_params", "seed")
@@ -142,10 +140,9 @@ _listing = threading.Lock()  # one thread at a time writes the index page
 
 
 def execute(job: Job) -> None:
-    """Execute the run notebook for each config, as many at once as `job.at_once`.
+    """Execute the run notebook for each config, as many at once as `job.at_once`, each in a kernel of its own.
 
-    Each has a kernel of its own with a single thread. A kernel that dies is replaced, and its run goes on from the last
-    whole epoch, at most three times.
+    A kernel that dies is replaced, and its run goes on from the last whole epoch, at most three times.
 
     Raises: FileNotFoundError when lossbench was installed without its notebooks.
     """
@@ -206,8 +203,9 @@ class _Notebooks(Slot):
             self.board.failed(config, f"notebook {NOTEBOOK!r} has left no record of it")
         elif self.timed_out:
             self.board.failed(config, self.job.out_of_time)
-        elif stopped.error is None and self.board.stopping.is_set():
-            _forget(stopped)
+        elif stopped.error is None and self.board.stopping.is_set():  # stopped on purpose: its copy is of no use
+            if stopped.path is not None:
+                stopped.path.unlink(missing_ok=True)
         else:
             self.board.failed(config, str(stopped), disk_full=stopped.error == DiskFull.__name__)
         try:
@@ -271,12 +269,6 @@ def _is_held(record: Record) -> bool:
             return False
     except Held:
         return True
-
-
-def _forget(stopped: NotebookFailed) -> None:
-    """Throw away the copy of a notebook that was stopped on purpose."""
-    if stopped.path is not None:
-        stopped.path.unlink(missing_ok=True)
 
 
 def _environment(job: Job) -> dict[str, str]:

@@ -13,8 +13,6 @@ from lossbench.config import RunConfig
 from lossbench.published import FIRST_PULL
 from lossbench.registry import Registry, unknown
 
-# Experiments of the papers and beyond, each a plan: from shared settings to the configs of one data set and seed.
-
 LossSpec = tuple[str, Mapping[str, Any]]
 
 THESIS_LOSSES: tuple[LossSpec, ...] = (
@@ -307,10 +305,10 @@ def plan_losses(
 
     Raises: ValueError or TypeError for an unknown name or setting.
     """
-    asked = [("cross_entropy", {}), *losses] if "cross_entropy" not in dict(losses) else losses
+    compared = [("cross_entropy", {}), *losses] if "cross_entropy" not in dict(losses) else losses
     shared = RunConfig.from_dict(settings or {})
     every = range(5 if seeds is None else seeds)
-    return _seed_by_seed(partial(with_losses, losses=asked), shared, datasets or (shared.dataset,), every)
+    return _seed_by_seed(partial(with_losses, losses=compared), shared, datasets or (shared.dataset,), every)
 
 
 def _seed_by_seed(

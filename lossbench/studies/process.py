@@ -36,7 +36,7 @@ class _Worker(Slot):
 
     def __init__(self, job: Job, queue: Queue, log: Path) -> None:
         super().__init__(job, queue)
-        self.log, self.asked = log, False
+        self.log, self.told_to_stop = log, False
         self.process: subprocess.Popen[str] | None = None
         self.keeper: threading.Thread | None = None
         self.heading, self.room = b"", LOG_BYTES
@@ -46,8 +46,8 @@ class _Worker(Slot):
         if time.monotonic() > self.deadline and self.process is not None:
             self.deadline, self.timed_out = math.inf, True
             self.process.kill()
-        if self.board.stopping.is_set() and not self.asked and self.process is not None:
-            self.asked = True
+        if self.board.stopping.is_set() and not self.told_to_stop and self.process is not None:
+            self.told_to_stop = True
             _send(self.process, "stop")
 
     def end(self) -> None:

@@ -31,8 +31,6 @@ from lossbench.studies.reaper import watch_descendants
 from lossbench.studies.worker import perform
 from lossbench.training.machine import usable_cores
 
-# A Ray cluster: one that is there is joined, or one is started on this machine and stopped again.
-
 ANSWER_SECONDS = 3.0
 STORE_BYTES = 80_000_000  # a little above Ray's least: runs pass each other nothing, and /dev/shm may be small
 
@@ -141,10 +139,13 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def offered(demand: Mapping[str, float]) -> list[int]:
     """How many tasks of this demand each live node of the cluster takes at once, when nothing else runs there."""
+    return [min(int(node.get(kind, 0) / amount) for kind, amount in demand.items()) for node in _live_nodes()]
+
+
+def _live_nodes() -> list[dict[str, float]]:
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [min(int(node.get(kind, 0) / amount) for kind, amount in demand.items()) for node in nodes]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def require_room(demand: Mapping[str, float]) -> None:
@@ -152,11 +153,9 @@ def require_room(demand: Mapping[str, float]) -> None:
 
     Raises: ValueError that says what each node has.
     """
-    import ray
-
     if any(offered(demand)):
         return
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _live_nodes()
     have = "; ".join(dict.fromkeys(_describe({kind: node.get(kind, 0) for kind in demand}) for node in nodes))
     raise ValueError(
         f"a run asks for {_describe(demand)}, and no node of this Ray cluster has that "

@@ -23,7 +23,9 @@ def main() -> None:
     time.sleep(GRACE_SECONDS)
     for word in sys.argv[1:]:
         pid, started = (int(part) for part in word.split(":"))
-        if (there := _parent_and_start(pid)) is not None and there[1] == started:  # the number may be another's by now
+        if (process := _parent_and_start(pid)) is not None and process[
+            1
+        ] == started:  # the number may be another's by now
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -32,8 +34,8 @@ def watch_descendants() -> subprocess.Popen[bytes] | None:
     """Start a reaper of all processes that this one has started; None where the system does not list them."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*"):
-        if (found := _parent_and_start(int(path.name))) is not None:
-            parents[int(path.name)] = found
+        if (process := _parent_and_start(int(path.name))) is not None:
+            parents[int(path.name)] = process
     mine, more = set[int](), {os.getpid()}
     while more:
         mine |= more

@@ -1,8 +1,7 @@
 """A worker process: reads one run a line from standard input, answers in lines of JSON on standard output.
 
-`studies/process.py` starts it as `python -m lossbench.studies.worker`. It leaves when standard input closes, so that no
-worker
-outlives a study that was killed.
+`studies/process.py` starts it as `python -m lossbench.studies.worker`. It leaves when standard input closes, so that
+no worker outlives a study that was killed.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from typing import Any, TextIO
 
 from lossbench.files import DiskFull
 from lossbench.records.lease import Held
-
-# Ctrl-C once asks to stop when it suits, Ctrl-C twice stops at once.
 
 
 class Stop(Exception):
