@@ -23,7 +23,7 @@ const PANELS = {
   ],
 };
 const CURVATURE = {
-  z: {symbol: "d²L/dz²", words: "curvature", unit: "what an optimiser sees; L per unit of z²", coverage: 0.98},
+  z: {symbol: "d²L/dz²", words: "curvature", unit: "L per unit of z²", coverage: 0.98},
   p: {symbol: "d²L/dp²", words: "curvature", unit: "L per unit of p²", coverage: 0.6},
 };
 const X = {

@@ -139,7 +139,7 @@ def loss_table(shown: Side, num_classes: int, free: str = "") -> dict[str, Any]:
     low, high = (LOWEST, 16.0) if over == "z" else (lowest, 8.0)
 
     def sample_at(step: float) -> tuple[Array, Sample]:
-        grid = np.float64(step) * np.arange(math.floor(low / step), math.ceil(high / step) + 1)
+        grid = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1, dtype=np.float64)
         logits = grid if over == "z" else grid + offset
 
         def sample(values: Mapping[str, float]) -> Array:
