@@ -166,6 +166,9 @@ def test_hostile_predictions_run_nothing(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     array = np.array([Hostile(os.system, f"touch {marker}")], dtype=object)
     np.savez(record.path / "predictions.npz", target=array, log_probs=array)
+    with pytest.raises(ValueError, match="its checksum is another"):
+        _ = record.predictions
+    (record.path / "result.json").write_text("{}", encoding="utf-8")  # of a version without checksums
     with pytest.raises(ValueError, match="allow_pickle=False"):
         _ = record.predictions
     assert not marker.exists()

@@ -13,7 +13,7 @@ from test_checkpoint import CONFIG, files, interrupt
 from lossbench import RunConfig, load_runs, run
 from lossbench.cli import app
 from lossbench.data.importing import import_dataset
-from lossbench.records.record import Record
+from lossbench.records.record import Record, seal
 from lossbench.studies.execute import run_configs
 from lossbench.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -112,8 +112,8 @@ def test_a_config_that_was_made_for_other_images_is_refused(own_images: Path, tm
 
 def test_a_finished_record_of_other_images_is_not_finished(tmp_path: Path) -> None:
     record = run(CONFIG, tmp_path)
-    result = json.loads((record.path / "result.json").read_text(encoding="utf-8"))
-    (record.path / "result.json").write_text(json.dumps(result | {"dataset_fingerprint": "ab" * 32}), encoding="utf-8")
+    result = record.result | {"dataset_fingerprint": "ab" * 32}
+    (record.path / "result.json").write_text(json.dumps(seal(result, {})), encoding="utf-8")
     for again in (lambda: run(CONFIG, tmp_path), lambda: run_configs([CONFIG], tmp_path, show_progress=False)):
         with pytest.raises(
             ValueError, match=r"computed on other images of shapes \(fingerprint abababababab, now 734b"

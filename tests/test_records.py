@@ -565,6 +565,119 @@ def test_damaged_records_are_named_for_all_tables_together(study: tuple[Path, Pa
         archive.load_tables(output)
 
 
+# Damage of every kind: what does not fit is named and left out; what has no checksums is read and marked as unproven.
+
+
+def unseal(path: Path) -> None:
+    """Make a result or a study what an earlier version wrote."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values[CHECKSUMS]
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.csv", "predictions.npz", "result.json"])
+def test_a_changed_digit_in_any_file_of_a_record_is_found(output: Path, name: str) -> None:
+    record = next(records.find_records(output))
+    content = (record.path / name).read_bytes()
+    place = next(index for index, byte in enumerate(content) if chr(byte).isdigit())
+    (record.path / name).write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.warns(UserWarning, match=record.path.name):
+        assert record.path.name in archive.load_tables(output, damaged="skip").damaged
+
+
+def test_a_record_of_an_earlier_version_is_read_and_marked_as_unproven(output: Path) -> None:
+    expected = load_runs(output)
+    record = next(records.find_records(output))
+    unseal(record.path / "result.json")
+    runs = load_runs(output)
+    pd.testing.assert_frame_equal(runs, expected)
+    assert (expected.attrs["unproven"], runs.attrs["unproven"]) == ([], [record.path.name])
+
+
+@pytest.mark.parametrize("table", packed.TABLES)
+def test_a_changed_table_of_a_packed_study_is_found_and_the_study_left_out(
+    study: tuple[Path, Path], tmp_path: Path, table: str
+) -> None:
+    output, first = study
+    archive.pack(output, tmp_path / "reference" / "second")
+    text = gzip.decompress((first / f"{table}.csv.gz").read_bytes()).replace(b"0", b"1", 1)
+    (first / f"{table}.csv.gz").write_bytes(gzip.compress(text, mtime=0))
+    with pytest.raises(ValueError, match=rf"{table}\.csv\.gz is damaged .*restore it or pack the study again"):
+        archive.load_tables(first)
+    with pytest.warns(UserWarning, match="1 damaged records are left out: first"):
+        tables = archive.load_tables(first.parent, damaged="skip")
+    assert (set(tables.runs["study"]), set(tables.history["study"])) == ({"second"}, {"second"})
+    assert list(tables.damaged) == ["first"]
+
+
+def test_a_study_that_was_packed_by_an_earlier_version_is_read_and_marked_as_unproven(study: tuple[Path, Path]) -> None:
+    _, folder = study
+    expected = read_all(folder)
+    unseal(folder / "study.json")
+    for name, table in read_all(folder).items():
+        pd.testing.assert_frame_equal(table, expected[name], check_exact=True)
+        assert (expected[name].attrs["unproven"], table.attrs["unproven"]) == ([], [folder.name])
+
+
+ODD = (None, True, "", "x", -1, 1.5, 1e308, 10**400, [], {}, [[]], "nan", float("nan"), float("inf"))
+
+
+def spoil(rng: np.random.Generator, path: Path) -> None:
+    """Change a value, a byte or the length of one file, as a disk, an editor or another program would."""
+    content = path.read_bytes()
+    kind = rng.integers(4)
+    if kind == 0 and path.suffix == ".json":
+        values = json.loads(content)
+        name = str(rng.choice(sorted(values)))
+        if rng.random() < 0.2:
+            del values[name]
+        else:
+            values[name] = ODD[rng.integers(len(ODD))]
+        path.write_text(json.dumps(values), encoding="utf-8")
+    elif kind == 1:
+        path.write_bytes(content[: rng.integers(len(content))])
+    elif kind == 2:
+        path.unlink()
+    else:
+        place = int(rng.integers(len(content)))
+        path.write_bytes(content[:place] + rng.bytes(int(rng.integers(1, 9))) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "of an earlier version"])
+def test_six_hundred_damaged_records_are_named_or_read_with_values_that_can_be(tmp_path: Path, sealed: bool) -> None:
+    rng = np.random.default_rng(7)
+    record = write_run(tmp_path / "good", RunConfig(epochs=2), images=100)
+    if not sealed:
+        unseal(record.path / "result.json")
+    good = {path.name: path.read_bytes() for path in record.path.iterdir()}
+    expected = archive.load_tables(tmp_path / "good")
+    bad = tmp_path / "bad"
+    folders = [bad / "runs" / f"run-{number}" for number in range(300)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name, content in good.items():
+            (folder / name).write_bytes(content)
+        spoil(rng, folder / str(rng.choice(sorted(good))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tables = archive.load_tables(bad, damaged="skip")
+    for name, table in vars(tables).items():
+        left_out = set(table.attrs["damaged"])
+        assert not left_out & set(table["run_id"]), name
+        if sealed:
+            one = getattr(expected, name).drop(columns="run_id")
+            for run_id, rows in table.groupby("run_id"):
+                pd.testing.assert_frame_equal(
+                    rows.drop(columns="run_id").reset_index(drop=True), one, check_dtype=False, obj=f"{name} {run_id}"
+                )
+    assert all(text and "\n" not in text for text in tables.damaged.values())
+    runs = tables.runs
+    assert runs["status"].isin(["finished", "diverged"]).all()
+    assert runs["test_accuracy"].dropna().between(0, 1).all()
+    assert (runs["seconds"].dropna() >= 0).all()
+    assert (runs["seed"] >= 0).all()
+
+
 # One owner for a run: leases that are taken, kept alive, given up, and taken over from the dead.
 
 

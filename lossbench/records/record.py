@@ -225,8 +225,9 @@ OWN_CHECKSUM = "these values"  # the checksum of the table that holds the checks
 
 def seal(values: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
     """Add to `values` the sha256 of each file that belongs to them, and that of the values themselves."""
+    own = {name: value for name, value in values.items() if name != CHECKSUMS}
     digests = {name: sha256(content).hexdigest() for name, content in files.items()}
-    return {**values, CHECKSUMS: {**digests, OWN_CHECKSUM: sha256(_json(values).encode()).hexdigest()}}
+    return {**own, CHECKSUMS: {**digests, OWN_CHECKSUM: sha256(_json(own).encode()).hexdigest()}}
 
 
 def check_seal(values: Mapping[str, Any]) -> None:

@@ -272,7 +272,8 @@ def _row(record: Record, defaults: Row) -> tuple[Row, Checksums]:
             raise damaged_file(record.path / name, error) from error
     params = {key: _text(result[key]) for key in ("loss_params", "probability_params")}
     flat = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
-    return {"run_id": record.path.name, **defaults, **config, **flat, **params}, checksums
+    row = {"run_id": "", **defaults, **config, **flat, **params}
+    return row | {"run_id": record.path.name}, checksums  # a copied folder is a run of its own name
 
 
 SHARE, COUNT, POSITIVE = Number(0, 1), whole(0), whole(1)
