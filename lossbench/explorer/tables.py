@@ -37,6 +37,7 @@ EXACT = 1e-9
 FINE = 1e-3  # of a curvature, or of a hundredth of the largest along the curve, between the nodes of a curve
 STEPS = (0.2, 0.1, 0.05)  # between log-odds: the widest that serves; each node holds value, slope and curvature
 LOWEST, HIGHEST = -8.0, 8.0  # logits of the target on the axis z
+FARTHEST = 150.0  # the logit at which Taylor softmax of order 2 gives one class of ten 0.999
 FAINTEST = 1e-12  # a pull below it counts as none
 LEVELS = 65535
 Sample = Callable[[Mapping[str, float]], Array]
@@ -136,7 +137,7 @@ def loss_table(shown: Side, num_classes: int, free: str = "") -> dict[str, Any]:
     over = _reads(plain, num_classes)
     reach = max((span.high for span in _probability_spans(shown)), default=0.0)
     lowest = LOWEST - math.log(max(num_classes, WIDEST) - 1) - max(reach, 3.0)
-    low, high = (LOWEST, 16.0) if over == "z" else (lowest, 8.0)
+    low, high = lowest, FARTHEST if over == "z" else 8.0
 
     def sample_at(step: float) -> tuple[Array, Sample]:
         grid = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1, dtype=np.float64)
@@ -148,7 +149,7 @@ def loss_table(shown: Side, num_classes: int, free: str = "") -> dict[str, Any]:
 
         return grid, sample
 
-    for step in STEPS:
+    for step in STEPS[1:] if over == "z" else STEPS:
         grid, sample = sample_at(step)
         table = {"over": over, "grid": [grid[0], step, len(grid)], **_fit(sample, spans, free, logs=over != "z")}
         moving = [span for span in spans if span.name not in table["held"]]

@@ -227,7 +227,8 @@ def differentiate(side: Side, places: Places, num_classes: int) -> Curves:
     moved = torch.tensor(places.z, requires_grad=True)
     logits = F.pad(moved[:, None], (0, num_classes - 1))
     loss = criterion(logits, torch.zeros(len(moved), dtype=torch.int64))
-    slope_z, curvature_z = (slope.detach().numpy() for slope in _two_slopes(loss, moved))
+    known = np.isfinite(places.z)  # a curvature that is one number everywhere has it where there is no logit, too
+    slope_z, curvature_z = (np.where(known, slope.detach().numpy(), np.nan) for slope in _two_slopes(loss, moved))
     with np.errstate(divide="ignore", invalid="ignore"):  # p stands still where Taylor softmax turns
         slope_p = slope_z / places.dp
         curvature_p = (curvature_z - slope_p * places.ddp) / places.dp**2

@@ -90,7 +90,7 @@ def square_loss(
     return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
 
 
-@register(colour="purple", soft_target="by_class")
+@register(colour="purple", soft_target="by_class", curve=False)
 def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     r"""Cross-entropy plus the mean square of the wrong classes' logits.
 
@@ -115,7 +115,7 @@ def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     return over_target_and_rest(-log_probs, logits.square() / (logits.shape[1] - 1), target)
 
 
-@register(title="multi-class hinge", colour="vermillion", shown=("margin",))
+@register(title="multi-class hinge", colour="vermillion", shown=("margin",), curve=False)
 def multi_margin(
     logits: Tensor,
     target: Tensor,
