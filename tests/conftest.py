@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import sys
 import zlib
@@ -21,7 +22,7 @@ from lossbench.config import RunConfig
 from lossbench.data import AUGMENTATIONS
 from lossbench.data.dataset import Arrays, DatasetSpec
 from lossbench.data.readers import IDX_FILES, write_idx
-from lossbench.records.record import Record
+from lossbench.records.record import Record, seal
 from lossbench.registry import VARIABLE
 from lossbench.stats.metrics import score
 from lossbench.training.loop import OPTIMIZERS
@@ -330,6 +331,11 @@ def write_run(
     arrays = (target, log_probs.astype(np.float32)) if finished else ()
     record.write(result, history if finished else history[:2], *arrays)
     return record
+
+
+def change_result(path: Path, **values: object) -> None:
+    """Give a `result.json` other values and the seal that belongs to them."""
+    path.write_text(json.dumps(seal({**json.loads(path.read_text()), **values}, {})))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 import scipy.stats
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from problems import TAUGHT
 
 from lossbench import LOSSES, PROBABILITIES, metrics, plots, stats
 from lossbench.data.trees import TREES, leaves, path
@@ -140,7 +139,7 @@ def test_reliability_bars_are_the_accuracies_of_the_bins(ax):
 
 
 def test_every_loss_and_probability_function_has_a_look():
-    assert list(plots.style.loss_colours()) == TAUGHT
+    assert list(plots.style.loss_colours()) == list(LOSSES)
     assert len({plots.style.marker_of(name) for name in PROBABILITIES}) == len(PROBABILITIES)
 
 

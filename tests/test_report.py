@@ -16,7 +16,7 @@ import scipy.stats
 from browsing import Page
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from conftest import write_run
+from conftest import change_result, write_run
 from lossbench import RunConfig, archive, claims, metrics, published, report, stats
 from lossbench.claims.wording import SIGNS
 from lossbench.cli import app
@@ -123,7 +123,7 @@ def test_confusion_matrix_shows_the_run_chosen_on_validation_images(study_folder
     runs = records.load_runs(folder)
     best = runs.loc[runs["test_accuracy"].idxmin()]
     path = folder / "runs" / best["run_id"] / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "val_accuracy": 0.99}))
+    change_result(path, val_accuracy=0.99)
     target, log_probs = records.load_predictions(best["run_id"], folder)
     matrix = confusion_matrix(target, log_probs.argmax(1), normalize="true")
     worst = (matrix - np.diag(np.diag(matrix))).max()
@@ -201,7 +201,7 @@ def test_seeds_that_no_other_loss_has_leave_nothing_to_compare(study_folder, qui
 def test_scores_that_are_no_numbers_are_said_to_be_none(study_folder, quick):
     folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",))
     for path in folder.glob("runs/*/result.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": None}))
+        change_result(path, test_accuracy=None)
     text, _ = read(folder)
     assert "none of the 6 runs holds a finite test accuracy" in text
     assert "<dt>Runs without a score</dt><dd>6 finished runs" in text
@@ -210,7 +210,7 @@ def test_scores_that_are_no_numbers_are_said_to_be_none(study_folder, quick):
 def test_differences_that_are_all_equal_have_an_interval_as_wide_as_one_image(study_folder, quick):
     folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",))
     for path in folder.glob("runs/*/result.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.8}))
+        change_result(path, test_accuracy=0.8)
     text, _ = read(folder)
     row = pd.read_csv(folder / "tables" / "comparisons.csv").iloc[0]
     half = scipy.stats.t.ppf(0.975, 2) / (3 * 500)  # standard error: one of 500 images in one of three runs
@@ -221,7 +221,7 @@ def test_differences_that_are_all_equal_have_an_interval_as_wide_as_one_image(st
 def test_runs_at_chance_are_counted_and_named(study_folder, quick):
     folder = study_folder(losses=(CE, FOCAL), probabilities=("softmax",))
     for path in folder.glob("runs/*focal*/result.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.1}))
+        change_result(path, test_accuracy=0.1)
     text, _ = read(folder)
     assert "No better than guessing: 3 × focal γ=2 with softmax" in text
     assert "<dt>Runs at chance</dt>" in text
@@ -322,7 +322,8 @@ def test_no_runs_says_how_to_make_some(tmp_path):
 def test_names_from_disk_cannot_write_html(study_folder, quick):
     folder = study_folder(losses=(CE,), probabilities=("softmax",), seeds=(0,))
     (path,) = folder.glob("runs/*/result.json")
-    path.write_text(path.read_text().replace("T-shirt/top", '<img src=x>\\"'))
+    names = json.loads(path.read_text())["class_names"]
+    change_result(path, class_names=['<img src=x>"', *names[1:]])
     _, page = read(folder)
     assert page.outside == []
 
@@ -770,7 +771,7 @@ def test_a_study_until_decided_says_at_which_look_each_loss_was_decided_and_what
     for config in configs:
         write_run(tmp_path, config)
     for place, path in enumerate(tmp_path.glob("runs/*js_divergence*/result.json")):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.3 + 0.002 * place}))
+        change_result(path, test_accuracy=0.3 + 0.002 * place)
     declare(configs, tmp_path, margin=0.01, looks=[5, 10])
     text, _ = read(tmp_path)
     words = stats.sequential(records.load_runs(tmp_path), margin=0.01, looks=[5, 10]).set_index("label")
