@@ -177,7 +177,7 @@ def cache_folder() -> Path:
     """Where imported datasets are kept; LOSSBENCH_CACHE overrides the platform's folder."""
     if chosen := os.environ.get("LOSSBENCH_CACHE"):
         return Path(chosen).expanduser()
-    return platformdirs.user_cache_path("lossbench", appauthor=False)
+    return platformdirs.user_cache_path("lossbench", appauthor=False).expanduser()  # RuntimeError without a home
 
 
 def cache_path(name: str) -> Path:

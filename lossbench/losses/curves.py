@@ -105,7 +105,7 @@ def side(
     """
     entry = LOSSES[loss]
     if not entry.curve:
-        why = "compares embeddings" if entry.takes == "embeddings" else "looks at more than one logit at a time, so it is no curve"
+        why = "compares embeddings" if entry.takes == "embeddings" else "looks at several logits, so it is no curve"
         raise ValueError(unknown("loss on logits", loss, drawable_losses()) + f"; {loss} {why}")
     if loss_params.get("alpha") == "batch":
         raise ValueError(f'{loss}: alpha="batch" depends on the other samples; the explorer takes "dataset" or "none"')
