@@ -369,8 +369,7 @@ def run_one(
         "seed": seed,
     }
     config = RunConfig.from_dict(named | parse_pairs(setting, "--set"))
-    if Record.of(config, output).has(config, data):
-        typer.echo("already finished; this is its record:")
+    finished_before = Record.of(config, output).finished
     stopping = threading.Event()
 
     def progress(row: dict[str, float]) -> None:
@@ -385,6 +384,8 @@ def run_one(
     except (Stop, KeyboardInterrupt):
         typer.echo("interrupted, the same command goes on from the last whole epoch", err=True)
         sys.exit(130)
+    if finished_before:
+        typer.echo("already finished; this is its record:")
     typer.echo(f"{record!r}\n{record.path}")
 
 
