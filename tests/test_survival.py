@@ -23,7 +23,6 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from killing import Child, fork, keep_weights, outcome, pause, quick_workers, trace_lines, wait_for
-from matplotlib.figure import Figure
 
 import lossbench
 import lossbench.studies.notebooks
@@ -34,7 +33,7 @@ from lossbench.files import DiskFull, remove_temporaries, replacing, write_text
 from lossbench.records.lease import Held
 from lossbench.records.record import Record
 from lossbench.records.tables import find_records
-from lossbench.report.drawing import save
+from lossbench.report.drawing import Figure, Panel, draw
 from lossbench.studies.execute import run_configs
 from lossbench.studies.notebooks import execute
 from lossbench.training.checkpoint import read_checkpoint
@@ -44,7 +43,8 @@ CONFIGS = (
     RunConfig(dataset="shapes", epochs=4, train_size=100, loss="proxy_nca", augmentation="adma_mnist"),
 )
 RECORD = ("config.json", "history.csv", "predictions.npz", "result.json")
-TRAINING, WRITING = ("runner.py", "train.py", "lease.py", "record.py"), ("checkpoint.py", "files.py")
+TRAINING = ("training/run.py", "training/loop.py", "records/lease.py", "records/record.py")
+WRITING = ("training/checkpoint.py", "files.py")
 
 
 def compute(config: RunConfig, output: Path) -> None:
@@ -307,13 +307,13 @@ def test_a_figure_and_a_notebook_on_a_full_disk_leave_the_old_ones(
     monkeypatch.setattr(
         "lossbench.studies.notebooks._run", lambda source, part, *_, **__: part.write_bytes(source.read_bytes())
     )
-    canvas = Figure()
-    canvas.subplots().plot(range(5))
-    paths = [*save(canvas, "curves", small_disk), execute(source, {}, small_disk)]
+    figure = Figure("curves", "", [Panel(lambda ax: ax.plot(range(5)), "a line")])
+    draw(figure, small_disk)
+    paths = [*small_disk.glob("curves.*"), execute(source, {}, small_disk)]
     old = {path: path.read_bytes() for path in paths}
     fill(small_disk)
     with pytest.raises(DiskFull, match=full(small_disk / "curves.png")):
-        save(canvas, "curves", small_disk)
+        draw(figure, small_disk)
     with pytest.raises(OSError, match=r"cannot write .*notebooks.* \d+ bytes free"):
         execute(source, {}, small_disk)
     assert {path: path.read_bytes() for path in paths} == old
@@ -454,6 +454,7 @@ def test_a_run_s_folder_lies_in_runs_whatever_names_its_config_holds(name: str, 
     config = RunConfig(loss="hierarchical_cross_entropy")
     object.__setattr__(config, "dataset", name)  # an imported data set may be called anything
     object.__setattr__(config, "loss_params", {"tree": value})
+    config.__dict__["versions"] = {}  # which would look for the data set
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", config.run_id)
     assert Record.of(config, "/root-of-results").path.resolve().parent == Path("/root-of-results/runs")
 

@@ -904,7 +904,8 @@ class Explorer {
   // Lighter colours where the page's text is light.
   follow() {
     const look = () => {
-      const rgb = getComputedStyle(this.root).color.match(/[\d.]+/g).map(Number);
+      const rgb = getComputedStyle(this.root).color.match(/[\d.]+/g)?.map(Number);
+      if (!rgb) return requestAnimationFrame(look);  // a widget is drawn before it is put into the page
       this.root.classList.toggle("lb-dark", 0.3 * rgb[0] + 0.6 * rgb[1] + 0.1 * rgb[2] > 128);
     };
     look();
