@@ -82,7 +82,7 @@ def prepare(output: Path) -> None:
     shutil.copy(DOCS / "conf.py", SOURCE)
     for page in DOCS.glob("*.md"):
         text = page.read_text(encoding="utf-8").replace("](../notebooks/", "](notebooks/")
-        (SOURCE / page.name).write_text(text, encoding="utf-8")
+        (SOURCE / page.name).write_text(site_links(text, "../"), encoding="utf-8")
     shutil.copytree(DOCS / "_static", SOURCE / "_static")
     for folder in (SOURCE / "images", SOURCE / "_extra" / "images"):  # the second for <picture>, which Sphinx passes on
         shutil.copytree(DOCS / "images", folder)
@@ -90,7 +90,7 @@ def prepare(output: Path) -> None:
     shutil.copy(find_mathjax(), SOURCE / "_static" / "mathjax")
     for name in ("CONTRIBUTING", "CHANGELOG"):
         text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
-        (SOURCE / f"{name.lower()}.md").write_text(text, encoding="utf-8")
+        (SOURCE / f"{name.lower()}.md").write_text(site_links(text, ""), encoding="utf-8")
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     with ThreadPoolExecutor(usable_cores()) as pool:
         for source, notebook in zip(notebooks, pool.map(partial(executed, output=output), notebooks), strict=True):
@@ -150,13 +150,19 @@ def adapt(notebook: Any, number: str) -> Any:
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub(r"[\1](\2)", cell.source).replace(") [Open in", ") · [Open in")
             cell.source = ANCHOR.sub(r"(\1)=", cell.source)  # as Sphinx knows them, for the claims' links
-            for before, after in MOVED.items():
-                cell.source = cell.source.replace(f"](../{before}", f"](../{after}")
+            cell.source = site_links(cell.source, "../", "../")
         for result in cell.get("outputs", []):
             # A terminal's progress and warnings about the machine are no part of the page.
             if result.get("name") == "stderr":
                 cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-stderr"]
     return notebook
+
+
+def site_links(text: str, root: str, site: str = "") -> str:
+    """Links to files of the checkout as links to their pages; `root` and `site` lead from the text to either's top."""
+    for before, after in MOVED.items():
+        text = text.replace(f"]({root}{before}", f"]({site}{after}")
+    return text
 
 
 def cards_page() -> str:
