@@ -180,7 +180,7 @@ def test_a_notebook_that_names_a_glossary_term_names_one_that_is_there():
 
 # The answer is what the committed studies say, and every page that gives it uses one word for each comparison.
 
-NOTEBOOK = answer.ROOT / "notebooks" / "14_your_own_loss.ipynb"
+NOTEBOOK = answer.ROOT / "notebooks" / "13_your_own_loss.ipynb"
 
 
 @pytest.fixture(scope="module")

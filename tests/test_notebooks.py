@@ -26,7 +26,7 @@ from lossbench.studies.notebooks import execute, read_parameters
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
-RUN = "06_train_one_run"
+RUN = "20_train_one_run"
 STUDY = "a folder of invented runs of every paper's study"
 MOST_LINES, MEDIAN_LINES = 25, 6
 HEADINGS = {"Takeaways", "Exercises", "References"}
@@ -37,10 +37,10 @@ OTHER_VALUES = {
         "dataset": "shapes", "model": "small_cnn_cosine", "loss": "js_divergence", "loss_params": {}, "epochs": 1,
         "train_size": 100, "seeds": [4, 5],
     },
-    "02_theory": {
+    "19_theory_of_the_thesis": {
         "dataset": "shapes", "seed": 1, "step_size": 0.2, "steps": 5, "epochs": 1, "train_size": 100,
     },
-    "03_probability_functions": {
+    "03_from_logits_to_probabilities": {
         "dataset": "shapes", "margin": 1.0, "order": 4, "epochs": 1, "train_size": 100, "seed": 1,
     },
     "04_loss_functions": {"num_classes": 4, "steps": 10, "seed": 1},
@@ -53,22 +53,22 @@ OTHER_VALUES = {
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
         "trainable": "head", "selection": "best_test", "precision": "bfloat16",
     },
-    "07_study": {
+    "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
         "workers": 1,
     },
-    "08_thesis_analysis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
-    "09_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
-    "10_sampling_free_and_metric_learning": {
+    "14_thesis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
+    "15_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
+    "16_sampling_free": {
         "results": STUDY, "beta": 2.0, "gamma": 1.0, "dataset": "shapes", "epochs": 1, "train_size": 100, "seed": 1,
     },
-    "11_false_positive_loss": {"results": STUDY},
-    "12_hierarchical_loss": {"results": STUDY},
-    "13_loss_landscapes": {
+    "17_false_positive_loss": {"results": STUDY},
+    "18_hierarchical_loss": {"results": STUDY},
+    "10_loss_landscapes": {
         "dataset": "shapes", "losses": {"adma": {"a": 0.4}, "js_divergence": {}}, "seed": 5, "epochs": 1,
         "train_size": 100, "images": 40, "points": 5, "grid": 3, "directions": 2,
     },
-    "14_your_own_loss": {
+    "13_your_own_loss": {
         "q": 0.5, "label_noise": 0.2, "seeds": 2, "epochs": 1, "train_size": 100, "lr": 0.01,
     },
 }  # fmt: skip

@@ -133,7 +133,7 @@ def _last_error(path: Path) -> str:
     return f"{errors[-1]['ename']}: {errors[-1]['evalue']}" if errors else "its kernel was ended."
 
 
-NOTEBOOK = "06_train_one_run"
+NOTEBOOK = "20_train_one_run"
 LEFT_OUT = "timing"  # the tag of cells that measure the machine, not the run
 
 _listing = threading.Lock()  # one thread at a time writes the index page
