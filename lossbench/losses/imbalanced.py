@@ -25,7 +25,9 @@ class Counts(LossState):
         return {"counts": self.get_buffer("counts")}
 
 
-@register(title="logit adjustment", colour="ink", shown=("tau",), state=Counts, soft_target="by_class")
+@register(
+    title="logit adjustment", colour="ink", shown=("tau",), state=Counts, soft_target="by_class", origin="surrogate"
+)
 def logit_adjusted(
     log_probs: Tensor,
     target: Tensor,
@@ -73,7 +75,7 @@ class ProxiesAndCounts(Proxies):
         return {**super().forward(), **self.of_classes()}
 
 
-@register(title="LDAM", colour="sky", shown=("margin",), state=ProxiesAndCounts)
+@register(title="LDAM", colour="sky", shown=("margin",), state=ProxiesAndCounts, origin="surrogate")
 def ldam(
     embeddings: Tensor,
     target: Tensor,
