@@ -12,6 +12,8 @@ told from their names:
   or, if `soft_target` allows, (batch, classes) floats;
 - `valid` (batch,) bool, False where the target is `ignore_index` (such targets arrive as class 0 and their
   values are dropped; only a loss that looks across the batch needs this); write `valid: Tensor | None = None`;
+- `epoch` and `epochs`, 0-d: which epoch of how many, from 1, for terms that follow a schedule. The trainer sets them;
+  in a loop of one's own `criterion.set_epoch(epoch, epochs)` does. With a default of None they may be missing;
 - any other name must be returned by the loss's `state`.
 
 A loss that takes `embeddings` gets them as the criterion's input instead of logits. Inputs are float32 or
@@ -552,7 +554,8 @@ Event = Callable[[Tensor, Tensor], Tensor]
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
-TENSORS = ("log_probs", "logits", "embeddings", "target", "valid")
+SCHEDULE = ("epoch", "epochs")
+TENSORS = ("log_probs", "logits", "embeddings", "target", "valid", *SCHEDULE)
 
 
 @dataclass(frozen=True)
@@ -579,6 +582,12 @@ class LossEntry(Entry):
     colour: str
     curve: bool
     origin: Origin | None
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The tensors that the function cannot do without."""
+        declared = inspect.signature(self.function).parameters
+        return frozenset(name for name in self.tensors if declared[name].default is inspect.Parameter.empty)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled by name, so that a criterion is one in another process too, whatever its function is."""
@@ -656,7 +665,7 @@ def register(
             soft_target=soft_target,
             events=dict(events or {}),
             colour=colour,
-            curve=curve and "embeddings" not in tensors,
+            curve=curve and not {"embeddings", *SCHEDULE} & set(tensors),
             origin=origin,
         )
         return function
