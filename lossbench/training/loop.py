@@ -169,6 +169,11 @@ class Training:
             self.config.patience is not None and self.epoch > 0 and waited >= self.config.patience
         )
 
+    def begin_epoch(self) -> None:
+        """Count the next epoch, and tell the loss, which may follow a schedule."""
+        self.epoch += 1
+        self.criterion.set_epoch(self.epoch, self.config.epochs)
+
     def keep_best(self, score: float) -> None:
         """Remember the weights of the first epoch that attains the highest score."""
         if score > self.best_score:
@@ -180,6 +185,7 @@ class Training:
 
     def restore_best(self) -> None:
         """Put the selected epoch's weights back into the model and the criterion."""
+        self.criterion.set_epoch(self.best_epoch, self.config.epochs)
         for part, state in self.best_state.items():
             getattr(self, part).load_state_dict(state)
 
@@ -197,7 +203,7 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
     Raises: Diverged, in the step in which the loss or a weight, or after which a score, is no longer finite.
     """
     while not training.ended:
-        training.epoch += 1
+        training.begin_epoch()
         yield end_epoch(training, train_epoch(training, train_split), train_split, scored, prefix)
 
 
