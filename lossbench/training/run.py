@@ -256,6 +256,8 @@ def start(
         class_names=dataset.class_names,
         embedding_dim=entry.embedding_dim,
         class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
+        weight=None if config.class_weight == "none" else config.class_weight,
+        label_smoothing=config.label_smoothing,
         seed=config.seed,
         **config.loss_params,
     )
