@@ -44,6 +44,17 @@ Extend = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... (default: a GPU if there is one)", show_default=False)]
 
 
+class Keep(StrEnum):
+    """What a run can leave beyond its scores and predictions."""
+
+    weights = "weights"
+
+
+Keeping = Annotated[
+    Keep | None, typer.Option("--keep", help="Keep the trained network too, for `lossbench.load`. (default: no)")
+]
+
+
 class Until(StrEnum):
     """When a study ends, other than after a number of seeds."""
 
@@ -336,6 +347,7 @@ def run_one(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
+    keep: Keeping = None,
     resume: Annotated[
         str, typer.Option(help="Go on from a checkpoint of the same threads, device and torch; anyway; or never.")
     ] = "same",
@@ -378,6 +390,7 @@ def run_one(
             raise Stop
 
     where: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
+    where |= {"keep": keep}
     try:
         with _ended_after(timeout), gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
             record = run(config, output, **where, resume=resume, progress=progress)
@@ -425,6 +438,7 @@ def run_study(
     gpus: Gpus = None,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
+    keep: Keeping = None,
     report: Report = False,
     dry_run: DryRun = False,
     plan: Plan = False,
@@ -468,7 +482,7 @@ def run_study(
         _show_plan(part, output, workers, device, data, looks)
         return
     options |= {"engine": engine, "workers": workers, "device": device, "data": data}
-    options |= {"timeout": timeout, "tensorboard": tensorboard}
+    options |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep}
     if until:
         decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **options)
         typer.echo(decisions)
