@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lossbench.config import RunConfig
-from lossbench.data import Split
+from lossbench.data import Dataset, Split
 from lossbench.losses import Criterion
 from lossbench.losses.classification import widen
-from lossbench.models import Classifier, Output
+from lossbench.models import Classifier, Output, Pretrained
 from lossbench.registry import Registry
 
 # Optimizers and learning-rate schedules by the names that a config gives them.
@@ -114,6 +114,9 @@ class Diverged(ArithmeticError):
         self.what, self.value, self.epoch, self.step = what, value, epoch, step
 
 
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
 @dataclass
 class Normalise:
     """Bring uint8 images to the scale that the model sees.
@@ -124,7 +127,13 @@ class Normalise:
 
     mean: Tensor
     std: Tensor
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    augment: Augment | None = None
+
+    @classmethod
+    def to(cls, scale: Dataset | Pretrained, device: torch.device, augment: Augment | None = None) -> Normalise:
+        """The scale of a data set, or of published weights."""
+        mean, std = (torch.tensor(values, device=device).reshape(1, -1, 1, 1) for values in (scale.mean, scale.std))
+        return cls(mean, std, augment)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Turn (batch, channels, height, width) uint8 into float32, augmented where a generator is given."""
@@ -140,13 +149,14 @@ class Training:
 
     model: Classifier
     criterion: Criterion
-    normalise: Normalise
+    normalise: Callable[..., Tensor]
     config: RunConfig
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    frozen_parameters: int = 0  # of a body whose features stand in the place of images, see `features`
 
     def __post_init__(self) -> None:
         seed = self.config.seed
