@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from IPython.lib.pretty import pretty
+from scipy import optimize
 
 from conftest import write_run
 from lossbench import claims, stats
@@ -37,6 +38,7 @@ OTHER_VALUES = {
         "dataset": "shapes", "model": "small_cnn_cosine", "loss": "js_divergence", "loss_params": {}, "epochs": 1,
         "train_size": 100, "seeds": [4, 5],
     },
+    "02_where_losses_come_from": {"true_share": 0.6, "images": 300, "seed": 1},
     "19_theory_of_the_thesis": {
         "dataset": "shapes", "seed": 1, "step_size": 0.2, "steps": 5, "epochs": 1, "train_size": 100,
     },
@@ -317,6 +319,11 @@ def test_a_notebook_shows_a_sentence_without_quotes():
 one_hot = torch.nn.functional.one_hot
 
 
+def golden(function):
+    """Where a function of one valley between 0 and 1 is lowest."""
+    return optimize.minimize_scalar(function, bounds=(0, 1), method="bounded").x
+
+
 def slope(loss, weight):
     return torch.autograd.grad(loss, weight)[0]
 
@@ -332,6 +339,21 @@ ANSWERS = {
     ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
                              [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
+    ("02", "kl_bits"): ([lambda q, p: (torch.xlogy(q, q) - q * p.log()).sum(1) / math.log(2),
+                         lambda q, p: [2, 0],
+                         lambda q, p: torch.where(q > 0, q * (q / p).log2(), 0 * q).sum(1)],
+                        [lambda q, p: (q * (q / p).log2()).sum(1), lambda q, p: [1.386, 0], lambda q, p: p.log2()]),
+    ("02", "minimiser"): ([lambda score, q: min(range(1, 1000), key=lambda k: q * score(k / 1000)
+                                                + (1 - q) * score(1 - k / 1000)) / 1000,
+                           lambda score, q: 0.67,
+                           lambda score, q: golden(lambda p: q * score(p) + (1 - q) * score(1 - p))],
+                          [lambda score, q: q, lambda score, q: 1.0,
+                           lambda score, q: golden(lambda p: (1 - q) * score(p) + q * score(1 - p))]),
+    ("02", "poisson"): ([lambda z, y: z.exp() - y * z, lambda z, y: [1, 2.718, -2.611],
+                         lambda z, y: -(torch.distributions.Poisson(z.exp()).log_prob(y) + torch.lgamma(y + 1))],
+                        [lambda z, y: y * z - z.exp(), lambda z, y: z - y * z.log(),
+                         lambda z, y: -torch.distributions.Poisson(z.exp()).log_prob(y)]),
+    ("02", "bits_of_nothing"): ([9.97, 9.966, math.log2(1000)], [6.91, 3, 0.001]),
     ("19", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
                          [[0.213, -0.107, -0.107], [0.787, 0.107, 0.107], [-0.213, 0.107]]),
     ("19", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
