@@ -240,6 +240,12 @@ def test_everything_that_can_be_named_is_listed(command: Command, kind: str) -> 
     assert len(long.stdout) > len(short.stdout)
 
 
+def test_losses_are_listed_with_their_origin(command: Command) -> None:
+    lines = command("list", "losses").stdout.splitlines()
+    assert any(line.split()[:3] == ["mse", "scoring", "rule"] for line in lines)
+    assert any(line.split()[:2] == ["cross_entropy", "likelihood"] for line in lines)
+
+
 def test_a_dry_run_names_what_it_would_do_and_does_nothing(command: Command, tmp_path: Path) -> None:
     done = command(
         "study", "thesis", "--dataset", "shapes", "--seeds", "2", "--dry-run", "--output", str(tmp_path / "out")
