@@ -44,6 +44,7 @@ _MODULES = {  # rooms, and the modules in them that are known by a name of their
     },
     "archive": "records.archive",
     "engines": "studies",
+    "functional": "losses.functional",
     "metrics": "stats.metrics",
     "probabilities": "losses.probabilities",
     "study": "studies",
