@@ -59,7 +59,7 @@ class _NameIn:
     field: str
 
     def __str__(self) -> str:
-        kinds = {"probability": "probabilities"}
+        kinds = {"probability": "probabilities", "loss": "losses"}
         return f"see `lossbench list {kinds.get(self.field, f'{self.field}s')}`"
 
     def __call__(self, name: str, value: object) -> str:
@@ -351,6 +351,30 @@ def _checks() -> dict[str, Check]:
     """Each field's own check."""
     hints = get_type_hints(RunConfig, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def describe_fields() -> list[tuple[str, ...]]:
+    """For each field its name, default, what it may be, and what it means."""
+    meanings = _meanings()
+    own = {name: f"see `lossbench list {kind}`" for name, kind in _PARAMETERS.items()}
+    allowed = own | {name: str(check) for name, check in _checks().items()}
+    rows: list[tuple[str, ...]] = []
+    for item in fields(RunConfig):
+        default = [] if item.name in SCORING else _default(item)
+        rows.append((item.name, json.dumps(default), allowed[item.name], meanings.get(item.name, "")))
+    return rows
+
+
+_PARAMETERS = {"loss_params": "losses", "probability_params": "probabilities"}  # field -> where its names are listed
+
+
+def _meanings() -> dict[str, str]:
+    """What the docstring of RunConfig says of each field, its own paragraph or the one that names it."""
+    arguments = (RunConfig.__doc__ or "").partition("Args:")[2].partition("Raises:")[0]
+    paragraphs = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", arguments, re.MULTILINE))
+    texts = {name: " ".join(text.split()) for name, text in paragraphs.items()}
+    named = {f.name: text for f in fields(RunConfig) for text in texts.values() if f"`{f.name}`" in text}
+    return named | texts
 
 
 def grid(**axes: Sequence[Any]) -> list[RunConfig]:

@@ -56,6 +56,14 @@ OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
 )
 
 
+def describe_optimizer(name: str) -> str:
+    """The class of an optimizer, and what it is set to beside the learning rate and the decay."""
+    entry: Any = OPTIMIZERS[name]
+    options = {key: value for key, value in getattr(entry, "keywords", {}).items() if key not in ("fused", "foreach")}
+    kind = getattr(entry, "func", entry).__name__
+    return " ".join([kind, *(f"{key}={value}" for key, value in options.items())])
+
+
 def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer that the config names, over the model's and the loss's own parameters that are not frozen."""
     kernels = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Conv2d)}
