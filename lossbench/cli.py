@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lossbench.cli_records import Output, export_app, runs_app
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.records.lease import Held
 from lossbench.registry import extend, parse_loss, parse_pairs
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from lossbench.config import RunConfig
 
 
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
-]
 Data = Annotated[
     Path | None,
     typer.Option(help="Folder to look for the data set in. (default: LOSSBENCH_DATA)", show_default=False),
@@ -228,6 +225,8 @@ app = typer.Typer(
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
+app.add_typer(runs_app, name="runs")
+app.add_typer(export_app, name="export")
 
 
 class Kind(StrEnum):
