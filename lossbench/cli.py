@@ -27,6 +27,7 @@ from lossbench.studies.worker import Stop, gentle_interrupt
 
 if TYPE_CHECKING:
     from lossbench.config import RunConfig
+    from lossbench.studies.execute import Summary
 
 
 Data = Annotated[
@@ -61,7 +62,11 @@ class Until(StrEnum):
 StudyName = Annotated[str | None, typer.Argument(help="See `lossbench list studies`.")]
 Losses = Annotated[
     list[str] | None,
-    typer.Option(help="Instead of a named study: a loss to compare, such as focal:gamma=2; repeat for each."),
+    typer.Option(
+        "--loss",
+        "--losses",
+        help="Instead of a named study, or of those of study tuned: a loss such as focal:gamma=2; repeat for each.",
+    ),
 ]
 Datasets = Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")]
 Seeds = Annotated[
@@ -104,6 +109,20 @@ Plan = Annotated[
         "--plan", help="Take the runs in OUTPUT for a pilot, show what a difference of --margin costs, and stop."
     ),
 ]
+Trials = Annotated[int | None, typer.Option(min=2, help="Points a loss and study. (study tuned, default: 16)")]
+Studies = Annotated[int | None, typer.Option(min=1, help="Independent studies a loss. (study tuned, default: 3)")]
+Finals = Annotated[
+    int | None, typer.Option(min=1, help="Runs of each study's winner on fresh seeds. (study tuned, default: 5)")
+]
+Widen = Annotated[
+    bool | None,
+    typer.Option(
+        "--widen/--no-widen",
+        help="Extend a range that holds a winner in its outer tenth, once and for all losses. (study tuned)",
+    ),
+]
+Optimizer = Annotated[str | None, typer.Option(help="adam, sgd, ...: the optimizer of all runs.")]
+TrainSize = Annotated[int | None, typer.Option(min=1, help="Images to train on, evenly of each class.")]
 Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of one core, for --plan.")]
 
 
@@ -430,6 +449,12 @@ def run_study(
     scale: ScaleName = None,
     setting: Settings = None,
     epochs: Epochs = None,
+    optimizer: Optimizer = None,
+    train_size: TrainSize = None,
+    trials: Trials = None,
+    studies: Studies = None,
+    finals: Finals = None,
+    widen: Widen = None,
     engine: EngineName = "process",
     workers: Workers = None,
     shard: Shard = None,
@@ -463,7 +488,19 @@ def run_study(
     from lossbench.stats import LOOKS
     from lossbench.studies.decisions import read_margin, require_judgeable, run_until_decided
 
-    shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
+    named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
+    shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
+    own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen}
+    budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
+    how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
+    how |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep, **options}
+    if name == "tuned":
+        refused = {"--seeds": seeds, "--until": until, "--plan": plan or None, "--scale": scale}
+        _run_tuned(
+            loss, dataset, shared, budget | {"margin": read_margin(margin)}, refused, output, dry_run, report, how
+        )
+    if budget:
+        raise ValueError(f"--{next(iter(budget))} belongs to `lossbench study tuned`")
     looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
     most = max(LOOKS) if plan and seeds is None else max(looks, default=seeds)
     configs = _plan(name, loss, dataset or (), most, shared, scale)
@@ -480,19 +517,57 @@ def run_study(
     if dry_run:
         _show_plan(part, output, workers, device, data, looks)
         return
-    options |= {"engine": engine, "workers": workers, "device": device, "data": data}
-    options |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep}
+    how.pop("shard")
     if until:
-        decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **options)
+        decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **how)
         typer.echo(decisions)
         summary = decisions.summary
     else:
         declare(configs, output, margin=matters, study=name)
-        summary = run_configs(part, output, **options)
+        summary = run_configs(part, output, **how)
+    _end_study(summary, output, report)
+
+
+def _end_study(summary: Summary, output: Path | None, report: bool) -> NoReturn:
     typer.echo(summary)
     if report and not summary.interrupted:
         build_report(output)
     sys.exit(summary.exit_code)
+
+
+def _run_tuned(
+    losses: list[str] | None,
+    datasets: Sequence[str] | None,
+    shared: dict[str, Any],
+    budget: dict[str, Any],
+    refused: dict[str, Any],
+    output: Path | None,
+    dry_run: bool,
+    report: bool,
+    how: dict[str, Any],
+) -> NoReturn:
+    """`lossbench study tuned`: trials, the choice among them, finals."""
+    from lossbench.studies.execute import Summary, take_shard
+    from lossbench.studies.tuned import plan_tuned, run_tuned
+
+    if given := [option for option, value in refused.items() if value is not None]:
+        raise ValueError(f"{given[0]} does not go with study tuned: its budget is --trials, --studies and --finals")
+    plans = plan_tuned([parse_loss(text, "--loss") for text in losses or []], datasets or (), shared, **budget)
+    if dry_run:
+        configs = [config for plan in plans for config in plan.points()]
+        part = configs if how["shard"] is None else take_shard(configs, how["shard"])
+        _show_plan(part, output, how["workers"], how["device"], how["data"], [])
+        finals = sum(len(plan.losses) * plan.studies * plan.finals for plan in plans)
+        typer.echo(f"then {finals} finals of the winners, and more trials where a range is extended", err=True)
+        sys.exit(0)
+    summary = Summary(0)
+    for plan in plans:
+        result = run_tuned(plan, output, say=typer.echo, **how)
+        typer.echo(result)
+        summary += result.summary
+        if summary.interrupted:
+            break
+    _end_study(summary, output, report)
 
 
 def _plan(

@@ -82,7 +82,7 @@ class Record:
         Raises: ValueError if the file is damaged or not there.
         """
         stored = RunConfig.defaults() | read_json(self.path / "config.json")
-        return stored == dict(json.loads(_json(config.to_dict())))
+        return stored == dict(json.loads(_json(config.trained())))
 
     def has(self, config: RunConfig, data: Path | None = None) -> bool:
         """Whether this is the finished record of `config`, on the images that its data set has now.
@@ -219,7 +219,7 @@ class Record:
             if not self.is_of(config):
                 raise ValueError(f"{self.path} already holds another run; move it away or use another output")
             return
-        write_text(self.path / "config.json", _json(config.to_dict()))
+        write_text(self.path / "config.json", _json(config.trained()))
 
     def write(
         self,

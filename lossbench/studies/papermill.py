@@ -118,7 +118,7 @@ def _read(path: Path, record: Record, finished: bool, changed: int) -> Row:
 def _setting(config: RunConfig) -> str:
     """What the runs of one table share: data set, model and whatever else differs from the defaults."""
     defaults = RunConfig.defaults()
-    changed = {name: value for name, value in config.to_dict().items() if value != defaults[name]}
+    changed = {name: value for name, value in config.trained().items() if value != defaults[name]}
     others = {name: value for name, value in changed.items() if name not in _IN_COLUMNS}
     return ", ".join([config.dataset, config.model, *_pairs(others)])
 

@@ -39,6 +39,7 @@ from lossbench.training.checkpoint import (
     undisturbed,
     write_checkpoint,
 )
+from lossbench.training.features import see_features, uses_features, with_features
 from lossbench.training.loop import (
     Diverged,
     Normalise,
@@ -232,7 +233,8 @@ def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_se
 def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
     """Put the images on the device, with the validation split held out where the config selects on it."""
     require_enough_images(dataset, 0 if config.selection == "best_test" else VALIDATION_FRACTION)
-    whole, test = (Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test))
+    parts = with_features(config, dataset, device) if uses_features(config) else (dataset.train, dataset.test)
+    whole, test = (part.to(device) for part in parts)
     if config.selection == "best_test":
         return Splits(degrade(whole, config), test, "test", test)
     rest, held = stratified_split(dataset.train.target, VALIDATION_FRACTION, config.seed)
@@ -250,7 +252,7 @@ def start(
     np.random.seed(config.seed % 2**32)  # noqa: NPY002  libraries that a loss calls may use the global stream
     torch.manual_seed(config.seed)
     num_classes = len(dataset.class_names)
-    channels = train_split.images.shape[1]
+    channels = dataset.image_shape[0]
     entry = entry or MODELS[config.model]
     if min(dataset.image_shape[1:]) < entry.min_size:
         raise ValueError(
@@ -265,6 +267,8 @@ def start(
         class_names=dataset.class_names,
         embedding_dim=entry.embedding_dim,
         class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
+        weight=None if config.class_weight == "none" else config.class_weight,
+        label_smoothing=config.label_smoothing,
         seed=config.seed,
         **config.loss_params,
     )
@@ -272,15 +276,14 @@ def start(
     model = entry(criterion.num_outputs(num_classes), channels, image_size=size, pretrained=config.pretrained)
     torch.manual_seed(config.seed)  # heads differ in size; dropout draws the same masks behind all of them
     scale = entry.pretrained if entry.pretrained and config.pretrained else dataset
-    shape = (1, -1, 1, 1)
-    normalise = Normalise(
-        torch.tensor(scale.mean, device=device).reshape(shape),
-        torch.tensor(scale.std, device=device).reshape(shape),
-        None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation],
-    )
+    augment = None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation]
+    normalise = Normalise.to(scale, device, augment)
     model.set_trainable(config.trainable)
     model = model.to(device).to(memory_format=torch.channels_last)
-    return Training(model, criterion.to(device), normalise, config)
+    training = Training(model, criterion.to(device), normalise, config)
+    if train_split.images.ndim == 2:
+        see_features(training)
+    return training
 
 
 def finish(
@@ -319,7 +322,8 @@ def finish(
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "num_parameters": sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
+        "num_parameters": training.frozen_parameters
+        + sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "events": dict(training.criterion.events),
