@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lossbench.cli_records import Output, export_app, runs_app
 from lossbench.config import describe_fields
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.listing import LISTS
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from lossbench.studies.execute import Summary
 
 
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
-]
 Data = Annotated[
     Path | None,
     typer.Option(help="Folder to look for the data set in. (default: LOSSBENCH_DATA)", show_default=False),
@@ -261,6 +258,8 @@ app = typer.Typer(
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
+app.add_typer(runs_app, name="runs")
+app.add_typer(export_app, name="export")
 
 
 class Kind(StrEnum):
