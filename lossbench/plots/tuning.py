@@ -108,8 +108,8 @@ def ranks_before_and_after(table: pd.DataFrame, ax: Any = None, title: str = "")
     ax.set_ylim(len(table) + 0.5, 0.5)
     ax.set_xticks([0, 1], ["default", "tuned"])
     settle(ax, title, "", "rank by test accuracy")
-    for name, (x, y) in ends.items():
-        ax.annotate(name, (x + 0.06, y), fontsize=7.5, color=styles[name].colour, va="center", annotation_clip=False)
+    for name, (x, rank) in ends.items():
+        ax.annotate(name, (x + 0.06, rank), fontsize=7.5, color=styles[name].colour, va="center", annotation_clip=False)
     return ax
 
 

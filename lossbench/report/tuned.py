@@ -171,7 +171,8 @@ def _best(slug: str, trials: pd.DataFrame) -> Figure:
 
 def _rates(slug: str, trials: pd.DataFrame) -> Figure:
     best = trials.loc[trials.groupby("loss")["val_accuracy"].idxmax()]
-    listed = "; ".join(f"{title_of(row.loss, row.loss)} at {row.lr:g}" for row in best.itertuples())
+    pairs = zip(map(str, best["loss"]), best["lr"], strict=True)
+    listed = "; ".join(f"{title_of(loss, loss)} at {rate:g}" for loss, rate in pairs)
     panel = Panel(partial(plots.accuracy_by_rate, trials), f"Validation accuracy by learning rate; best: {listed}.")
     return Figure(f"{slug}-rates", say("figure_rates"), [panel], 4.4, PANEL_WIDTH + 2)
 

@@ -111,7 +111,7 @@ class Tuned:
 
         if self.table is None or self.table.empty:
             return "\n".join([*self.notes, "the finals have not all run, so nothing is judged yet"])
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 str(row["loss"]),
                 f"{row['n']} in {row['draws']} studies",
@@ -235,7 +235,10 @@ def _winners(places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) 
     table = pd.DataFrame([{**place, **score} for place, score in zip(places.values(), scores, strict=True)])
     configs = list(places)
     best = choose(table)
-    return {configs[i]: (int(row["study"]), str(row["loss"])) for i, row in best.iterrows()}
+    return {
+        configs[int(i)]: (int(study), str(loss))
+        for i, study, loss in zip(best.index, best["study"], best["loss"], strict=True)
+    }
 
 
 def _ends(plan: TunedPlan, places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> list[str]:
