@@ -14,12 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable, write_text
 from lossbench.records.record import Record, output_folder
 from lossbench.stats.runs import COMPARED, IDLE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "study-plan.json"
 
@@ -54,7 +57,8 @@ class TunedDeclaration:
         runs: run id, study, loss and point of each trial; "point 0" is the default.
         finished_before: trials that had finished when it was declared, 0 for an honest declaration.
         widened: run id, study, loss and end of the range of each trial beyond a range, added by the rule above.
-        winners: run id, study, loss and final run ids of each winner, added when all trials had ended.
+        winners: of each winner run id, study, loss, label, lr, weight_decay, the ends of ranges that are near, and the
+            run ids of its finals; added when all trials had ended.
     """
 
     setting: dict[str, Any]
@@ -224,6 +228,24 @@ def declare(
     if after != before:
         _write(folder, after, tuned)
     return after
+
+
+def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
+    """The trials of a declared study that have a record, in the order of the plan, with `study` and `point`."""
+    return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
+
+
+def finals_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
+    """The finals of a declared study that have a record, with the `study` whose winner they repeat."""
+    rows = [{"run_id": final, "study": row["study"]} for row in declaration.winners for final in row["finals"]]
+    return _at_their_places(runs, rows)
+
+
+def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
+    return places.merge(runs.drop(columns="study", errors="ignore"), on="run_id")
 
 
 def setting_of(config: RunConfig, tuned: Sequence[str] = ()) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -80,23 +81,26 @@ def _features(config: RunConfig, dataset: Dataset, device: torch.device) -> tupl
     weights = hashlib.sha256(published.find(config.model).read_bytes()).hexdigest()
     known = (dataset.name, dataset.fingerprint, config.model, weights)
     origin = _Origin(*known, published.mean, published.std, config.precision)
-    if (stored := _read(origin)) is None:
+    stored = _read(origin, origin.path.stat().st_mtime_ns) if origin.path.exists() else None
+    if stored is None:
         stored = _compute(config, dataset, device, published)
         _write(origin, *stored)
     train, test = stored
     return train.to(device), test.to(device)
 
 
-def _read(origin: _Origin) -> tuple[Tensor, Tensor] | None:
-    """The stored features; None where there are none, or the file is damaged."""
+@lru_cache(maxsize=1)
+def _read(origin: _Origin, written: int) -> tuple[Tensor, Tensor] | None:
+    """The stored features, read once by a process that makes many runs; None where the file is damaged.
+
+    `written` is the file's time: one that was replaced is read again.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(origin.path, framework="pt") as file:
             metadata = file.metadata() or {}
             train, test = file.get_tensor("train"), file.get_tensor("test")
-    except FileNotFoundError:
-        return None
     except (SafetensorError, OSError):
         metadata, train, test = {}, torch.empty(0), torch.empty(0)
     if metadata.get("origin") != origin.text or metadata.get("digest") != _digest(train, test):
