@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lossbench import __version__
 from lossbench.cli_records import Output, export_app, runs_app
 from lossbench.config import describe_fields
 from lossbench.files import DiskFull, refuse_unwritable
@@ -253,6 +254,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Does the choice of loss function matter for image classification, and how would you know?",
 )
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
@@ -260,6 +262,21 @@ app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
 app.add_typer(runs_app, name="runs")
 app.add_typer(export_app, name="export")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lossbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Kind(StrEnum):
