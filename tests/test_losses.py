@@ -924,8 +924,8 @@ def test_every_loss_is_a_function_with_the_values_of_its_criterion(name: str):
             getattr(functional, name)(inputs, target, **options)
         return
     for _ in range(2):
-        criterion = copy.deepcopy(criterion)  # one that draws numbers begins with the first again
-        torch.testing.assert_close(getattr(functional, name)(inputs, target, **options), criterion(inputs, target))
+        fresh = copy.deepcopy(criterion)  # one that draws numbers begins with the first again
+        torch.testing.assert_close(getattr(functional, name)(inputs, target, **options), fresh(inputs, target))
 
 
 def test_functions_take_what_a_criterion_is_built_with_and_check_it():
