@@ -267,12 +267,12 @@ class RunConfig:
     @cached_property
     def versions(self) -> dict[str, str]:
         """What tells versions of the user's own apart: of functions in files, and of a data set that was imported."""
-        versions = {}
-        for field_name in REGISTRIES.keys() - set(SCORING):
+        versions: dict[str, str | None] = {}
+        for field_name in (name for name in REGISTRIES if name not in SCORING):
             registry, name = _registry(field_name), getattr(self, field_name)
             if name in registry:
                 versions[f"{field_name}_source"] = registry.version(name)
-            else:
+            if field_name == "dataset" and (name not in registry or registry[name].generate):
                 from lossbench.data.loading import find_spec
 
                 versions["dataset_fingerprint"] = find_spec(name).fingerprint

@@ -76,7 +76,7 @@ def _models() -> _Listing:
     rows: _Rows = []
     pages: list[str] = []
     for name, entry in MODELS.items():
-        parameters = f"{entry.num_parameters:,}"
+        parameters = f"{entry.num_parameters:,}" if entry.num_parameters else "?"
         mark = " (reconstruction)" if entry.reconstruction else ""
         rows.append((name, parameters, entry.summary + mark))
         facts = [

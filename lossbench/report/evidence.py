@@ -191,7 +191,7 @@ def _grouped(
     runs: pd.DataFrame, declarations: Sequence[Declaration]
 ) -> Iterator[tuple[stats.Setting, Declaration | None]]:
     """The settings with what was declared for them; runs that a plan with tuned fields names are kept together."""
-    rows = runs.to_dict("records")
+    rows = [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
     plain = [entry for entry in declarations if not entry.tuned]
     left = [True] * len(rows)
     for entry in declarations:

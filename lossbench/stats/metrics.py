@@ -389,6 +389,25 @@ def measure(name: str, log_probs: NDArray[Any], target: NDArray[Any]) -> float:
     return number
 
 
+def measure_all(
+    names: Iterable[str], log_probs: NDArray[Any], target: NDArray[Any]
+) -> tuple[dict[str, float | None], dict[str, dict[str, str]]]:
+    """The metrics of a set of images; one that fails has no value, and costs no other.
+
+    Returns: `test_<name>` -> value, and name -> the `version` of a metric of the user's own, and why it is `missing`.
+    """
+    values: dict[str, float | None] = {}
+    notes: dict[str, dict[str, str]] = {}
+    for name in names:
+        notes[name] = {"version": METRICS.version(name) or ""}
+        try:
+            values[f"test_{name}"] = measure(name, log_probs, target)
+        except ValueError as error:
+            values[f"test_{name}"] = None
+            notes[name]["missing"] = str(error)
+    return values, notes
+
+
 def try_metrics(names: Iterable[str], num_classes: int) -> None:
     """Refuse metrics that fail on invented predictions, before anything is trained.
 

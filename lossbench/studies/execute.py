@@ -381,8 +381,9 @@ def run_configs(
     data = None if data is None else Path(data).resolve()
     todo = tuple(config for config in unique if not Record.of(config, folder).has(config, data))
     keep = what_to_keep(keep)
-    for config in unique:
-        if keep is not None and config not in todo:
+    for config in set(unique) - set(todo):
+        Record.of(config, folder).add_metrics(config)
+        if keep is not None:
             Record.of(config, folder).require_kept(keep)
     if not todo:
         return Summary(planned=len(unique), skipped=len(unique))
@@ -399,6 +400,7 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
     """Find the device, the weights and each data set once, so that what is missing is said before any work starts."""
     from lossbench.data import load
     from lossbench.models import MODELS
+    from lossbench.stats.metrics import try_metrics
     from lossbench.training.machine import find_device, warn_of_slow_precision
 
     name_of_device = device or "cpu"
@@ -407,8 +409,11 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
         name_of_device = str(where)
         for precision in dict.fromkeys(config.precision for config in configs):
             warn_of_slow_precision(precision, where)
-    for name in dict.fromkeys(config.dataset for config in configs):
-        load(name, data)
+    asked: dict[str, dict[str, None]] = {}
+    for config in configs:
+        asked.setdefault(config.dataset, {}).update(dict.fromkeys(config.metrics))
+    for name, metrics in asked.items():
+        try_metrics(metrics, load(name, data).num_classes)
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
         if (published := MODELS[name].pretrained) is not None:
             published.find(name)

@@ -405,6 +405,7 @@ def class_means(training: Training, split: Split, num_classes: int) -> Tensor:
 def fit_head(training: Training, split: Split) -> None:
     """Make the head a nearest-class-mean classifier by cosine, since a loss on embeddings does not train it."""
     head = training.model.head
+    assert isinstance(head, nn.Linear)
     head.weight.copy_(class_means(training, split, len(head.weight)))
     if head.bias is not None:
         head.bias.zero_()
