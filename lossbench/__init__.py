@@ -19,6 +19,7 @@ _HOME = {
     "STUDIES": "lossbench.studies.plans",
     "RunConfig": "lossbench.config",
     "extend": "lossbench.registry",
+    "load": "lossbench.training.trained",
     "load_history": "lossbench.records.tables",
     "load_runs": "lossbench.records.tables",
     "run": "lossbench.training.run",
@@ -58,6 +59,7 @@ __all__ = [
     "Criterion",
     "RunConfig",
     "extend",
+    "load",
     "load_history",
     "load_runs",
     "run",
@@ -86,3 +88,4 @@ if TYPE_CHECKING:
     from lossbench.registry import extend
     from lossbench.studies.plans import STUDIES
     from lossbench.training.run import run
+    from lossbench.training.trained import load

@@ -45,6 +45,17 @@ Extend = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... (default: a GPU if there is one)", show_default=False)]
 
 
+class Keep(StrEnum):
+    """What a run can leave beyond its scores and predictions."""
+
+    weights = "weights"
+
+
+Keeping = Annotated[
+    Keep | None, typer.Option("--keep", help="Keep the trained network too, for `lossbench.load`. (default: no)")
+]
+
+
 class Until(StrEnum):
     """When a study ends, other than after a number of seeds."""
 
@@ -355,6 +366,7 @@ def run_one(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
+    keep: Keeping = None,
     resume: Annotated[
         str, typer.Option(help="Go on from a checkpoint of the same threads, device and torch; anyway; or never.")
     ] = "same",
@@ -397,6 +409,7 @@ def run_one(
             raise Stop
 
     where: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
+    where |= {"keep": keep}
     try:
         with _ended_after(timeout), gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
             record = run(config, output, **where, resume=resume, progress=progress)
@@ -450,6 +463,7 @@ def run_study(
     gpus: Gpus = None,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
+    keep: Keeping = None,
     report: Report = False,
     dry_run: DryRun = False,
     plan: Plan = False,
@@ -480,7 +494,7 @@ def run_study(
     own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen}
     budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
     how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
-    how |= {"timeout": timeout, "tensorboard": tensorboard, **options}
+    how |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep, **options}
     if name == "tuned":
         refused = {"--seeds": seeds, "--until": until, "--plan": plan or None, "--scale": scale}
         _run_tuned(

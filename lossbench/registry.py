@@ -159,6 +159,9 @@ class Number:
             raise ValueError(f"{name} must be {lowest}{limit}, got {_quote(value)}")
         return number
 
+    def __str__(self) -> str:
+        return _range_text("a number", self.low, self.up_to, ">" if self.excluded else ">=")
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -178,10 +181,21 @@ class Whole:
             raise ValueError(f"{name} must be at most {self.up_to}, got {_quote(value)}")
         return number
 
+    def __str__(self) -> str:
+        return _range_text("a whole number", self.low, self.up_to, ">=")
+
+
+def _range_text(kind: str, low: float, up_to: float, sign: str) -> str:
+    limits = [f"{sign} {low:g}"] * (low > -LARGEST) + [f"<= {up_to:g}"] * (up_to < LARGEST - 1)
+    return " ".join([kind, " and ".join(limits)]).strip()
+
 
 @dataclass(frozen=True)
 class Boolean:
     """True or False and nothing that merely looks like it."""
+
+    def __str__(self) -> str:
+        return "true or false"
 
     def __call__(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):

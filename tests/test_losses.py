@@ -10,7 +10,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from lossbench import Criterion as PublicCriterion
 from lossbench.losses import LOSSES, Criterion
+from lossbench.losses.catalogue import Origin
 from lossbench.losses.classification import LearnableExponent, log1m
 from lossbench.losses.probabilities import PROBABILITIES
 from lossbench.losses.relations import EDGES, Edge
@@ -80,6 +81,13 @@ ROWS: list[tuple[str, dict[str, Any], float]] = [
     ("multi_margin", {"aggregate": "max"}, 1 - LOG2),
     # counts 1, 2, 3: 1/2 against 2/4 and 3/4
     ("logit_adjusted", {}, math.log((1 / 2 + 2 / 4 + 3 / 4) / (1 / 2))),
+    ("bi_tempered", {"t1": 0.5}, 2 - math.sqrt(2) - (1 - 0.5**1.5 - 2 * 0.25**1.5) / 1.5),
+    # on logits 0, -log 2, -log 2 all classes are in the support: the threshold is -(1 + 2 log 2) / 3
+    ("sparsemax_loss", {}, (2 * LOG2**2 - (1 + 2 * LOG2) ** 2 / 3 + 1) / 2),
+    ("focal_flsd", {}, LOG2 / 8),
+    ("focal_flsd", {"threshold": 0.6}, LOG2 / 32),
+    ("asymmetric", {"epsilon": 0.3, "gamma_target": 1.0}, 0.8 * LOG2 / 2 + 0.1 * 2 * LOG4 / 256),
+    ("two_scale", {}, (0.1 + 0.9 / (1 + math.exp(2.5))) * LOG2),  # it leads by 1/4
 ]
 
 
@@ -214,6 +222,7 @@ def test_vmap_over_logits_and_targets_gives_what_a_loop_gives(name: str, params:
     torch.testing.assert_close(torch.func.vmap(criterion)(stack, targets), looped)
 
 
+FLAT_CRITERION = [name for name in ON_LOGITS if name != "hierarchical_cross_entropy"]
 COMPILED = [(name, {}) for name in ON_LOGITS] + [
     ("adma", {"learnable": True}),
     ("false_positive", {"top_k": 3, "aggregate": "median"}),
@@ -475,6 +484,22 @@ def hinges_gradient() -> Tensor:
     return (within - within.sum(1, keepdim=True) * ONE_HOT) / 10
 
 
+def through_softmax(on_p: Tensor) -> Tensor:
+    return P * (on_p - (P * on_p).sum(1, keepdim=True))
+
+
+def asymmetric_gradient(share: float) -> Tensor:
+    rest = through_softmax(-share * (1 - ONE_HOT) * P**3 * (1 + 4 * P.log()))
+    return (1 - 10 * share + share) * focal_gradient(2.0) + rest
+
+
+def two_scale_gradient(inner: float, width: float) -> Tensor:
+    step = ((WRONG.values - P_T) / width).sigmoid()
+    turn = (1 - inner) * step * (1 - step) * -C_T / width
+    return through_softmax(ONE_HOT * (turn - (inner + (1 - inner) * step) / P_T) - AT_F * turn)
+
+
+NEAREST = PROBABILITIES["sparsemax"].function(LOGITS, floor=1e-15).exp()
 GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
     ("cross_entropy", {}, -PULL),
     ("kl_divergence", {}, -PULL),
@@ -511,6 +536,11 @@ GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
     ("square_loss", {"goal": 5.0, "factor": 3.0}, (ONE_HOT * 3 * (LOGITS - 5) + (1 - ONE_HOT) * LOGITS) / 5),
     ("squentropy", {}, -PULL + 2 / 9 * (1 - ONE_HOT) * LOGITS),
     ("multi_margin", {}, hinges_gradient()),
+    ("bi_tempered", {"t1": 0.6}, through_softmax(P**-0.6 * (P - ONE_HOT))),
+    ("sparsemax_loss", {}, NEAREST - ONE_HOT),
+    ("focal_flsd", {}, torch.where(P_T < 0.2, focal_gradient(5.0), focal_gradient(3.0))),
+    ("asymmetric", {"gamma_target": 2.0, "epsilon": 0.2}, asymmetric_gradient(0.02)),
+    ("two_scale", {}, two_scale_gradient(0.1, 0.1)),
 ]
 
 
@@ -620,6 +650,63 @@ def test_generalised_js_is_its_definition_from_entropies():
             torch.testing.assert_close(criterion_of("generalized_js", share=share)(LOGITS, target), expected)
 
 
+def test_sparsemax_loss_is_the_difference_of_two_squared_distances():
+    for target, one_hot in ((TARGET, ONE_HOT), (SOFT_TARGET, SOFT_TARGET)):
+        expected = ((LOGITS - one_hot).square().sum(1) - (LOGITS - NEAREST).square().sum(1)) / 2
+        torch.testing.assert_close(criterion_of("sparsemax_loss")(LOGITS, target), expected)
+        torch.testing.assert_close(loss_and_gradient(criterion_of("sparsemax_loss"), target)[1], NEAREST - one_hot)
+
+
+def test_sparsemax_loss_of_two_classes_is_the_binary_form_of_its_paper():
+    lead = torch.linspace(-3, 3, 25, dtype=torch.float64)
+    logits = torch.stack([lead, torch.zeros_like(lead)], dim=1)
+    loss = criterion_of("sparsemax_loss")(logits, torch.zeros(25, dtype=torch.int64))
+    expected = torch.where(lead >= 1, 0.0, torch.where(lead <= -1, -lead, (lead - 1) ** 2 / 4))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_bi_tempered_is_the_bregman_divergence_of_its_potential():
+    def potential(q: Tensor, t1: float) -> Tensor:
+        return (torch.xlogy(q, q) if t1 == 1 else (q ** (2 - t1) - q) / (1 - t1)).sum(1) - (q ** (2 - t1)).sum(1) / (
+            2 - t1
+        )
+
+    for t1 in (0.0, 0.3, 0.8, 1.0):
+        for probability in ("softmax", "tempered_softmax"):
+            criterion = criterion_of("bi_tempered", t1=t1, probability=probability)
+            p = criterion.log_probs(LOGITS).exp()
+            slope = p.log() if t1 == 1 else (p ** (1 - t1) - 1) / (1 - t1)
+            for target, q in ((TARGET, ONE_HOT), (SOFT_TARGET, SOFT_TARGET)):
+                expected = potential(q, t1) - potential(p, t1) - ((q - p) * slope).sum(1)
+                torch.testing.assert_close(criterion(LOGITS, target), expected)
+
+
+def test_asymmetric_is_its_definition():
+    weight = torch.where(ONE_HOT > 0, (1 - P) ** 1.5, P**4)
+    smoothed = 0.9 * ONE_HOT + 0.01
+    expected = -(weight * smoothed * P.log()).sum(1)
+    torch.testing.assert_close(criterion_of("asymmetric", gamma_target=1.5)(LOGITS, TARGET), expected)
+
+
+PROPER = ("likelihood", "scoring rule")
+
+
+@pytest.mark.parametrize("name", [name for name in FLAT_CRITERION if LOSSES[name].tensors == ("log_probs", "target")])
+def test_the_origin_says_whether_the_mean_loss_is_least_at_the_true_probabilities(name: str):
+    truth = torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64)
+    believed = truth.log().requires_grad_()
+    criterion = make_problem(name, classes=4, reduction="none").criterion
+    mean = sum(truth[0, k] * criterion(believed, torch.tensor([k])) for k in range(4))
+    (slope,) = torch.autograd.grad(mean.sum(), believed)
+    assert (slope.abs().max() < 1e-9) == (LOSSES[name].origin in PROPER)
+
+
+def test_every_loss_says_its_origin():
+    assert {entry.origin for entry in LOSSES.values()} == set(get_args(Origin))
+    assert "Origin      scoring rule: " in LOSSES["mse"].card.text()
+    assert "Brier score" in LOSSES["mse"].card.summary
+
+
 def test_kl_divergence_is_torchs():
     ours = loss_and_gradient(Criterion("kl_divergence"), SOFT_TARGET)
     theirs = loss_and_gradient(lambda z, t: F.kl_div(F.log_softmax(z, 1), t, reduction="batchmean"), SOFT_TARGET)
@@ -674,7 +761,6 @@ def test_a_loss_by_class_is_the_targets_mean_over_the_classes(name: str):
 
 LOGITS_CRITERION = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
 TARGET_CRITERION = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
-FLAT_CRITERION = [name for name in ON_LOGITS if name != "hierarchical_cross_entropy"]
 
 
 def test_the_public_name_is_the_criterion():

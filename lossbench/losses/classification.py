@@ -53,7 +53,7 @@ def widen(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-@register(title="cross-entropy", colour="ink", soft_target="by_class")
+@register(title="cross-entropy", colour="ink", soft_target="by_class", origin="likelihood")
 def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
     r"""Surprise at the target: how many nats the model needs to name it.
 
@@ -77,7 +77,7 @@ def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
     return over_target(-of_target(log_probs, target), target)
 
 
-@register(title="KL divergence", colour="sky", soft_target="whole")
+@register(title="KL divergence", colour="sky", soft_target="whole", origin="likelihood")
 def kl_divergence(log_probs: Tensor, target: Tensor) -> Tensor:
     r"""Extra nats paid for believing p when the target distribution is q.
 
@@ -106,7 +106,7 @@ def kl_divergence(log_probs: Tensor, target: Tensor) -> Tensor:
     return cross  # q is one-hot: its entropy is 0
 
 
-@register(title="JS divergence", colour="vermillion", soft_target="whole")
+@register(title="JS divergence", colour="vermillion", soft_target="whole", origin="heuristic")
 def js_divergence(log_probs: Tensor, target: Tensor, *, sqrt: Annotated[bool, boolean()] = False) -> Tensor:
     r"""Symmetric, bounded divergence between the target distribution q and p.
 
@@ -149,7 +149,7 @@ def _js_to_soft(log_probs: Tensor, target: Tensor) -> Tensor:
     return (to_target + to_model).sum(1) / 2
 
 
-@register(colour="green", shown=("gamma",), soft_target="by_class")
+@register(colour="green", shown=("gamma",), soft_target="by_class", origin="heuristic")
 def focal(
     log_probs: Tensor,
     target: Tensor,
@@ -208,7 +208,7 @@ def build_exponent(params: Mapping[str, Any], context: Context) -> LossState | N
     return LearnableExponent(params["a"]) if params["learnable"] else None
 
 
-@register(title="Adma", colour="purple", shown=("a",), soft_target="by_class", state=build_exponent)
+@register(title="Adma", colour="purple", shown=("a",), soft_target="by_class", state=build_exponent, origin="heuristic")
 def adma(
     log_probs: Tensor,
     target: Tensor,
@@ -246,9 +246,9 @@ def adma(
     return over_target(loss / a if normalize else math.e * loss, target)
 
 
-@register(title="MSE", colour="blue", soft_target="whole")
+@register(title="MSE", colour="blue", soft_target="whole", origin="scoring rule")
 def mse(log_probs: Tensor, target: Tensor) -> Tensor:
-    r"""Squared distance between the probabilities and the target distribution, averaged over classes.
+    r"""Brier score: squared distance between the probabilities and the target distribution, averaged over classes.
 
     .. math:: L = \frac{1}{C} \sum_k (p_k - Y_k)^2
 
@@ -256,7 +256,8 @@ def mse(log_probs: Tensor, target: Tensor) -> Tensor:
     Gradient: :math:`\partial L / \partial z_j = \frac{2}{C} p_j [(p_j - Y_j) - \sum_k p_k (p_k - Y_k)]`
     At p -> 0: stays below 2 / C; the gradient vanishes once a wrong class takes all the probability.
     At p -> 1: falls to 0 like :math:`(1 - p)^2`.
-    Equals: the Brier score divided by the number of classes.
+    Equals: the Brier score, which is the sum, divided by the number of classes.
+    Note: of probabilities; the squared error of the logits themselves is square_loss.
     Source: Keras' convention (mean over classes of softmax outputs), as compared in paper 001.
     Peers: torch (nn.MSELoss on probabilities and one-hot targets), Keras (MeanSquaredError).
 
@@ -275,7 +276,7 @@ def mse(log_probs: Tensor, target: Tensor) -> Tensor:
     return (gap * gap).mean(1)
 
 
-@register(colour="orange")
+@register(colour="orange", origin="surrogate")
 def squared_hinge(
     log_probs: Tensor, target: Tensor, logits: Tensor, *, on: Annotated[str, one_of("probs", "logits")] = "probs"
 ) -> Tensor:
@@ -330,6 +331,7 @@ def check_pair(params: Mapping[str, Any]) -> None:
     soft_target="by_class",
     together=check_pair,
     reconstruction=True,
+    origin="heuristic",
 )
 def sampling_free(
     log_probs: Tensor,
@@ -423,7 +425,7 @@ def check_alpha(name: str, value: object) -> str | tuple[float, ...]:
     return tuple(float(number) for number in numbers)
 
 
-@register(title="False Positive Loss", colour="vermillion", state=build_alpha)
+@register(title="False Positive Loss", colour="vermillion", state=build_alpha, origin="heuristic")
 def false_positive(
     log_probs: Tensor,
     target: Tensor,
@@ -517,7 +519,7 @@ def _class_weight(alpha: str | Tensor, log_probs: Tensor, target: Tensor, valid:
 # The regularised cross-entropy of paper 004: confident predictions are penalised.
 
 
-@register(colour="orange", shown=("lam",), soft_target="whole")
+@register(colour="orange", shown=("lam",), soft_target="whole", origin="heuristic")
 def confidence_penalty(
     log_probs: Tensor,
     target: Tensor,

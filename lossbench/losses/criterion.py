@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lossbench.losses.catalogue import LOSSES, TENSORS, Context, LossState
+from lossbench.losses.catalogue import LOSSES, SCHEDULE, TENSORS, Context, LossState
 from lossbench.losses.classification import widen
 from lossbench.losses.probabilities import PROBABILITIES
-from lossbench.registry import at_least, parse_loss, unknown
+from lossbench.registry import at_least, parse_loss, unknown, whole
 
 # Checks of what a criterion is called with.
 #
@@ -258,6 +258,9 @@ class Criterion(nn.Module):
         self.state = LossState() if state is None else state
         self.num_classes: int | None = self.state.num_classes or num_classes
         self._proven: set[tuple[object, ...]] = set()
+        for part in SCHEDULE:  # not persistent: which epoch it is, the training knows
+            self.register_buffer(part, torch.full((), torch.nan), persistent=False)
+        self._dated = False
         for event in self.entry.events:
             self.register_buffer(f"count_{event}", torch.zeros((), dtype=torch.int64))
 
@@ -274,6 +277,12 @@ class Criterion(nn.Module):
     def num_outputs(self, num_classes: int) -> int:
         """How many logits the model must give for this many classes."""
         return self.state.num_outputs(num_classes)
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """Say at the start of each epoch which it is, from 1, and of how many; losses with a schedule need it."""
+        self.get_buffer("epochs").fill_(whole(1)("set_epoch: epochs", epochs))
+        self.get_buffer("epoch").fill_(whole(1, up_to=epochs)("set_epoch: epoch", epoch))
+        self._dated = True
 
     def forward(self, inputs: Tensor, target: Tensor) -> Tensor:
         """Loss of logits (or embeddings) and target: 0-d, or (batch,) with reduction "none".
@@ -354,10 +363,20 @@ class Criterion(nn.Module):
                 arguments[name] = inputs
         if "valid" in tensors:
             arguments["valid"] = valid
+        for name in SCHEDULE:
+            if name in tensors and (self._dated or name in self.entry.required):
+                arguments[name] = self._when(name)
         for event, happened in self.entry.events.items():
             if not _is_transformed():  # inside vmap or grad there is no one batch to count
                 self.get_buffer(f"count_{event}").add_(happened(inputs.detach(), target))
         return self._call(arguments, inputs)
+
+    def _when(self, name: str) -> Tensor:
+        if not self._dated:
+            raise ValueError(
+                f"{self.entry.name} follows the epochs: call criterion.set_epoch(epoch, epochs) at the start of each"
+            )
+        return self.get_buffer(name)
 
     def _call(self, arguments: dict[str, Any], inputs: Tensor) -> Tensor:
         """The loss of each sample: (batch,), which is proven once for inputs of each shape, not in every step."""

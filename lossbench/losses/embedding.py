@@ -176,7 +176,7 @@ def hardest_pairs(squared: Tensor, same: Tensor, other: Tensor) -> tuple[Tensor,
 MINING = ("batch_hard", "semi_hard", "all")
 
 
-@register(colour="sky", events={"batches_without_pairs": lacks_pairs})
+@register(colour="sky", events={"batches_without_pairs": lacks_pairs}, origin="surrogate")
 def contrastive(
     embeddings: Tensor,
     target: Tensor,
@@ -213,7 +213,7 @@ def contrastive(
     return mean_of_nonzero(pull, valid) + mean_of_nonzero(push, valid)
 
 
-@register(colour="green", shown=("mining",), events={"batches_without_pairs": lacks_triplets})
+@register(colour="green", shown=("mining",), events={"batches_without_pairs": lacks_triplets}, origin="surrogate")
 def triplet(
     embeddings: Tensor,
     target: Tensor,
@@ -291,7 +291,7 @@ class MarginState(LossState):
         return {"generator": generator} if self.b is None else {"generator": generator, "b": self.b}
 
 
-@register(colour="vermillion", state=MarginState, events={"batches_without_pairs": lacks_triplets})
+@register(colour="vermillion", state=MarginState, events={"batches_without_pairs": lacks_triplets}, origin="surrogate")
 def margin(
     embeddings: Tensor,
     target: Tensor,
@@ -352,7 +352,7 @@ def margin(
 # The N-pair loss: one pair a class, each pair against the positives of all the others.
 
 
-@register(title="N-pair", colour="orange", events={"batches_without_pairs": lacks_positives})
+@register(title="N-pair", colour="orange", events={"batches_without_pairs": lacks_positives}, origin="surrogate")
 def n_pair(
     embeddings: Tensor,
     target: Tensor,
@@ -431,7 +431,7 @@ def unit_pair(name: str, embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, T
     return units, unit_vectors(proxies).to(units.dtype)
 
 
-@register(title="ProxyNCA", colour="purple", state=Proxies)
+@register(title="ProxyNCA", colour="purple", state=Proxies, origin="surrogate")
 def proxy_nca(
     embeddings: Tensor,
     target: Tensor,
@@ -484,7 +484,7 @@ def margin_softmax(cosines: Tensor, own: Tensor, target: Tensor, scale: float) -
     return -(scale * cosines.scatter(1, index, own[:, None])).log_softmax(1).gather(1, index).squeeze(1)
 
 
-@register(title="angular margin", colour="vermillion", shown=("angle", "margin"), state=Proxies)
+@register(title="angular margin", colour="vermillion", shown=("angle", "margin"), state=Proxies, origin="surrogate")
 def angular_margin(
     embeddings: Tensor,
     target: Tensor,
@@ -541,7 +541,7 @@ def angular_margin(
     return margin_softmax(cosines, own - margin, target, scale)
 
 
-@register(colour="ink", shown=("tau",), events={"batches_without_pairs": lacks_positives})
+@register(colour="ink", shown=("tau",), events={"batches_without_pairs": lacks_positives}, origin="surrogate")
 def supervised_contrastive(
     embeddings: Tensor,
     target: Tensor,

@@ -253,6 +253,7 @@ def _check_kappa(name: str, value: object) -> float | None:
     state=TreeState,
     soft_target="by_class",
     reconstruction=True,
+    origin="likelihood",
 )
 def hierarchical_cross_entropy(
     log_probs: Tensor,

@@ -64,6 +64,12 @@ EDGES = (
     edge("generalized_js", {"share": 1 - 1e-3}, ABSOLUTE_ERROR, gap=0.12),  # as slowly as 1 / -log(1 - π)
     edge("taylor_cross_entropy", {"order": 64}, ONE, gap=0.03),
     edge("squentropy", {}, ONE, (10 / 9, "square_loss", {"factor": 1e-9}), gap=1e-9),
+    edge("bi_tempered", {"t1": 1.0}, ONE),
+    edge("bi_tempered", {"t1": 0.0}, (5.0, "mse", {})),  # half the number of classes
+    edge("focal_flsd", {"gamma_below": 2.0, "gamma_above": 2.0}, (1.0, "focal", {"gamma": 2.0})),
+    edge("asymmetric", {"gamma_rest": 0.0, "epsilon": 0.2}, (1.0, "label_smoothing", {"epsilon": 0.2})),
+    edge("asymmetric", {"gamma_target": 2.0, "epsilon": 0.0}, (1.0, "focal", {"gamma": 2.0})),
+    edge("two_scale", {"inner": 1.0}, ONE),
     edge("angular_margin", {"angle": 0.0, "scale": 6.0}, (1.0, "proxy_nca", {"include_target": True, "scale": 3.0})),
     edge(
         "ldam",

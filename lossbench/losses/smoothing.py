@@ -12,7 +12,7 @@ from lossbench.losses.embedding import unit_vectors
 from lossbench.registry import above, at_least, whole
 
 
-@register(title="label smoothing", colour="sky", shown=("epsilon",), soft_target="by_class")
+@register(title="label smoothing", colour="sky", shown=("epsilon",), soft_target="by_class", origin="heuristic")
 def label_smoothing(
     log_probs: Tensor,
     target: Tensor,
@@ -51,7 +51,7 @@ def label_smoothing(
     return (1 - epsilon) * loss + epsilon * (evenly * target.sum(1) if target.dim() == 2 else evenly)
 
 
-@register(title="Poly-1", colour="green", shown=("epsilon",), soft_target="by_class")
+@register(title="Poly-1", colour="green", shown=("epsilon",), soft_target="by_class", origin="heuristic")
 def poly1(
     log_probs: Tensor,
     target: Tensor,
@@ -81,7 +81,7 @@ def poly1(
     return over_target(-log_p - epsilon * expm1(log_p), target)
 
 
-@register(title="Taylor cross-entropy", colour="orange", shown=("order",), soft_target="by_class")
+@register(title="Taylor cross-entropy", colour="orange", shown=("order",), soft_target="by_class", origin="surrogate")
 def taylor_cross_entropy(
     log_probs: Tensor,
     target: Tensor,
@@ -117,7 +117,14 @@ def taylor_cross_entropy(
     return over_target(loss, target)
 
 
-@register(title="logit normalisation", colour="purple", shown=("tau",), soft_target="by_class", curve=False)
+@register(
+    title="logit normalisation",
+    colour="purple",
+    shown=("tau",),
+    soft_target="by_class",
+    curve=False,
+    origin="heuristic",
+)
 def logit_norm(
     logits: Tensor,
     target: Tensor,

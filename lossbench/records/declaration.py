@@ -245,7 +245,7 @@ def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataF
 
 def setting_of(config: RunConfig) -> dict[str, Any]:
     """The fields of a config that all runs of its setting share; one without effect has its default."""
-    values, defaults = config.to_dict(), RunConfig.defaults()
+    values, defaults = config.trained(), RunConfig.defaults()
     idle = {name: defaults[name] for name, switch in IDLE.items() if not values[switch]}
     return {name: value for name, value in {**values, **idle}.items() if name not in COMPARED}
 

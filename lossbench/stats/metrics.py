@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lossbench.data.trees import find_tree, top_groups, tree_distance_matrix
+from lossbench.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -302,6 +304,108 @@ def score_mistakes(target: np.ndarray, predicted: np.ndarray, class_names: Seque
         "mistake_distance": float(edges[wrong].mean()) if wrong.any() else 0.0,
         "critical_error": float((branches[target] != branches[predicted]).mean()),
     }
+
+
+# Metrics that a config may ask for beside these; yours come from a file of your own.
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: `function(log_probs, target)` gives one finite number for a set of images.
+
+    Attributes:
+        summary: a line for `lossbench list metrics`.
+        higher_is_better: how `stats.compare` reads a difference.
+    """
+
+    name: str
+    function: Callable[[Floats, NDArray[np.int64]], float]
+    summary: str
+    higher_is_better: bool = True
+
+
+METRICS: Registry[Metric] = Registry("metric", function=lambda entry: entry.function)
+MetricFunction = TypeVar("MetricFunction", bound=Callable[..., float])
+
+
+@overload
+def register_metric(function: MetricFunction, /) -> MetricFunction: ...
+
+
+@overload
+def register_metric(*, higher_is_better: bool = True) -> Callable[[MetricFunction], MetricFunction]: ...
+
+
+def register_metric(function: Any = None, /, *, higher_is_better: bool = True) -> Any:
+    """Add a metric to `METRICS` under the function's own name, with or without arguments.
+
+    The function takes `log_probs` (images, classes) and `target` (images,) as numpy arrays and returns a number.
+    Raises: ValueError for a name that is taken.
+    """
+
+    def add(function: MetricFunction) -> MetricFunction:
+        name = function.__name__
+        if name in METRICS or name in SCORES:
+            raise ValueError(f"a metric named {name!r} is there already; choose another name")
+        summary = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        METRICS[name] = Metric(name, function, summary, higher_is_better)
+        return function
+
+    return add if function is None else add(function)
+
+
+@register_metric
+def balanced_accuracy(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Mean over the classes with images of the share that is recognised, in [0, 1]."""
+    return float(np.nanmean(recall(log_probs, target)))
+
+
+@register_metric
+def auroc(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Area under the ROC curve of each class against the rest, mean over the classes with images, in [0, 1]."""
+    from scipy.stats import rankdata
+
+    scores, truth = _check(log_probs, target)
+    areas = []
+    for label in np.unique(truth):
+        positive = truth == label
+        count, rest = int(positive.sum()), int((~positive).sum())
+        if not rest:
+            raise ValueError(f"all {count} images are of class {label}: there is nothing to rank them against")
+        above = float(rankdata(scores[:, label])[positive].sum()) - count * (count + 1) / 2  # pairs in the right order
+        areas.append(above / (count * rest))
+    return float(np.mean(areas))
+
+
+def measure(name: str, log_probs: NDArray[Any], target: NDArray[Any]) -> float:
+    """A metric's value. ValueError that names the metric, and what it did instead of returning a finite number."""
+    try:
+        value = METRICS[name].function(log_probs.astype(np.float64), target.astype(np.int64))
+        number = float(value)
+    except Exception as error:
+        raise ValueError(f"metric {name} raised {type(error).__name__}: {error}") from error
+    if np.ndim(value) or not math.isfinite(number):
+        raise ValueError(f"metric {name} returned {value!r:.60}; it must return one finite number")
+    return number
+
+
+def try_metrics(names: Iterable[str], num_classes: int) -> None:
+    """Refuse metrics that fail on invented predictions, before anything is trained.
+
+    Raises: ValueError as `measure`, with what to do.
+    """
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(12 * num_classes, num_classes))
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    target = np.arange(len(logits), dtype=np.int64) % num_classes
+    for name in names:
+        try:
+            measure(name, log_probs, target)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (tried on log_probs {log_probs.shape} and target {target.shape}); mend it or leave it out of "
+                "metrics"
+            ) from error
 
 
 def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable
-from lossbench.records.record import Record, output_folder
+from lossbench.records.record import Record, output_folder, what_to_keep
 from lossbench.registry import Registry, loaded
 from lossbench.studies.worker import gentle_interrupt
 from lossbench.training.tensorboard import require_tensorboard
@@ -189,6 +189,7 @@ class Job:
         options: what only this engine takes.
         board: where to report.
         timeout: seconds that a run may take until it is ended and has failed; None for no limit.
+        keep: as in `run`.
     """
 
     todo: tuple[RunConfig, ...]
@@ -200,6 +201,7 @@ class Job:
     options: Mapping[str, Any]
     board: Board
     timeout: float | None = None
+    keep: str | None = None
 
     @property
     def out_of_time(self) -> str:
@@ -216,8 +218,15 @@ class Job:
     def task(self, config: RunConfig) -> dict[str, Any]:
         """What `worker.perform` takes to do this run, as JSON values."""
         data = None if self.data is None else str(self.data)
-        own = {"output": str(self.output), "device": self.device, "data": data, "tensorboard": self.tensorboard}
-        return {**own, "config": config.to_dict(), "run_id": config.run_id, "extensions": loaded()}
+        own = {"output": str(self.output), "device": self.device, "data": data}
+        return {
+            **own,
+            "tensorboard": self.tensorboard,
+            "keep": self.keep,
+            "config": config.to_dict(),
+            "run_id": config.run_id,
+            "extensions": loaded(),
+        }
 
     def log(self, name: str) -> Path:
         """Where a part of this machine's work writes what nobody waits to read."""
@@ -334,6 +343,7 @@ def run_configs(
     show_progress: bool = True,
     tensorboard: bool = False,
     timeout: float | None = None,
+    keep: str | None = None,
     **options: Any,
 ) -> Summary:
     """Run every config that has no finished record yet.
@@ -346,7 +356,7 @@ def run_configs(
         output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
         engine: a name in `ENGINES`.
         workers: how many runs at once; None leaves it to the engine.
-        device, data, tensorboard: as in `run`.
+        device, data, tensorboard, keep: as in `run`.
         shard: `i/n` runs only the i-th of n parts of the plan, see `take_shard`.
         show_progress: draw a bar on standard error.
         timeout: seconds that a run may take; one that takes longer, such as a loss that hangs, is ended and has failed.
@@ -370,6 +380,10 @@ def run_configs(
     folder = require_writable(output_folder(output)).resolve()
     data = None if data is None else Path(data).resolve()
     todo = tuple(config for config in unique if not Record.of(config, folder).has(config, data))
+    keep = what_to_keep(keep)
+    for config in unique:
+        if keep is not None and config not in todo:
+            Record.of(config, folder).require_kept(keep)
     if not todo:
         return Summary(planned=len(unique), skipped=len(unique))
     where = check_before_start(todo, device, data, elsewhere=entry.elsewhere)
@@ -377,7 +391,7 @@ def run_configs(
         for config in todo:
             config.require_in_files()
     board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
-    _execute(entry, Job(todo, folder, where, data, workers, tensorboard, options, board, timeout))
+    _execute(entry, Job(todo, folder, where, data, workers, tensorboard, options, board, timeout, keep))
     return board.summary
 
 

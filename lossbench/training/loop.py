@@ -38,6 +38,7 @@ def _uncompiled(kind: type[Kind]) -> type[Kind]:
 
 
 Adam = _uncompiled(torch.optim.Adam)
+AdamW = _uncompiled(torch.optim.AdamW)
 SGD = _uncompiled(torch.optim.SGD)
 Adadelta = _uncompiled(torch.optim.Adadelta)
 
@@ -46,7 +47,10 @@ OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
     "optimizer",
     {
         "adam": partial(Adam, fused=True),
+        "adamw": partial(AdamW, fused=True),
         "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
+        "sgd_momentum": partial(SGD, momentum=0.9, fused=True),
+        "sgd_plain": partial(SGD, fused=True),
         "adadelta": Adadelta,
     },
 )
@@ -67,10 +71,10 @@ def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> LambdaLR:
-    """How the learning rate goes from epoch to epoch, as a factor of `config.lr`."""
+    """How the learning rate goes from epoch to epoch, as a factor of `config.lr`; `step_factor` comes first."""
 
     def factor(epoch: int) -> float:
-        done = epoch / config.epochs
+        done = (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
         if config.scheduler == "cosine":
             return 0.5 * (1 + math.cos(math.pi * done))
         if config.scheduler == "step":
@@ -78,6 +82,24 @@ def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> Lamb
         return 1.0
 
     return LambdaLR(optimizer, factor)
+
+
+def step_factor(config: RunConfig, epoch: int, step: int, steps: int) -> float | None:
+    """The factor of `config.lr` at one step where it changes with every step, else None; all counted from 0.
+
+    `steps` is how many an epoch has. `one_cycle` is torch's OneCycleLR, its momentum left alone.
+    """
+    done = epoch * steps + step
+    if epoch < config.warmup_epochs:
+        return (done + 1) / (config.warmup_epochs * steps)
+    if config.scheduler != "one_cycle":
+        return None
+    last = config.epochs * steps - 1
+    peak = 0.3 * (last + 1) - 1
+    rising = done <= peak
+    part = done / peak if rising else (done - peak) / (last - peak)
+    low = 1 / 25 if rising else 1 / 25e4
+    return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * part) if rising else 1 + math.cos(math.pi * part))
 
 
 # A larger one is slower on a CPU, and 128 x 128 images would take gigabytes; a GPU wants more work at once.
@@ -127,14 +149,14 @@ class Training:
 
     model: Classifier
     criterion: Criterion
-    normalise: Callable[..., Tensor]
+    normalise: Normalise
     config: RunConfig
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
-    frozen_parameters: int = 0  # of a body whose features stand in the place of images, see `features`
+    frozen: nn.Module | None = None  # the body whose features stand in the place of images, see `features`
 
     def __post_init__(self) -> None:
         seed = self.config.seed
@@ -179,6 +201,18 @@ class Training:
             self.config.patience is not None and self.epoch > 0 and waited >= self.config.patience
         )
 
+    def begin_epoch(self) -> None:
+        """Count the next epoch, and tell the loss, which may follow a schedule."""
+        self.epoch += 1
+        self.criterion.set_epoch(self.epoch, self.config.epochs)
+
+    def set_rate(self, step: int, steps: int) -> None:
+        """Set the learning rate of a step, counted from 0, of this epoch's `steps`, where each has its own."""
+        factor = step_factor(self.config, self.epoch - 1, step, steps)
+        if factor is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr * factor
+
     def keep_best(self, score: float) -> None:
         """Remember the weights of the first epoch that attains the highest score."""
         if score > self.best_score:
@@ -190,6 +224,7 @@ class Training:
 
     def restore_best(self) -> None:
         """Put the selected epoch's weights back into the model and the criterion."""
+        self.criterion.set_epoch(self.best_epoch, self.config.epochs)
         for part, state in self.best_state.items():
             getattr(self, part).load_state_dict(state)
 
@@ -203,11 +238,12 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
         scored: the images to score after every epoch and to select the epoch on.
         prefix: of the scores' columns: `val` or `test`.
 
-    Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`.
+    Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`; `lr` is that of the
+        epoch's last step.
     Raises: Diverged, in the step in which the loss or a weight, or after which a score, is no longer finite.
     """
     while not training.ended:
-        training.epoch += 1
+        training.begin_epoch()
         yield end_epoch(training, train_epoch(training, train_split), train_split, scored, prefix)
 
 
@@ -238,7 +274,9 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
     losses, outputs = [], []
     weights = float_state(training)
     order = torch.randperm(len(split), generator=training.order).to(split.target.device)
+    steps = steps_of(training, split)
     for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
+        training.set_rate(step - 1, steps)
         loss, logits = train_step(training, split.images[index], split.target[index])
         losses.append(loss)
         outputs.append(logits)

@@ -26,7 +26,7 @@ from lossbench.losses import Criterion
 from lossbench.losses.criterion import BadLoss
 from lossbench.models import MODELS, ModelEntry
 from lossbench.records.lease import Held, Lease, hold
-from lossbench.records.record import Record, output_folder
+from lossbench.records.record import Record, output_folder, what_to_keep
 from lossbench.registry import unknown
 from lossbench.stats.metrics import SCORES, score
 from lossbench.training.checkpoint import (
@@ -52,6 +52,7 @@ from lossbench.training.loop import (
 )
 from lossbench.training.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.training.tensorboard import event_writer, require_tensorboard
+from lossbench.training.weights import learned_by_loss, pack_weights
 
 VALIDATION_FRACTION = 0.1
 WAIT_SECONDS = 1.0  # between two looks at a run that another process does
@@ -80,6 +81,7 @@ def run(
     tensorboard: bool = False,
     resume: str = "same",
     wait: bool = True,
+    keep: str | None = None,
 ) -> Record:
     """Train and score one configuration and keep the record under `<output>/runs/<run_id>/`.
 
@@ -97,15 +99,19 @@ def run(
         resume: whether to go on from a checkpoint: `same` only under the threads, device and versions that wrote it,
             `anyway`, or `never`.
         wait: when another process works on this run, wait for its record instead of raising Held.
+        keep: `weights` keeps the network for `lossbench.load`, and changes nothing that is computed; None takes
+            LOSSBENCH_KEEP, else keeps the predictions only.
 
     Raises:
         ValueError, FileNotFoundError, PermissionError: before any training, when the data are missing or damaged,
-            the output cannot be written, the device is not there, or a checkpoint does not fit.
+            the output cannot be written, the device is not there, a checkpoint does not fit, or the run was finished
+            without the weights that are to be kept.
         Held: another process works on this run, and `wait` is False or that process is this one.
         DiskFull: no room for a file; every file from before stands.
     """
     record, where = Record.of(config, output), find_device(device)
     place = None if data is None else Path(data)
+    keep = what_to_keep(keep)
     if resume not in RESUMES:
         raise ValueError(unknown("choice of resume", resume, RESUMES))
     if place is not None:
@@ -113,6 +119,7 @@ def run(
     if tensorboard:
         require_tensorboard()
     if _is_done(record, config, place):
+        record.require_kept(keep)
         return record
     require_writable(output_folder(output))
     warn_of_slow_precision(config.precision, where)
@@ -125,7 +132,7 @@ def run(
                         dataset = load_images(config, place)
                         writers = [event_writer(record.path)] if tensorboard else []
                         with undisturbed(threads):
-                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume)
+                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume, keep)
                     break
             record = Record.of(config, output)  # another config has taken the shorter name meanwhile
         except Held as held:
@@ -137,6 +144,7 @@ def run(
             if turn == 0:
                 warnings.warn(f"waiting: {held}", stacklevel=2)
             time.sleep(WAIT_SECONDS)
+    record.require_kept(keep)
     return record
 
 
@@ -167,6 +175,7 @@ def _compute(
     lease: Lease,
     callbacks: Sequence[Progress],
     resume: str,
+    keep: str | None,
 ) -> None:
     """Train from the last checkpoint, or from the start, and write the record."""
     keep_freed_memory()
@@ -198,7 +207,7 @@ def _compute(
         error.add_note(f"while training {config.run_id}")
         raise
     lease.check()
-    finish(record, training, splits, dataset, known)
+    finish(record, training, splits, dataset, known, keep)
 
 
 def restore(record: Record, training: Training, origin: Mapping[str, Any], resume: str) -> list[float]:
@@ -258,6 +267,8 @@ def start(
         class_names=dataset.class_names,
         embedding_dim=entry.embedding_dim,
         class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
+        weight=None if config.class_weight == "none" else config.class_weight,
+        label_smoothing=config.label_smoothing,
         seed=config.seed,
         **config.loss_params,
     )
@@ -275,14 +286,21 @@ def start(
     return training
 
 
-def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
+def finish(
+    record: Record,
+    training: Training,
+    splits: Splits,
+    dataset: Dataset,
+    known: dict[str, Any],
+    keep: str | None = None,
+) -> None:
     """Score the test images with the selected epoch's weights and write the record.
 
     `known` holds `status` and `epoch_seconds`, and the error as `diverged` where there was one.
     """
     config, status, diverged = training.config, known["status"], known.get("diverged")
     scores: dict[str, Any] = {}
-    target = predicted = None
+    target = predicted = weights = None
     if training.best_epoch:
         try:
             scores, target, predicted = _score_test(training, splits, dataset)
@@ -304,19 +322,26 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "num_parameters": training.frozen_parameters
-        + sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
+        "num_parameters": _count_parameters(training),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "events": dict(training.criterion.events),
+        **learned_by_loss(training),
         **describe_machine(splits.train.images.device),
     }
     if diverged is not None:
         value = str(diverged.value)
         result["diverged"] = {"what": diverged.what, "value": value, "epoch": diverged.epoch, "step": diverged.step}
+    if keep == "weights" and training.best_epoch:
+        weights = pack_weights(training, dataset, splits.train)
     record.write_config(config)  # once more: the folder may have been deleted or renamed meanwhile
-    record.write(result, training.history, target, predicted)
+    record.write(result, training.history, target, predicted, weights)
     remove_checkpoint(record.path)
+
+
+def _count_parameters(training: Training) -> int:
+    parts = (training.model, training.frozen, training.criterion)
+    return sum(parameter.numel() for part in parts if part is not None for parameter in part.parameters())
 
 
 def _score_test(
