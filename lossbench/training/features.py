@@ -38,19 +38,27 @@ def with_features(config: RunConfig, dataset: Dataset, device: torch.device) -> 
     return Split(train, dataset.train.target), Split(test, dataset.test.target)
 
 
+class _Seen(Normalise):
+    """Features are what a network has made of images that were on its scale: they stay as they are."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return images
+
+
 def see_features(training: Training) -> None:
     """Let a training that was begun on images go on with their features: its body and its scale have done their part.
 
-    What the body weighs is still counted.
+    The body waits in `training.frozen`, out of the way of checkpoints and steps.
     """
-    body = training.model.body
-    training.frozen_parameters = sum(parameter.numel() for parameter in body.parameters())
-    training.model.body = nn.Identity()
-    training.normalise = _unchanged
+    training.frozen, training.model.body = training.model.body, nn.Identity()
+    training.normalise = _Seen(training.normalise.mean, training.normalise.std)
 
 
-def _unchanged(features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    return features
+def whole_model(training: Training) -> nn.Module:
+    """The network with its body, also where it has learned from features."""
+    if training.frozen is not None:
+        training.model.body, training.frozen = training.frozen, None
+    return training.model
 
 
 @dataclass(frozen=True)

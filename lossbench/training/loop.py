@@ -157,14 +157,14 @@ class Training:
 
     model: Classifier
     criterion: Criterion
-    normalise: Callable[..., Tensor]
+    normalise: Normalise
     config: RunConfig
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
-    frozen_parameters: int = 0  # of a body whose features stand in the place of images, see `features`
+    frozen: nn.Module | None = None  # the body whose features stand in the place of images, see `features`
 
     def __post_init__(self) -> None:
         seed = self.config.seed

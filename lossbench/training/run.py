@@ -332,8 +332,7 @@ def finish(
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "num_parameters": training.frozen_parameters
-        + sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
+        "num_parameters": _count_parameters(training),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "events": dict(training.criterion.events),
@@ -353,6 +352,11 @@ def finish(
     record.write_config(config)  # once more: the folder may have been deleted or renamed meanwhile
     record.write(result, training.history, target, predicted, weights)
     remove_checkpoint(record.path)
+
+
+def _count_parameters(training: Training) -> int:
+    parts = (training.model, training.frozen, training.criterion)
+    return sum(parameter.numel() for part in parts if part is not None for parameter in part.parameters())
 
 
 def _score_test(

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lossbench.data import Dataset, Split
+from lossbench.training.features import whole_model
 from lossbench.training.loop import Training
 
 PARTS = ("model", "criterion")  # of a training, whose tensors are named `model.body.0.weight`, `criterion.state.raw`
@@ -58,6 +59,7 @@ def learned_by_loss(training: Training) -> dict[str, Any]:
 
 def pack_weights(training: Training, dataset: Dataset, train_split: Split) -> bytes:
     """The content of `model.safetensors`: everything that the network and the loss have learned or counted."""
+    whole_model(training)
     tensors = {
         f"{part}.{name}": value.detach().cpu().contiguous()
         for part in PARTS
