@@ -108,6 +108,8 @@ class RunConfig:
         selection: `validation` picks the epoch on held-out training images and scores the test images once;
             `best_test` picks the epoch on the test images, as paper 000 did: optimistic, kept to show its bias.
         precision: `float32`, or `bfloat16` for the model's forward and backward pass (losses stay in float32).
+        embedding_scores: score the embeddings of the test images too (NMI, recall@k, nearest class mean), which takes
+            all training images once more and scikit-learn.
 
     Raises:
         ValueError: a name or value that is not allowed, quoted together with what is.
@@ -139,6 +141,7 @@ class RunConfig:
     trainable: Annotated[str, _one_of("choice of trainable weights", TRAINABLE)] = "all"
     selection: Annotated[str, _one_of("selection", SELECTIONS)] = "validation"
     precision: Annotated[str, _one_of("precision", PRECISIONS)] = "float32"
+    embedding_scores: Annotated[bool, boolean()] = True
 
     def __post_init__(self) -> None:
         for name, check in _checks().items():
