@@ -614,6 +614,37 @@ def _tuned(losses: list[str] | None) -> list[str]:
     return sorted({name for settings in own for name in settings})
 
 
+@app.command("demo")
+def run_demo(
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    device: Device = None,
+    output: Output = None,
+) -> None:
+    """Compare five losses on real images, with right and with wrong training targets, in about a minute."""
+    from lossbench.records.record import output_folder
+    from lossbench.studies import demo
+
+    folder = output_folder(output)
+    if not dry_run:
+        refuse_unwritable(folder)
+    typer.echo(demo.describe_demo(folder))
+    if dry_run:
+        _show_plan(demo.plan_demo(), output, workers, device, None, ())
+        return
+
+    def write_report() -> Path:
+        from lossbench.report import build
+
+        return build(output)
+
+    summary = demo.run_demo(output, write_report, typer.echo, workers=workers, device=device)
+    typer.echo(summary)
+    if not summary.interrupted:
+        build_report(output)
+    sys.exit(summary.exit_code)
+
+
 def _plan(
     name: str | None,
     loss: list[str] | None,

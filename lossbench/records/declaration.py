@@ -203,7 +203,7 @@ def declare(
     Returns: every declaration of the folder.
     """
     folder = require_writable(output_folder(output))
-    before, tuned = _read(folder)
+    before, studies = _read(folder)
     entries = {_key(entry.setting): entry for entry in before}
     plans: dict[str, list[RunConfig]] = {}
     for config in configs:
@@ -226,7 +226,7 @@ def declare(
         entries[key] = entry
     after = list(entries.values())
     if after != before:
-        _write(folder, after, tuned)
+        _write(folder, after, studies)
     return after
 
 

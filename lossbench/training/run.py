@@ -365,11 +365,13 @@ def _score_test(
     """The scores of the test images, their targets and log-probabilities. Diverged where one is not finite."""
     training.restore_best()
     output, log_probs = predict(training, splits.test)
-    means = class_means(training, splits.train, len(dataset.class_names))
+    parts = []  # embeddings of the test images, mean directions of the classes
+    if training.config.embedding_scores:
+        parts = [output.embeddings, class_means(training, splits.train, len(dataset.class_names))]
     own = log_probs.gather(1, splits.test.target[:, None])  # of other classes it may be -inf
-    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": (output.embeddings, means)}
+    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": parts}
     for what, tensors in values.items():
         require_finite(what, tensors, training.best_epoch, steps_of(training, splits.train))
     target, predicted = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
-    embeddings = output.embeddings.cpu().numpy()
-    return score(target, predicted, embeddings, means.cpu().numpy(), dataset.class_names), target, predicted
+    embeddings, means = (part.cpu().numpy() for part in parts) if parts else (None, None)
+    return score(target, predicted, embeddings, means, dataset.class_names), target, predicted
