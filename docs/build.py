@@ -124,18 +124,30 @@ def executed(source: Path, output: Path) -> Any:
     """
     from lossbench.studies.notebooks import execute
 
-    wanted = _sources(nbformat.read(source, as_version=4))
+    written = nbformat.read(source, as_version=4)
     for folder in (output, output / "site", output / "test"):
         kept = folder / "notebooks" / source.name
-        if kept.exists() and _sources(notebook := nbformat.read(kept, as_version=4)) == wanted:
-            return notebook
+        if kept.exists() and _code(notebook := nbformat.read(kept, as_version=4)) == _code(written):
+            return _with_prose_of(written, notebook)
     say(f"executing {source.name}")
-    return nbformat.read(execute(str(source), {}, output / "site"), as_version=4)
+    return _with_prose_of(written, nbformat.read(execute(str(source), {}, output / "site"), as_version=4))
 
 
-def _sources(notebook: Any) -> list[str]:
-    """What the cells say, without the parameters that an execution put in."""
-    return [c.source for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+def _own_cells(notebook: Any) -> list[Any]:
+    """The cells without the parameters that an execution put in."""
+    return [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def _code(notebook: Any) -> list[str | None]:
+    """What is executed; a place for each cell of prose, which an execution changes: it mends links for its folder."""
+    return [cell.source if cell.cell_type == "code" else None for cell in _own_cells(notebook)]
+
+
+def _with_prose_of(written: Any, notebook: Any) -> Any:
+    for cell, original in zip(_own_cells(notebook), written.cells, strict=True):
+        if cell.cell_type == "markdown":
+            cell.source = original.source
+    return notebook
 
 
 def adapt(notebook: Any, number: str) -> Any:
