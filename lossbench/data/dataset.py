@@ -164,8 +164,8 @@ def as_arrays(name: str, made: object) -> Arrays:
     for what, images, target in (("training", arrays[0], arrays[1]), ("test", arrays[2], arrays[3])):
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(
-                f"{expected}: {what} images must be uint8 (N, channels, height, width) or (N, height, width), from 0 to "
-                f"255, got {images.dtype} {images.shape}"
+                f"{expected}: {what} images must be uint8 (N, channels, height, width) or (N, height, width), "
+                f"0 to 255, got {images.dtype} {images.shape}"
             )
         if not np.issubdtype(target.dtype, np.integer) or target.shape != images.shape[:1]:
             raise ValueError(
