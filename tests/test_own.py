@@ -305,8 +305,8 @@ def test_the_command_names_each_thing_and_ends_with_2_where_one_is_wrong(
 
     assert check() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sorted(lines) == [f"{what}: all right" for what in
-                             ("dataset shades", "loss half_focal", "metric bright_recall", "model two_layers")]  # fmt: skip
+    names = ("dataset shades", "loss half_focal", "metric bright_recall", "model two_layers")
+    assert sorted(lines) == [f"{name}: all right" for name in names]
     mine.write_text(MINE.replace("[160:]", "[160:164]").replace("0, 156", "0, 300"), encoding="utf-8")
     assert check() == 2
     printed = capsys.readouterr()
@@ -332,11 +332,18 @@ def test_a_file_that_registers_nothing_is_told_so(tmp_path: Path) -> None:
         extend(path)
 
 
+FIRST = """from lossbench import register
+@register
+def first(log_probs, target, power=2.0):
+    p = log_probs.gather(1, target[:, None]).squeeze(1).exp()
+    return (1 - p) ** power
+"""
+
+
 def test_five_lines_are_a_loss(tmp_path: Path) -> None:
     path = tmp_path / "first.py"
-    lines = ["from lossbench import register", "@register", "def first(log_probs, target, power=2.0):",
-             "    p = log_probs.gather(1, target[:, None]).squeeze(1).exp()", "    return (1 - p) ** power"]  # fmt: skip
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(FIRST, encoding="utf-8")
+    assert len(FIRST.splitlines()) == 5
     options = "run --dataset shapes --epochs 1 --set train_size=40 --loss first:power=1 --extend first.py --output out"
     command = [sys.executable, "-m", "lossbench", *options.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=dict(os.environ))
