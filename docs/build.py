@@ -25,7 +25,6 @@ HTML = BUILD / "html"
 MATHJAX = "static/mathjax/es5/tex-svg-full.js"  # inside the package `mathjax` of django-static-mathjax
 ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
 BADGE = re.compile(r"\[!\[([^\]]*)\]\([^)]*\)\]\(([^)]*)\)")
-ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 MOVED = {
     "docs/": "",
     "CONTRIBUTING.md": "contributing.md",
@@ -72,6 +71,8 @@ def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
     from reference import write_reference
 
+    sys.path.append(str(ROOT))  # the pages that docs/ writes are modules of a package in the checkout
+    from docs.cards import cards_page
     from lossbench import archive, explorer, report
     from lossbench.training.machine import usable_cores
 
@@ -123,18 +124,30 @@ def executed(source: Path, output: Path) -> Any:
     """
     from lossbench.studies.notebooks import execute
 
-    wanted = _sources(nbformat.read(source, as_version=4))
+    written = nbformat.read(source, as_version=4)
     for folder in (output, output / "site", output / "test"):
         kept = folder / "notebooks" / source.name
-        if kept.exists() and _sources(notebook := nbformat.read(kept, as_version=4)) == wanted:
-            return notebook
+        if kept.exists() and _code(notebook := nbformat.read(kept, as_version=4)) == _code(written):
+            return _with_prose_of(written, notebook)
     say(f"executing {source.name}")
-    return nbformat.read(execute(str(source), {}, output / "site"), as_version=4)
+    return _with_prose_of(written, nbformat.read(execute(str(source), {}, output / "site"), as_version=4))
 
 
-def _sources(notebook: Any) -> list[str]:
-    """What the cells say, without the parameters that an execution put in."""
-    return [c.source for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+def _own_cells(notebook: Any) -> list[Any]:
+    """The cells without the parameters that an execution put in."""
+    return [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def _code(notebook: Any) -> list[str | None]:
+    """What is executed; a place for each cell of prose, which an execution changes: it mends links for its folder."""
+    return [cell.source if cell.cell_type == "code" else None for cell in _own_cells(notebook)]
+
+
+def _with_prose_of(written: Any, notebook: Any) -> Any:
+    for cell, original in zip(_own_cells(notebook), written.cells, strict=True):
+        if cell.cell_type == "markdown":
+            cell.source = original.source
+    return notebook
 
 
 def adapt(notebook: Any, number: str) -> Any:
@@ -163,25 +176,6 @@ def site_links(text: str, root: str, site: str = "") -> str:
     for before, after in MOVED.items():
         text = text.replace(f"]({root}{before}", f"]({site}{after}")
     return text
-
-
-def cards_page() -> str:
-    """All losses and probability functions, a card each."""
-    from lossbench import LOSSES, PROBABILITIES
-
-    parts = ["# Cards: every loss and probability function", "What each is, where it comes from, and what it equals."]
-    groups = {
-        "Losses on logits": [entry for entry in LOSSES.values() if entry.takes == "logits"],
-        "Losses on embeddings": [entry for entry in LOSSES.values() if entry.takes == "embeddings"],
-        "Probability functions": list(PROBABILITIES.values()),
-    }
-    for title, entries in groups.items():
-        parts.append(f"## {title}")
-        for entry in entries:
-            card = entry.card._repr_markdown_().partition("**: ")[2]
-            linked = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", card)
-            parts.append(f"### {entry.name}\n\n{linked}")
-    return "\n\n".join(parts) + "\n"
 
 
 def say(text: str) -> None:

@@ -19,6 +19,7 @@ _HOME = {
     "STUDIES": "lossbench.studies.plans",
     "RunConfig": "lossbench.config",
     "extend": "lossbench.registry",
+    "load": "lossbench.training.trained",
     "load_history": "lossbench.records.tables",
     "load_runs": "lossbench.records.tables",
     "register": "lossbench.losses",
@@ -47,6 +48,7 @@ _MODULES = {  # rooms, and the modules in them that are known by a name of their
     },
     "archive": "records.archive",
     "engines": "studies",
+    "functional": "losses.functional",
     "metrics": "stats.metrics",
     "probabilities": "losses.probabilities",
     "study": "studies",
@@ -62,6 +64,7 @@ __all__ = [
     "Criterion",
     "RunConfig",
     "extend",
+    "load",
     "load_history",
     "load_runs",
     "register",
@@ -95,3 +98,4 @@ if TYPE_CHECKING:
     from lossbench.stats.metrics import register_metric
     from lossbench.studies.plans import STUDIES
     from lossbench.training.run import run
+    from lossbench.training.trained import load

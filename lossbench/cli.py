@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lossbench import __version__
+from lossbench.cli_records import Output, export_app, runs_app
 from lossbench.config import describe_fields
 from lossbench.files import DiskFull, refuse_unwritable
 from lossbench.listing import LISTS
@@ -28,12 +30,9 @@ from lossbench.studies.worker import Stop, gentle_interrupt
 
 if TYPE_CHECKING:
     from lossbench.config import RunConfig
+    from lossbench.studies.execute import Summary
 
 
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
-]
 Data = Annotated[
     Path | None,
     typer.Option(help="Folder to look for the data set in. (default: LOSSBENCH_DATA)", show_default=False),
@@ -46,6 +45,17 @@ Extend = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... (default: a GPU if there is one)", show_default=False)]
 
 
+class Keep(StrEnum):
+    """What a run can leave beyond its scores and predictions."""
+
+    weights = "weights"
+
+
+Keeping = Annotated[
+    Keep | None, typer.Option("--keep", help="Keep the trained network too, for `lossbench.load`. (default: no)")
+]
+
+
 class Until(StrEnum):
     """When a study ends, other than after a number of seeds."""
 
@@ -56,8 +66,10 @@ StudyName = Annotated[str | None, typer.Argument(help="See `lossbench list studi
 Losses = Annotated[
     list[str] | None,
     typer.Option(
-        help="Instead of a named study: a loss to compare, such as focal:gamma=2, or with a learning rate of its own "
-        "focal:gamma=2@lr=0.003; repeat for each."
+        "--loss",
+        "--losses",
+        help="Instead of a named study, or of those of study tuned: a loss such as focal:gamma=2, or with a learning "
+        "rate of its own focal:gamma=2@lr=0.003; repeat for each.",
     ),
 ]
 Datasets = Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")]
@@ -112,6 +124,20 @@ Plan = Annotated[
         "--plan", help="Take the runs in OUTPUT for a pilot, show what a difference of --margin costs, and stop."
     ),
 ]
+Trials = Annotated[int | None, typer.Option(min=2, help="Points a loss and study. (study tuned, default: 16)")]
+Studies = Annotated[int | None, typer.Option(min=1, help="Independent studies a loss. (study tuned, default: 3)")]
+Finals = Annotated[
+    int | None, typer.Option(min=1, help="Runs of each study's winner on fresh seeds. (study tuned, default: 5)")
+]
+Widen = Annotated[
+    bool | None,
+    typer.Option(
+        "--widen/--no-widen",
+        help="Extend a range that holds a winner in its outer tenth, once and for all losses. (study tuned)",
+    ),
+]
+Optimizer = Annotated[str | None, typer.Option(help="adam, sgd, ...: the optimizer of all runs.")]
+TrainSize = Annotated[int | None, typer.Option(min=1, help="Images to train on, evenly of each class.")]
 Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of one core, for --plan.")]
 
 
@@ -228,11 +254,29 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Does the choice of loss function matter for image classification, and how would you know?",
 )
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
+app.add_typer(runs_app, name="runs")
+app.add_typer(export_app, name="export")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lossbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Kind(StrEnum):
@@ -353,6 +397,7 @@ def run_one(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
+    keep: Keeping = None,
     resume: Annotated[
         str, typer.Option(help="Go on from a checkpoint of the same threads, device and torch; anyway; or never.")
     ] = "same",
@@ -396,6 +441,7 @@ def run_one(
             raise Stop
 
     where: dict[str, Any] = {"device": device, "threads": threads, "data": data, "tensorboard": tensorboard}
+    where |= {"keep": keep}
     try:
         with _ended_after(timeout), gentle_interrupt(stopping, lambda text: typer.echo(text, err=True)):
             record = run(config, output, **where, resume=resume, progress=progress)
@@ -436,6 +482,12 @@ def run_study(
     scale: ScaleName = None,
     setting: Settings = None,
     epochs: Epochs = None,
+    optimizer: Optimizer = None,
+    train_size: TrainSize = None,
+    trials: Trials = None,
+    studies: Studies = None,
+    finals: Finals = None,
+    widen: Widen = None,
     engine: EngineName = "process",
     workers: Workers = None,
     shard: Shard = None,
@@ -443,6 +495,7 @@ def run_study(
     gpus: Gpus = None,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
+    keep: Keeping = None,
     report: Report = False,
     dry_run: DryRun = False,
     plan: Plan = False,
@@ -468,7 +521,19 @@ def run_study(
     from lossbench.stats import LOOKS
     from lossbench.studies.decisions import read_margin, require_judgeable, run_until_decided
 
-    shared = parse_pairs(setting, "--set") | ({} if epochs is None else {"epochs": epochs})
+    named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
+    shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
+    own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen}
+    budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
+    how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
+    how |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep, **options}
+    if name == "tuned":
+        refused = {"--seeds": seeds, "--until": until, "--plan": plan or None, "--scale": scale}
+        _run_tuned(
+            loss, dataset, shared, budget | {"margin": read_margin(margin)}, refused, output, dry_run, report, how
+        )
+    if budget:
+        raise ValueError(f"--{next(iter(budget))} belongs to `lossbench study tuned`")
     looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
     most = max(LOOKS) if plan and seeds is None else max(looks, default=seeds)
     configs = _plan(name, loss, dataset or (), most, shared, scale)
@@ -490,25 +555,94 @@ def run_study(
     if dry_run:
         _show_plan(part, output, workers, device, data, looks)
         return
-    options |= {"engine": engine, "workers": workers, "device": device, "data": data}
-    options |= {"timeout": timeout, "tensorboard": tensorboard}
+    how.pop("shard")
     if until:
-        decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **options)
+        decisions = run_until_decided(configs, output, margin=matters, study=name, say=typer.echo, **how)
         typer.echo(decisions)
         summary = decisions.summary
     else:
         declare(configs, output, margin=matters, study=name, tuned=_tuned(loss))
-        summary = run_configs(part, output, **options)
+        summary = run_configs(part, output, **how)
+    _end_study(summary, output, report)
+
+
+def _end_study(summary: Summary, output: Path | None, report: bool) -> NoReturn:
     typer.echo(summary)
     if report and not summary.interrupted:
         build_report(output)
     sys.exit(summary.exit_code)
 
 
+def _run_tuned(
+    losses: list[str] | None,
+    datasets: Sequence[str] | None,
+    shared: dict[str, Any],
+    budget: dict[str, Any],
+    refused: dict[str, Any],
+    output: Path | None,
+    dry_run: bool,
+    report: bool,
+    how: dict[str, Any],
+) -> NoReturn:
+    """`lossbench study tuned`: trials, the choice among them, finals."""
+    from lossbench.studies.execute import Summary, take_shard
+    from lossbench.studies.tuned import plan_tuned, run_tuned
+
+    if given := [option for option, value in refused.items() if value is not None]:
+        raise ValueError(f"{given[0]} does not go with study tuned: its budget is --trials, --studies and --finals")
+    plans = plan_tuned([parse_loss(text, "--loss") for text in losses or []], datasets or (), shared, **budget)
+    if dry_run:
+        configs = [config for plan in plans for config in plan.points()]
+        part = configs if how["shard"] is None else take_shard(configs, how["shard"])
+        _show_plan(part, output, how["workers"], how["device"], how["data"], [])
+        finals = sum(len(plan.losses) * plan.studies * plan.finals for plan in plans)
+        typer.echo(f"then {finals} finals of the winners, and more trials where a range is extended", err=True)
+        sys.exit(0)
+    summary = Summary(0)
+    for plan in plans:
+        result = run_tuned(plan, output, say=typer.echo, **how)
+        typer.echo(result)
+        summary += result.summary
+        if summary.interrupted:
+            break
+    _end_study(summary, output, report)
+
+
 def _tuned(losses: list[str] | None) -> list[str]:
     """The settings that losses have of their own."""
     own = [parse_own_settings(text)[1] for text in losses or []]
     return sorted({name for settings in own for name in settings})
+
+
+@app.command("demo")
+def run_demo(
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    device: Device = None,
+    output: Output = None,
+) -> None:
+    """Compare five losses on real images, with right and with wrong training targets, in about a minute."""
+    from lossbench.records.record import output_folder
+    from lossbench.studies import demo
+
+    folder = output_folder(output)
+    if not dry_run:
+        refuse_unwritable(folder)
+    typer.echo(demo.describe_demo(folder))
+    if dry_run:
+        _show_plan(demo.plan_demo(), output, workers, device, None, ())
+        return
+
+    def write_report() -> Path:
+        from lossbench.report import build
+
+        return build(output)
+
+    summary = demo.run_demo(output, write_report, typer.echo, workers=workers, device=device)
+    typer.echo(summary)
+    if not summary.interrupted:
+        build_report(output)
+    sys.exit(summary.exit_code)
 
 
 def _plan(

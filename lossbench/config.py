@@ -173,6 +173,8 @@ class RunConfig:
         metrics: names in `METRICS`, scored on the test images beside the scores that every run has. They change nothing
             that is trained, so configs that differ in them only are equal, and a finished run gets a new metric from
             its predictions.
+        embedding_scores: score the embeddings of the test images too (NMI, recall@k, nearest class mean), which takes
+            all training images once more and scikit-learn.
 
     Raises:
         ValueError: a name or value that is not allowed, quoted together with what is.
@@ -208,6 +210,7 @@ class RunConfig:
     selection: Annotated[str, _OneOf("selection", SELECTIONS)] = "validation"
     precision: Annotated[str, _OneOf("precision", PRECISIONS)] = "float32"
     metrics: Annotated[tuple[str, ...], _Metrics()] = field(default=(), compare=False)
+    embedding_scores: Annotated[bool, boolean()] = True
 
     def __post_init__(self) -> None:
         for name, check in _checks().items():

@@ -559,15 +559,15 @@ def test_a_folder_and_its_tables_give_the_same_verdicts(tables, decided):
 
 
 def test_a_notebook_shows_its_claims_with_the_verdicts_that_they_have_among_all(decided):
-    shown = claims.decide(REFERENCE / "layers", notebook="12_hierarchical_loss")
-    wanted = decided[decided["notebook"] == "12_hierarchical_loss"].reset_index(drop=True)
+    shown = claims.decide(REFERENCE / "layers", notebook="18_hierarchical_loss")
+    wanted = decided[decided["notebook"] == "18_hierarchical_loss"].reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, wanted)
     assert len(shown) > 5
 
 
 def test_a_notebook_without_claims_is_refused_with_those_that_have_some():
-    with pytest.raises(ValueError, match=r"unknown notebook with claims '12_hierarchical'; did you mean '?12_hier"):
-        claims.decide(REFERENCE, notebook="12_hierarchical")
+    with pytest.raises(ValueError, match=r"unknown notebook with claims '18_hierarchical'; did you mean '?18_hier"):
+        claims.decide(REFERENCE, notebook="18_hierarchical")
 
 
 def test_tables_in_markdown_stand_apart_by_group_and_link_each_claim_to_its_figure(decided):

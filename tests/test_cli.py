@@ -73,6 +73,14 @@ def test_a_console_of_any_encoding_gets_the_whole_list(command: Command, monkeyp
     assert console.buffer.getvalue().decode("cp1252").count("\\u03a3") == plain.count("Σ") > 0  # type: ignore[attr-defined]
 
 
+def test_version_and_short_help_are_there(command: Command) -> None:
+    assert command("--version").stdout == f"lossbench {lossbench.__version__}\n"
+    for name in ("", "run", "study", "report", "list", "weights", "data", "data import", "notebook", "notebook run"):
+        short, long = (command(*name.split(), option) for option in ("-h", "--help"))
+        assert short == long
+        assert (short.returncode, "Usage" in short.stdout) == (0, True)
+
+
 @needs_shell
 def test_a_mistake_reaches_the_shell() -> None:
     done = start("data info fashion")

@@ -202,7 +202,7 @@ def test_the_command_line_refuses_with_exit_code_2(folder, arguments, monkeypatc
 def test_the_list_shows_title_and_parameters_of_every_notebook(folder):
     text = describe_notebooks()
     assert '91_alpha: A title\n    dataset = "fashion-mini"  # see `lossbench list datasets`\n    epochs = 1' in text
-    assert "06_train_one_run: " in text
+    assert "20_train_one_run: " in text
 
 
 @pytest.fixture

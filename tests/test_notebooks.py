@@ -26,7 +26,7 @@ from lossbench.studies.notebooks import execute, read_parameters
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
-RUN = "06_train_one_run"
+RUN = "20_train_one_run"
 STUDY = "a folder of invented runs of every paper's study"
 MOST_LINES, MEDIAN_LINES = 25, 6
 HEADINGS = {"Takeaways", "Exercises", "References"}
@@ -37,10 +37,10 @@ OTHER_VALUES = {
         "dataset": "shapes", "model": "small_cnn_cosine", "loss": "js_divergence", "loss_params": {}, "epochs": 1,
         "train_size": 100, "seeds": [4, 5],
     },
-    "02_theory": {
+    "19_theory_of_the_thesis": {
         "dataset": "shapes", "seed": 1, "step_size": 0.2, "steps": 5, "epochs": 1, "train_size": 100,
     },
-    "03_probability_functions": {
+    "03_from_logits_to_probabilities": {
         "dataset": "shapes", "margin": 1.0, "order": 4, "epochs": 1, "train_size": 100, "seed": 1,
     },
     "04_loss_functions": {"num_classes": 4, "steps": 10, "seed": 1},
@@ -54,22 +54,22 @@ OTHER_VALUES = {
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
         "trainable": "head", "selection": "best_test", "precision": "bfloat16", "metrics": ["auroc"],
     },
-    "07_study": {
+    "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
         "workers": 1,
     },
-    "08_thesis_analysis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
-    "09_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
-    "10_sampling_free_and_metric_learning": {
+    "14_thesis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
+    "15_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
+    "16_sampling_free": {
         "results": STUDY, "beta": 2.0, "gamma": 1.0, "dataset": "shapes", "epochs": 1, "train_size": 100, "seed": 1,
     },
-    "11_false_positive_loss": {"results": STUDY},
-    "12_hierarchical_loss": {"results": STUDY},
-    "13_loss_landscapes": {
+    "17_false_positive_loss": {"results": STUDY},
+    "18_hierarchical_loss": {"results": STUDY},
+    "10_loss_landscapes": {
         "dataset": "shapes", "losses": {"adma": {"a": 0.4}, "js_divergence": {}}, "seed": 5, "epochs": 1,
         "train_size": 100, "images": 40, "points": 5, "grid": 3, "directions": 2,
     },
-    "14_your_own_loss": {
+    "13_your_own_loss": {
         "q": 0.5, "label_noise": 0.2, "seeds": 2, "epochs": 1, "train_size": 100, "lr": 0.01,
     },
 }  # fmt: skip
@@ -316,10 +316,10 @@ ANSWERS = {
     ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
                              [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
-    ("02", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
+    ("19", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
                          [[0.213, -0.107, -0.107], [0.787, 0.107, 0.107], [-0.213, 0.107]]),
-    ("02", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
-    ("02", "coat"): ([[0.75, 0.9, 0.82], [3 / 4, 9 / 10, 9 / 11], np.array([0.75, 0.9, 0.818])],
+    ("19", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
+    ("19", "coat"): ([[0.75, 0.9, 0.82], [3 / 4, 9 / 10, 9 / 11], np.array([0.75, 0.9, 0.818])],
                      [[0.9, 0.75, 0.82], [75, 90, 82], [0.75, 0.9, 0.675]]),
     ("03", "needed"): ([[6.8, 41], [math.log(891), 41.2], np.array([6.79, 41.20])],
                        [[41.2, 6.79], [4.595, 13], [6.8, 42.2]]),
@@ -332,41 +332,41 @@ ANSWERS = {
     ("05", "meeting_point"): ([0.37, 1 / E, 0.3679], [E, 0.5, 0.34]),
     ("05", "lowest_p"): ([0.005, 0.00503, 0.5 / 99.5], [0.01, 0.5, 0.0099]),
     ("05", "times_as_strong"): ([2, 2.0, torch.tensor([4.0]).sqrt().item()], [1, 4, 0.5]),
-    ("06", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
-    ("06", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
-    ("07", "hours"): ([5, 5.0, 6 * 75 * 40 / 3600], [4.6875, 37.5, 6]),
-    ("07", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
-    ("07", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
-    ("08", "shared_points"): ([[4.5, 5.5], (4.5, 5.5), np.array([9, 11]) / 2], [[5, 6], [5.5, 4.5], [4.5, 4.5]]),
-    ("08", "newcomers"): ([3, 3.0, np.int64(3)], [2, 1, 4]),
-    ("08", "losses_needed"): ([7, 7.0, np.int64(7)], [6, 5, 8]),
-    ("08", "flat_epochs"): ([28, 27.9, 11.4 * 6**0.5], [11.4, 20, 68]),
-    ("09", "largest_convex_a"): ([0.5, 1 / 2, np.float32(0.5)], [1, 0.368, 0.7]),
-    ("09", "learning_rate"): ([0.046, 0.0461, 0.01 / (0.5 * 0.1**0.5 * E ** (0.1**0.5))], [0.01, 0.0022, 0.032]),
-    ("09", "head_start"): ([0.3, 0.31, 0.2 * 1.539], [0.2, 0, 0.06]),
-    ("09", "first_step"): ([0.35, 0.347, 0.348], [0.2475, 1, 0.55]),
-    ("10", "p_of_equal_weight"): ([0.53, 0.533, E ** -(0.25 ** (1 / 3))], [0.63, 0.25, 0.368]),
-    ("10", "gigabytes"): ([500, 5e2, 5000**3 * 4 / 1e9], [125, 0.5, 100]),
-    ("10", "macro_f1_of_a_collapse"): ([0.018, 0.0182, 0.2 / 11], [0.1, 0.18, 0.01]),
-    ("11", "loss_by_hand"): ([2.3, 2.303, math.log(10)], [1.61, 0.69, 1]),
-    ("11", "times_cross_entropy"): ([2, 2.0, torch.tensor(2.0)], [1, 4, 0.5]),
-    ("11", "ratio_of_weights"): ([1.89, 17 / 9, 1.8889], [9, 0.53, 1.7]),
-    ("11", "mistakes_fewer"): ([132, 133, 132.5], [94, 5, 68]),
-    ("12", "horse_to_frog"): ([4, 4.0, np.int64(4)], [6, 2, 5]),
-    ("12", "mean_distance"): ([4, 4.0, 2400 / 600], [6, 2, 8]),
-    ("12", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
-    ("12", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
-    ("13", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
-    ("13", "barriers"): ([[1.1, 11], (1.1, 11.0), np.array([1.1, 11.0])], [[1.3, 13], [11, 1.1], [1.1, 1.1]]),
-    ("13", "typical_cosine"): ([0.01, 1e-2, 1 / 10_000**0.5], [0.1, 0, 0.0001]),
-    ("14", "p_of_hardest_pull"): ([0.41, 0.412, 0.7 / 1.7], [0.7, 0.5, 0.59]),
-    ("14", "poly1"): ([lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * (1 - log_probs[:, 0].exp()),
+    ("20", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
+    ("20", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
+    ("12", "hours"): ([5, 5.0, 6 * 75 * 40 / 3600], [4.6875, 37.5, 6]),
+    ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
+    ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
+    ("14", "shared_points"): ([[4.5, 5.5], (4.5, 5.5), np.array([9, 11]) / 2], [[5, 6], [5.5, 4.5], [4.5, 4.5]]),
+    ("14", "newcomers"): ([3, 3.0, np.int64(3)], [2, 1, 4]),
+    ("14", "losses_needed"): ([7, 7.0, np.int64(7)], [6, 5, 8]),
+    ("14", "flat_epochs"): ([28, 27.9, 11.4 * 6**0.5], [11.4, 20, 68]),
+    ("15", "largest_convex_a"): ([0.5, 1 / 2, np.float32(0.5)], [1, 0.368, 0.7]),
+    ("15", "learning_rate"): ([0.046, 0.0461, 0.01 / (0.5 * 0.1**0.5 * E ** (0.1**0.5))], [0.01, 0.0022, 0.032]),
+    ("15", "head_start"): ([0.3, 0.31, 0.2 * 1.539], [0.2, 0, 0.06]),
+    ("15", "first_step"): ([0.35, 0.347, 0.348], [0.2475, 1, 0.55]),
+    ("16", "p_of_equal_weight"): ([0.53, 0.533, E ** -(0.25 ** (1 / 3))], [0.63, 0.25, 0.368]),
+    ("16", "gigabytes"): ([500, 5e2, 5000**3 * 4 / 1e9], [125, 0.5, 100]),
+    ("16", "macro_f1_of_a_collapse"): ([0.018, 0.0182, 0.2 / 11], [0.1, 0.18, 0.01]),
+    ("17", "loss_by_hand"): ([2.3, 2.303, math.log(10)], [1.61, 0.69, 1]),
+    ("17", "times_cross_entropy"): ([2, 2.0, torch.tensor(2.0)], [1, 4, 0.5]),
+    ("17", "ratio_of_weights"): ([1.89, 17 / 9, 1.8889], [9, 0.53, 1.7]),
+    ("17", "mistakes_fewer"): ([132, 133, 132.5], [94, 5, 68]),
+    ("18", "horse_to_frog"): ([4, 4.0, np.int64(4)], [6, 2, 5]),
+    ("18", "mean_distance"): ([4, 4.0, 2400 / 600], [6, 2, 8]),
+    ("18", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
+    ("18", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
+    ("10", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
+    ("10", "barriers"): ([[1.1, 11], (1.1, 11.0), np.array([1.1, 11.0])], [[1.3, 13], [11, 1.1], [1.1, 1.1]]),
+    ("10", "typical_cosine"): ([0.01, 1e-2, 1 / 10_000**0.5], [0.1, 0, 0.0001]),
+    ("13", "p_of_hardest_pull"): ([0.41, 0.412, 0.7 / 1.7], [0.7, 0.5, 0.59]),
+    ("13", "poly1"): ([lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * (1 - log_probs[:, 0].exp()),
                        lambda log_probs, target, *, epsilon: -log_probs[:, 0] - epsilon * torch.expm1(log_probs[:, 0]),
                        lambda log_probs, target, epsilon=1.0: [1.69315, 0.30536]],
                       [lambda log_probs, target, epsilon: -log_probs[:, 0],
                        lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * log_probs[:, 0].expm1(),
                        lambda log_probs, target: log_probs]),
-    ("14", "pairs_for_one_point"): ([34, 34.0, stats.sample_size(0.01, 0.02)], [9, 17, 64]),
+    ("13", "pairs_for_one_point"): ([34, 34.0, stats.sample_size(0.01, 0.02)], [9, 17, 64]),
 }  # fmt: skip
 
 # What the check cells take from their notebooks, beside the answer.

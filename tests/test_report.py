@@ -380,7 +380,7 @@ def row(claim, verdict, paper="000", group="runs", **values):
     facts = {
         "claim": claim, "paper": paper, "place": "Table 4.1", "says": f"It says {claim}.", "test": "a test",
         "verdict": verdict, "estimate": 1.234, "low": 0.5, "high": 1.9, "unit": "points", "n": 15,
-        "needed": np.nan, "notebook": "08_thesis_analysis", "figure": "thesis-accuracy", "group": group,
+        "needed": np.nan, "notebook": "14_thesis", "figure": "thesis-accuracy", "group": group,
         "against": "focal minus cross_entropy", "why": "because", "limits": "", "reconstruction": "",
     }  # fmt: skip
     return {**dict.fromkeys(claims.COLUMNS, ""), **facts, **values}

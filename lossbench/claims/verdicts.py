@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-THESIS, ADMA = "08_thesis_analysis", "09_adma"
-SAMPLING, FALSE_POSITIVE = "10_sampling_free_and_metric_learning", "11_false_positive_loss"
-LAYERS = "12_hierarchical_loss"
+THESIS, ADMA = "14_thesis", "15_adma"
+SAMPLING, FALSE_POSITIVE = "16_sampling_free", "17_false_positive_loss"
+LAYERS = "18_hierarchical_loss"
 NOTEBOOKS = (THESIS, ADMA, SAMPLING, FALSE_POSITIVE, LAYERS)
 
 RUNS, MATHEMATICS, PRINTED = "runs", "mathematics", "printed table"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import replacing, write_text
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,14 @@ def output_folder(output: str | os.PathLike[str] | None = None) -> Path:
         return Path(given)
     among_notebooks = Path.cwd().name == "notebooks" and Path("../pyproject.toml").exists()
     return Path("../outputs" if among_notebooks else "outputs")
+
+
+def what_to_keep(keep: str | None = None) -> str | None:
+    """What a run leaves beyond its scores and predictions: as given, else as the environment's LOSSBENCH_KEEP says."""
+    keep = keep or os.environ.get("LOSSBENCH_KEEP") or None
+    if keep is not None and keep not in KEEPS:
+        raise ValueError(unknown("thing to keep", keep, KEEPS))
+    return keep
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,20 @@ class Record:
         if checksums.get(name, digest := sha256(content).hexdigest()) != digest:
             raise damaged_file(path, "it is not what the run wrote: its checksum is another")
         return content
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the run was finished with its network's weights."""
+        return WEIGHTS in self.result.get(CHECKSUMS, {})
+
+    def require_kept(self, keep: str | None) -> None:
+        """ValueError where a finished run lacks the weights that are asked for; a diverged one may have none."""
+        if keep == "weights" and not self.has_weights and self.result["best_epoch"] is not None:
+            raise ValueError(
+                f"{self.path} was finished without its weights, which cannot be had afterwards; delete it with "
+                f"`lossbench runs delete {self.path.name}` and run it again, choose another output, or leave "
+                "--keep weights out"
+            )
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -229,8 +252,9 @@ class Record:
         history: Sequence[Mapping[str, float]],
         target: np.ndarray | None = None,
         log_probs: np.ndarray | None = None,
+        weights: bytes | None = None,
     ) -> None:
-        """Finish a record: the history, the predictions if there are any, and last the result, which proves them."""
+        """Finish a record: history, predictions and weights if any, and last the result, which proves them."""
         import numpy as np
 
         columns = list(history[0]) if history else ["epoch"]
@@ -241,9 +265,17 @@ class Record:
                 np.savez_compressed(file, target=target, log_probs=log_probs)
         names = ["config.json", "history.csv", *(["predictions.npz"] if target is not None else [])]
         files = {name: path.read_bytes() for name in names if (path := self.path / name).exists()}
+        if weights is None:
+            (self.path / WEIGHTS).unlink(missing_ok=True)  # of a try that was killed before its result was written
+        else:
+            with replacing(self.path / WEIGHTS) as temporary:
+                temporary.write_bytes(weights)
+            files[WEIGHTS] = weights
         write_text(self.path / "result.json", _json(seal(result, files)))
 
 
+WEIGHTS = "model.safetensors"
+KEEPS = ("weights",)
 METRIC_NOTES = "metrics"  # of the result: for each metric that was asked for its version, and why it is missing
 CHECKSUMS = "checksums"
 OWN_CHECKSUM = "these values"  # the checksum of the table that holds the checksums, without them

@@ -183,5 +183,5 @@ def _end_epoch(job: Job, member: _Member, answer: dict[str, float] | Diverged, s
 def _finish(job: Job, member: _Member, answer: dict[str, float] | Diverged, dataset: Dataset, splits: Splits) -> None:
     status = "diverged" if isinstance(answer, Diverged) else "finished"
     known = {"status": status, "epoch_seconds": member.epoch_seconds}
-    finish(member.record, member.training, splits, dataset, known)
+    finish(member.record, member.training, splits, dataset, known, job.keep)
     job.board.done(member.config, member.record.outcome)

@@ -133,7 +133,7 @@ def _last_error(path: Path) -> str:
     return f"{errors[-1]['ename']}: {errors[-1]['evalue']}" if errors else "its kernel was ended."
 
 
-NOTEBOOK = "06_train_one_run"
+NOTEBOOK = "20_train_one_run"
 LEFT_OUT = "timing"  # the tag of cells that measure the machine, not the run
 
 _listing = threading.Lock()  # one thread at a time writes the index page
@@ -272,9 +272,10 @@ def _is_held(record: Record) -> bool:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """What the kernels find in their environment: one thread, the job's data and device."""
+    """What the kernels find in their environment: one thread, the job's data, device and what to keep."""
     data = {} if job.data is None else {"LOSSBENCH_DATA": str(job.data)}
-    return {**SINGLE_THREAD, **data, **_visible_gpus(job.device)}
+    keep = {} if job.keep is None else {"LOSSBENCH_KEEP": job.keep}
+    return {**SINGLE_THREAD, **data, **keep, **_visible_gpus(job.device)}
 
 
 def _visible_gpus(device: str) -> dict[str, str]:

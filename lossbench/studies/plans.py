@@ -12,8 +12,7 @@ from typing import Any
 from lossbench.config import RunConfig
 from lossbench.published import FIRST_PULL
 from lossbench.registry import Registry, unknown
-
-LossSpec = tuple[str, Mapping[str, Any]]
+from lossbench.studies.space import LossSpec, tuned
 
 THESIS_LOSSES: tuple[LossSpec, ...] = (
     ("cross_entropy", {}),
@@ -263,6 +262,15 @@ _STUDIES = {
             5,
         ),
         smoke=Scale(("shapes",), {"epochs": 1, "train_size": 32, "model": "efficientnet_lite0", "pretrained": True}, 1),
+    ),
+    "tuned": Study(
+        "Does the loss matter when each one is tuned with the same budget? (a seed is a study of 16 trials a loss)",
+        tuned,
+        laptop=Scale(("fashion-mini",), {}, 3),
+        paper=Scale(
+            ("fashion-mnist", "cifar-10", "cifar-100"), {"model": "convnet", "batch_size": 64, "epochs": 60}, 3
+        ),
+        smoke=Scale(("shapes",), {"epochs": 1, "train_size": 32}, 1),
     ),
 }
 STUDIES: Registry[Study] = Registry("study", _STUDIES)

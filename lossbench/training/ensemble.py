@@ -156,7 +156,7 @@ def train_together(
         are unharmed, and a diverged one must not be trained further.
     """
     for member in members:
-        member.epoch += 1
+        member.begin_epoch()
     # Members with one optimizer have to be neighbours in the stack.
     ranked = sorted(members, key=lambda member: str(_optimizer_settings(member)))
     losses, logits, target = _train_epoch(ranked, train_split)

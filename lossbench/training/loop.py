@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lossbench.config import RunConfig
-from lossbench.data import Split
+from lossbench.data import Dataset, Split
 from lossbench.losses import Criterion
 from lossbench.losses.classification import widen
-from lossbench.models import Classifier, Output
+from lossbench.models import Classifier, Output, Pretrained
 from lossbench.registry import Registry
 
 # Optimizers and learning-rate schedules by the names that a config gives them.
@@ -122,6 +122,9 @@ class Diverged(ArithmeticError):
         self.what, self.value, self.epoch, self.step = what, value, epoch, step
 
 
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
 @dataclass
 class Normalise:
     """Bring uint8 images to the scale that the model sees.
@@ -132,7 +135,13 @@ class Normalise:
 
     mean: Tensor
     std: Tensor
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    augment: Augment | None = None
+
+    @classmethod
+    def to(cls, scale: Dataset | Pretrained, device: torch.device, augment: Augment | None = None) -> Normalise:
+        """The scale of a data set, or of published weights."""
+        mean, std = (torch.tensor(values, device=device).reshape(1, -1, 1, 1) for values in (scale.mean, scale.std))
+        return cls(mean, std, augment)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Turn (batch, channels, height, width) uint8 into float32, augmented where a generator is given."""
@@ -155,6 +164,7 @@ class Training:
     best_score: float = -math.inf
     best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    frozen: nn.Module | None = None  # the body whose features stand in the place of images, see `features`
 
     def __post_init__(self) -> None:
         seed = self.config.seed
@@ -199,6 +209,11 @@ class Training:
             self.config.patience is not None and self.epoch > 0 and waited >= self.config.patience
         )
 
+    def begin_epoch(self) -> None:
+        """Count the next epoch, and tell the loss, which may follow a schedule."""
+        self.epoch += 1
+        self.criterion.set_epoch(self.epoch, self.config.epochs)
+
     def set_rate(self, step: int, steps: int) -> None:
         """Set the learning rate of a step, counted from 0, of this epoch's `steps`, where each has its own."""
         factor = step_factor(self.config, self.epoch - 1, step, steps)
@@ -217,6 +232,7 @@ class Training:
 
     def restore_best(self) -> None:
         """Put the selected epoch's weights back into the model and the criterion."""
+        self.criterion.set_epoch(self.best_epoch, self.config.epochs)
         for part, state in self.best_state.items():
             getattr(self, part).load_state_dict(state)
 
@@ -235,7 +251,7 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
     Raises: Diverged, in the step in which the loss or a weight, or after which a score, is no longer finite.
     """
     while not training.ended:
-        training.epoch += 1
+        training.begin_epoch()
         yield end_epoch(training, train_epoch(training, train_split), train_split, scored, prefix)
 
 
