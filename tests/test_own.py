@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer.main
 from killing import fork, quick_workers, wait_for
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 
 from lossbench import MODELS, RunConfig, load_runs, run, stats
-from lossbench.cli import main
+from lossbench.cli import app, main
 from lossbench.records.record import Record
 from lossbench.registry import extend
 from lossbench.stats import metrics
 from lossbench.studies.execute import run_configs
-from lossbench.studies.plans import plan_losses
+from lossbench.studies.plans import TUNABLE, plan_losses
 from lossbench.training.checking import check_file
 
 pytestmark = pytest.mark.usefixtures("leave_no_trace")
@@ -350,3 +351,36 @@ def test_five_lines_are_a_loss(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "out" / "runs").iterdir()
     assert json.loads((record / "result.json").read_text())["loss_params"] == {"power": 1.0}
+
+
+# docs/your_own.md: its blocks are one file, which does what the page says.
+
+PAGE = (Path(__file__).parents[1] / "docs" / "your_own.md").read_text(encoding="utf-8")
+
+
+def test_the_blocks_of_the_page_are_one_file_that_is_all_right_and_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), encoding="utf-8")
+    (expected,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    monkeypatch.setattr(sys, "argv", ["lossbench", "check", str(path)])
+    main()
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected.splitlines())
+    values = {
+        "dataset": "shades", "model": "two_layers", "loss": "power_loss", "augmentation": "darker", "epochs": 1,
+        "optimizer": "slow_adam", "metrics": ["bright_recall", "auroc"],
+    }  # fmt: skip
+    run(RunConfig.from_dict(values), tmp_path)
+    assert load_runs(tmp_path)[["test_bright_recall", "test_auroc"]].notna().all().all()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^(lossbench .+)$", PAGE, re.MULTILINE))
+def test_every_command_of_the_page_is_one_that_the_command_line_takes(line: str) -> None:
+    _, name, *words = line.split()
+    typer.main.get_command(app).commands[name].make_context(name, words)
+
+
+def test_the_settings_that_the_page_says_a_loss_may_have_of_its_own_are_these() -> None:
+    (sentence,) = re.findall(r"of its own are (.*?)\.", PAGE, re.DOTALL)
+    assert re.findall(r"`(\w+)`", sentence) == list(TUNABLE)
