@@ -22,6 +22,7 @@ _HOME = {
     "load": "lossbench.training.trained",
     "load_history": "lossbench.records.tables",
     "load_runs": "lossbench.records.tables",
+    "reference": "lossbench.records.archive",
     "run": "lossbench.training.run",
 }
 _MODULES = {  # rooms, and the modules in them that are known by a name of their own
@@ -62,6 +63,7 @@ __all__ = [
     "load",
     "load_history",
     "load_runs",
+    "reference",
     "run",
 ]
 
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from lossbench.losses import LOSSES, Criterion
     from lossbench.losses.probabilities import PROBABILITIES
     from lossbench.models import MODELS
+    from lossbench.records.archive import reference
     from lossbench.records.tables import load_history, load_runs
     from lossbench.registry import extend
     from lossbench.studies.plans import STUDIES
