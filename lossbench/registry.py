@@ -297,6 +297,12 @@ def parse_value(text: str) -> Any:
         raise ValueError(f"a value is nested too deeply: {_quote(text)}") from None
 
 
+def parse_own_settings(text: str, option: str = "a loss") -> tuple[str, dict[str, Any]]:
+    """Part `"focal:gamma=2@lr=0.003"` into the loss and the settings that are its own."""
+    loss, sign, settings = text.partition("@")
+    return loss, parse_pairs(settings.split(","), f"{option} {loss}@") if sign else {}
+
+
 def parse_loss(text: str, option: str = "a loss") -> LossSpec:
     """Turn `"focal:gamma=2"` into a name and parameters; several parameters are parted by commas."""
     name, _, parameters = text.partition(":")

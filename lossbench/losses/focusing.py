@@ -109,9 +109,13 @@ def two_scale(
     log_probs: Tensor,
     target: Tensor,
     *,
-    inner: Annotated[float, at_least(0.0, up_to=1.0), slider(0.0, 1.0, 0.05), search(0.01, 1.0, log=True)] = 0.1,
-    threshold: Annotated[float, at_least(-1.0, up_to=1.0), slider(-1.0, 1.0, 0.05), search(-0.5, 0.9)] = 0.0,
-    width: Annotated[float, above(0.0), slider(0.02, 1.0, 0.02)] = 0.1,
+    inner: Annotated[
+        float, at_least(0.0, up_to=1.0), slider(0.0, 1.0, 0.05), search(0.01, 1.0, log=True), symbol("κ")
+    ] = 0.1,
+    threshold: Annotated[
+        float, at_least(-1.0, up_to=1.0), slider(-1.0, 1.0, 0.05), search(-0.5, 0.9), symbol("b")
+    ] = 0.0,
+    width: Annotated[float, above(0.0), slider(0.02, 1.0, 0.02), symbol("w")] = 0.1,
 ) -> Tensor:
     r"""Cross-entropy on one scale for samples that are classified badly, on a smaller one for those classified well.
 

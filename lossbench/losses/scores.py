@@ -38,6 +38,9 @@ def binary_cross_entropy(
 
     .. math:: L = -\log \sigma(z_t) - \sum_{j \ne t} \log \sigma(-z_j), \quad \sigma(z) = \frac{1}{1 + e^{-z}}
 
+    Use when: an image may show several classes or none, or a class shall be judged by itself.
+    Avoid when: probabilities must sum to 1, or the learning rate of cross_entropy is kept: its first gradient is
+        another.
     Range: [0, ∞); for class probabilities as target, at least the sum of their binary entropies.
     Gradient: :math:`\partial L / \partial z_j = \sigma(z_j) - Y_j`
     At p -> 0: grows without bound with the logits, as fast as cross_entropy or faster.
@@ -74,6 +77,8 @@ def square_loss(
 
     .. math:: L = \frac{1}{C} \left[ k (z_t - M)^2 + \sum_{j \ne t} z_j^2 \right]
 
+    Use when: the logits shall be goals of a regression, with few classes.
+    Avoid when: classes are many and k and M stay 1: the target drowns among zeros.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_t = \frac{2 k}{C} (z_t - M)`, and :math:`\frac{2}{C} z_j` elsewhere.
     At p -> 0: grows with the square of the logits, and its gradient with the logits.
@@ -102,6 +107,8 @@ def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
 
     .. math:: L = -\log p_t + \frac{1}{C - 1} \sum_{j \ne t} z_j^2
 
+    Use when: the logits shall stay near 0 without a parameter to tune.
+    Avoid when: logits are shifted or masked afterwards: it cares where they lie.
     Range: (0, ∞).
     Gradient: :math:`\partial L / \partial z_j = p_j - Y_j + \frac{2}{C - 1} (1 - Y_j) z_j` on the softmax logits.
     At p -> 0: as cross_entropy, plus the square.
@@ -133,6 +140,8 @@ def multi_margin(
 
     .. math:: L = \frac{1}{C} \sum_{j \ne t} \max(0, m - z_t + z_j)
 
+    Use when: only the order of the classes counts, as for a support vector machine.
+    Avoid when: probabilities are wanted: it stops learning once the margin is kept.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = \frac{1}{C}` for each class within the margin, and minus their number
         over C on the target's logit; it does not depend on how far within.
