@@ -277,7 +277,8 @@ def start(
 def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
     """Score the test images with the selected epoch's weights and write the record.
 
-    `known` holds `status` and `epoch_seconds`, and the error as `diverged` where there was one.
+    `known` holds `status` and `epoch_seconds`, the error as `diverged` where there was one, and the `engine` where its
+    numbers are not those of a run alone to the last bit.
     """
     config, status, diverged = training.config, known["status"], known.get("diverged")
     scores: dict[str, Any] = {}
@@ -309,6 +310,8 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         "events": dict(training.criterion.events),
         **describe_machine(splits.train.images.device),
     }
+    if "engine" in known:
+        result["engine"] = known["engine"]
     if diverged is not None:
         value = str(diverged.value)
         result["diverged"] = {"what": diverged.what, "value": value, "epoch": diverged.epoch, "step": diverged.step}
