@@ -19,8 +19,13 @@ _HOME = {
     "STUDIES": "lossbench.studies.plans",
     "RunConfig": "lossbench.config",
     "extend": "lossbench.registry",
+    "load": "lossbench.training.trained",
     "load_history": "lossbench.records.tables",
     "load_runs": "lossbench.records.tables",
+    "register": "lossbench.losses",
+    "register_dataset": "lossbench.data",
+    "register_metric": "lossbench.stats.metrics",
+    "register_model": "lossbench.models",
     "run": "lossbench.training.run",
 }
 _MODULES = {  # rooms, and the modules in them that are known by a name of their own
@@ -43,6 +48,7 @@ _MODULES = {  # rooms, and the modules in them that are known by a name of their
     },
     "archive": "records.archive",
     "engines": "studies",
+    "functional": "losses.functional",
     "metrics": "stats.metrics",
     "probabilities": "losses.probabilities",
     "study": "studies",
@@ -58,8 +64,13 @@ __all__ = [
     "Criterion",
     "RunConfig",
     "extend",
+    "load",
     "load_history",
     "load_runs",
+    "register",
+    "register_dataset",
+    "register_metric",
+    "register_model",
     "run",
 ]
 
@@ -78,11 +89,13 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from lossbench.config import RunConfig
-    from lossbench.data import DATASETS
-    from lossbench.losses import LOSSES, Criterion
+    from lossbench.data import DATASETS, register_dataset
+    from lossbench.losses import LOSSES, Criterion, register
     from lossbench.losses.probabilities import PROBABILITIES
-    from lossbench.models import MODELS
+    from lossbench.models import MODELS, register_model
     from lossbench.records.tables import load_history, load_runs
     from lossbench.registry import extend
+    from lossbench.stats.metrics import register_metric
     from lossbench.studies.plans import STUDIES
     from lossbench.training.run import run
+    from lossbench.training.trained import load

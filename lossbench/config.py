@@ -12,9 +12,18 @@ from functools import cache, cached_property
 from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
-from lossbench.registry import Check, Registry, above, at_least, boolean, unknown, whole
+from lossbench.registry import (
+    Check,
+    Registry,
+    above,
+    at_least,
+    boolean,
+    unknown,
+    whole,
+)
 
-SCHEDULERS = ("cosine", "constant", "step")
+SCHEDULERS = ("cosine", "constant", "step", "one_cycle")
+CLASS_WEIGHTS = ("none", "inverse", "class_balanced")
 SELECTIONS = ("validation", "best_test")
 PRECISIONS = ("float32", "bfloat16")
 DECAYS = ("all", "convolutions")
@@ -27,7 +36,9 @@ REGISTRIES = {  # field -> where its names are
     "probability": ("lossbench.losses.probabilities", "PROBABILITIES"),
     "optimizer": ("lossbench.training.loop", "OPTIMIZERS"),
     "augmentation": ("lossbench.data.augmentation", "AUGMENTATIONS"),
+    "metrics": ("lossbench.stats.metrics", "METRICS"),
 }
+SCORING = ("metrics",)  # fields that say what is scored after the training, and change nothing of it
 
 
 def _registry(name: str) -> Registry[Any]:
@@ -47,6 +58,10 @@ class _NameIn:
 
     field: str
 
+    def __str__(self) -> str:
+        kinds = {"probability": "probabilities", "loss": "losses"}
+        return f"see `lossbench list {kinds.get(self.field, f'{self.field}s')}`"
+
     def __call__(self, name: str, value: object) -> str:
         text, registry = _text(name, value), _registry(self.field)
         if self.field == "dataset" and text not in registry:  # perhaps one that was imported: search the folders
@@ -57,23 +72,62 @@ class _NameIn:
         return text
 
 
-def _one_of(kind: str, allowed: tuple[str, ...]) -> Check:
-    def check(name: str, value: object) -> str:
-        if _text(name, value) not in allowed:
-            raise ValueError(unknown(kind, value, allowed))
+@dataclass(frozen=True)
+class _Metrics:
+    """Names in `METRICS`, each once: a sequence of them, or text with commas as typed on the command line."""
+
+    def __call__(self, name: str, value: object) -> tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, Sequence) or not all(isinstance(each, str) for each in names):
+            raise TypeError(f"{name} must be names such as ('balanced_accuracy',), got {value!r}")
+        for each in names:
+            _registry("metrics")[each]  # says what there is
+        return tuple(dict.fromkeys(names))
+
+    def __str__(self) -> str:
+        return "names with commas, see `lossbench list metrics`"
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    """One of these words."""
+
+    kind: str
+    allowed: tuple[str, ...]
+
+    def __call__(self, name: str, value: object) -> str:
+        if _text(name, value) not in self.allowed:
+            raise ValueError(unknown(self.kind, value, self.allowed))
         return str(value)
 
-    return check
+    def __str__(self) -> str:
+        return ", ".join(self.allowed)
 
 
-def _optional(check: Check) -> Check:
-    return lambda name, value: None if value is None else check(name, value)
+@dataclass(frozen=True)
+class _Optional:
+    """What the check allows, or None."""
+
+    check: Check
+
+    def __call__(self, name: str, value: object) -> Any:
+        return None if value is None else self.check(name, value)
+
+    def __str__(self) -> str:
+        return f"{self.check}, or null"
 
 
-def _fraction(name: str, value: object) -> float:
-    if (number := at_least(0)(name, value)) >= 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return float(number)
+@dataclass(frozen=True)
+class _Fraction:
+    """A number in [0, 1)."""
+
+    def __call__(self, name: str, value: object) -> float:
+        if (number := at_least(0)(name, value)) >= 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+        return float(number)
+
+    def __str__(self) -> str:
+        return "a number >= 0 and < 1"
 
 
 @dataclass(frozen=True)
@@ -88,12 +142,20 @@ class RunConfig:
         model: a name in `MODELS`.
         loss: a name in `LOSSES`; `loss_params` are its keyword arguments.
         probability: a name in `PROBABILITIES`; `probability_params` are its keyword arguments.
-        optimizer: a name in `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9.
+        label_smoothing: the share of each training target that all classes get alike, in [0, 1]; only for losses that
+            take class probabilities.
+        class_weight: `none`, or weights of the classes in the loss by their training images: `inverse` (1/n) or
+            `class_balanced` (see `lossbench.losses.criterion.class_weights`); not for losses on embeddings.
+        optimizer: a name in `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9, `sgd_momentum` plain momentum 0.9, and
+            `sgd_plain` none.
         lr: learning rate, > 0.
-        weight_decay: L2 penalty of the optimizer, >= 0.
+        weight_decay: L2 penalty of the optimizer, >= 0; of `adamw` the decay beside the gradient.
         weight_decay_on: `all` parameters, or the weights of the `convolutions` only, as in paper 001.
         clip_norm: largest norm of the gradient, > 0; a longer one is shortened to it. None leaves it alone.
-        scheduler: how `lr` goes over the epochs: `cosine` to zero, `constant`, or `step` (a tenth at 1/2 and 3/4).
+        scheduler: how `lr` goes over the epochs: `cosine` to zero, `constant`, `step` (a tenth at 1/2 and 3/4), or
+            `one_cycle`: with every step, up from lr/25 to `lr` in 30 % of them and down to nearly zero.
+        warmup_epochs: epochs in which the learning rate first rises to `lr`, evenly with every step, before the
+            scheduler begins; >= 0 and below `epochs`.
         batch_size: images a step, >= 2.
         epochs: passes over the training images, >= 1.
         patience: stop after so many epochs without a better score, >= 1; None never stops early.
@@ -108,6 +170,11 @@ class RunConfig:
         selection: `validation` picks the epoch on held-out training images and scores the test images once;
             `best_test` picks the epoch on the test images, as paper 000 did: optimistic, kept to show its bias.
         precision: `float32`, or `bfloat16` for the model's forward and backward pass (losses stay in float32).
+        metrics: names in `METRICS`, scored on the test images beside the scores that every run has. They change nothing
+            that is trained, so configs that differ in them only are equal, and a finished run gets a new metric from
+            its predictions.
+        embedding_scores: score the embeddings of the test images too (NMI, recall@k, nearest class mean), which takes
+            all training images once more and scikit-learn.
 
     Raises:
         ValueError: a name or value that is not allowed, quoted together with what is.
@@ -120,25 +187,30 @@ class RunConfig:
     loss_params: Mapping[str, Any] = field(default_factory=dict)
     probability: Annotated[str, _NameIn("probability")] = "softmax"
     probability_params: Mapping[str, Any] = field(default_factory=dict)
+    label_smoothing: Annotated[float, at_least(0, up_to=1)] = 0.0
+    class_weight: Annotated[str, _OneOf("class weight", CLASS_WEIGHTS)] = "none"
     optimizer: Annotated[str, _NameIn("optimizer")] = "adam"
     lr: Annotated[float, above(0)] = 1e-3
     weight_decay: Annotated[float, at_least(0)] = 0.0
-    weight_decay_on: Annotated[str, _one_of("choice of decayed weights", DECAYS)] = "all"
-    clip_norm: Annotated[float | None, _optional(above(0))] = None
-    scheduler: Annotated[str, _one_of("scheduler", SCHEDULERS)] = "cosine"
+    weight_decay_on: Annotated[str, _OneOf("choice of decayed weights", DECAYS)] = "all"
+    clip_norm: Annotated[float | None, _Optional(above(0))] = None
+    scheduler: Annotated[str, _OneOf("scheduler", SCHEDULERS)] = "cosine"
+    warmup_epochs: Annotated[int, whole(0)] = 0
     batch_size: Annotated[int, whole(2)] = 32
     epochs: Annotated[int, whole(1)] = 10
-    patience: Annotated[int | None, _optional(whole(1))] = None
+    patience: Annotated[int | None, _Optional(whole(1))] = None
     seed: Annotated[int, whole(0, up_to=2**63 - 2)] = 0  # the augmentation takes the next one
-    train_size: Annotated[int | None, _optional(whole(1))] = None
-    label_noise: Annotated[float, _fraction] = 0.0
-    noise_kind: Annotated[str, _one_of("kind of label noise", NOISES)] = "symmetric"
+    train_size: Annotated[int | None, _Optional(whole(1))] = None
+    label_noise: Annotated[float, _Fraction()] = 0.0
+    noise_kind: Annotated[str, _OneOf("kind of label noise", NOISES)] = "symmetric"
     imbalance: Annotated[float, at_least(1)] = 1.0
     augmentation: Annotated[str, _NameIn("augmentation")] = "none"
     pretrained: Annotated[bool, boolean()] = False
-    trainable: Annotated[str, _one_of("choice of trainable weights", TRAINABLE)] = "all"
-    selection: Annotated[str, _one_of("selection", SELECTIONS)] = "validation"
-    precision: Annotated[str, _one_of("precision", PRECISIONS)] = "float32"
+    trainable: Annotated[str, _OneOf("choice of trainable weights", TRAINABLE)] = "all"
+    selection: Annotated[str, _OneOf("selection", SELECTIONS)] = "validation"
+    precision: Annotated[str, _OneOf("precision", PRECISIONS)] = "float32"
+    metrics: Annotated[tuple[str, ...], _Metrics()] = field(default=(), compare=False)
+    embedding_scores: Annotated[bool, boolean()] = True
 
     def __post_init__(self) -> None:
         for name, check in _checks().items():
@@ -149,6 +221,18 @@ class RunConfig:
             raise ValueError(
                 f"trainable='head' leaves {self.loss} nothing to train: it works on embeddings, not on logits"
             )
+        if self.label_smoothing and self._loss.soft_target == "no":
+            smooth = [name for name, entry in _registry("loss").items() if entry.soft_target != "no"]
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing:g} needs a loss that takes class probabilities as target, and "
+                f"{self.loss} takes none; choose from {', '.join(smooth)}, or set label_smoothing=0"
+            )
+        if self.class_weight != "none" and self._loss.takes == "embeddings":
+            raise ValueError(
+                f"class_weight={self.class_weight!r} is for losses on logits; {self.loss} compares embeddings with "
+                "each other: set class_weight=none"
+            )
+        self._check_schedule()
         for name, entry in (("loss", self._loss), ("probability", self._probability)):
             given = getattr(self, f"{name}_params")
             if not isinstance(given, Mapping):
@@ -157,6 +241,12 @@ class RunConfig:
             checked = entry.check(given)
             kept = {key: value for key, value in sorted(checked.items()) if value != entry.defaults[key]}
             object.__setattr__(self, f"{name}_params", kept)
+
+    def _check_schedule(self) -> None:
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs:
+            raise ValueError(f"warmup_epochs must be below epochs={self.epochs}, got {self.warmup_epochs}")
+        if self.warmup_epochs and self.scheduler == "one_cycle":
+            raise ValueError("scheduler 'one_cycle' warms up by itself; set warmup_epochs=0")
 
     def __hash__(self) -> int:
         return hash(self.run_id)
@@ -172,18 +262,20 @@ class RunConfig:
     def require_in_files(self) -> None:
         """Refuse a loss, network and so on that other processes could not find; see `Registry.require_in_file`."""
         for field_name in REGISTRIES:
-            if (name := getattr(self, field_name)) in (registry := _registry(field_name)):
-                registry.require_in_file(name)
+            value, registry = getattr(self, field_name), _registry(field_name)
+            for name in [value] if isinstance(value, str) else value:
+                if name in registry:
+                    registry.require_in_file(name)
 
     @cached_property
     def versions(self) -> dict[str, str]:
         """What tells versions of the user's own apart: of functions in files, and of a data set that was imported."""
-        versions = {}
-        for field_name in REGISTRIES:
+        versions: dict[str, str | None] = {}
+        for field_name in (name for name in REGISTRIES if name not in SCORING):
             registry, name = _registry(field_name), getattr(self, field_name)
             if name in registry:
                 versions[f"{field_name}_source"] = registry.version(name)
-            else:
+            if field_name == "dataset" and (name not in registry or registry[name].generate):
                 from lossbench.data.loading import find_spec
 
                 versions["dataset_fingerprint"] = find_spec(name).fingerprint
@@ -206,7 +298,8 @@ class RunConfig:
         parts = [self.dataset, self.model, self.loss, *_shown(self._loss, self.loss_params)]
         parts += [self.probability, *_shown(self._probability, self.probability_params), f"s{self.seed}"]
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))[:92].lstrip("._-")
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != _default(f)}
+        plain = self.defaults()
+        changed = {name: getattr(self, name) for name in plain if getattr(self, name) != plain[name]}
         changed |= self.versions
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:digits]}"
@@ -228,12 +321,16 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `RunConfig.from_dict` reads them back."""
-        return asdict(self)
+        return asdict(self) | {"metrics": list(self.metrics)}
+
+    def trained(self) -> dict[str, Any]:
+        """The fields that decide what is trained, in plain JSON types: what makes a run the same run."""
+        return {name: value for name, value in self.to_dict().items() if name not in SCORING}
 
     @staticmethod
     def defaults() -> dict[str, Any]:
-        """Every field with its default."""
-        return {f.name: _default(f) for f in fields(RunConfig)}
+        """The fields that decide what is trained, each with its default."""
+        return {f.name: _default(f) for f in fields(RunConfig) if f.name not in SCORING}
 
     @staticmethod
     def check_stored(values: Mapping[str, Any]) -> None:
@@ -257,6 +354,30 @@ def _checks() -> dict[str, Check]:
     """Each field's own check."""
     hints = get_type_hints(RunConfig, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def describe_fields() -> list[tuple[str, ...]]:
+    """For each field its name, default, what it may be, and what it means."""
+    meanings = _meanings()
+    own = {name: f"see `lossbench list {kind}`" for name, kind in _PARAMETERS.items()}
+    allowed = own | {name: str(check) for name, check in _checks().items()}
+    rows: list[tuple[str, ...]] = []
+    for item in fields(RunConfig):
+        default = [] if item.name in SCORING else _default(item)
+        rows.append((item.name, json.dumps(default), allowed[item.name], meanings.get(item.name, "")))
+    return rows
+
+
+_PARAMETERS = {"loss_params": "losses", "probability_params": "probabilities"}  # field -> where its names are listed
+
+
+def _meanings() -> dict[str, str]:
+    """What the docstring of RunConfig says of each field, its own paragraph or the one that names it."""
+    arguments = (RunConfig.__doc__ or "").partition("Args:")[2].partition("Raises:")[0]
+    paragraphs = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", arguments, re.MULTILINE))
+    texts = {name: " ".join(text.split()) for name, text in paragraphs.items()}
+    named = {f.name: text for f in fields(RunConfig) for text in texts.values() if f"`{f.name}`" in text}
+    return named | texts
 
 
 def grid(**axes: Sequence[Any]) -> list[RunConfig]:

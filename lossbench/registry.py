@@ -159,6 +159,9 @@ class Number:
             raise ValueError(f"{name} must be {lowest}{limit}, got {_quote(value)}")
         return number
 
+    def __str__(self) -> str:
+        return _range_text("a number", self.low, self.up_to, ">" if self.excluded else ">=")
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -178,10 +181,21 @@ class Whole:
             raise ValueError(f"{name} must be at most {self.up_to}, got {_quote(value)}")
         return number
 
+    def __str__(self) -> str:
+        return _range_text("a whole number", self.low, self.up_to, ">=")
+
+
+def _range_text(kind: str, low: float, up_to: float, sign: str) -> str:
+    limits = [f"{sign} {low:g}"] * (low > -LARGEST) + [f"<= {up_to:g}"] * (up_to < LARGEST - 1)
+    return " ".join([kind, " and ".join(limits)]).strip()
+
 
 @dataclass(frozen=True)
 class Boolean:
     """True or False and nothing that merely looks like it."""
+
+    def __str__(self) -> str:
+        return "true or false"
 
     def __call__(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):
@@ -281,6 +295,12 @@ def parse_value(text: str) -> Any:
         return text
     except RecursionError:
         raise ValueError(f"a value is nested too deeply: {_quote(text)}") from None
+
+
+def parse_own_settings(text: str, option: str = "a loss") -> tuple[str, dict[str, Any]]:
+    """Part `"focal:gamma=2@lr=0.003"` into the loss and the settings that are its own."""
+    loss, sign, settings = text.partition("@")
+    return loss, parse_pairs(settings.split(","), f"{option} {loss}@") if sign else {}
 
 
 def parse_loss(text: str, option: str = "a loss") -> LossSpec:

@@ -62,6 +62,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("square_loss", {"goal": 5.0, "factor": 3.0}),
     ("multi_margin", {"aggregate": "max"}),
     ("logit_adjusted", {"tau": 0.0}),
+    ("bi_tempered", {"t1": 0.0}),
+    ("bi_tempered", {"t1": 1.0}),
+    ("asymmetric", {"gamma_target": 1.0, "gamma_rest": 0.0}),
+    ("asymmetric", {"epsilon": 0.0}),
 ]
 PAIRS = [(*variant, probability) for variant in VARIANTS for probability in PROBABILITIES]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.special
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,10 @@ ENTRIES = [*LOSSES.values(), *PROBABILITIES.values()]
 
 def test_losses_are_listed_in_the_order_in_which_they_are_taught():
     assert [name for name in LOSSES if name in TAUGHT] == TAUGHT
-    assert list(PROBABILITIES) == ["softmax", "soft_margin_softmax", "taylor_softmax"]
+    assert list(PROBABILITIES) == [
+        *("softmax", "soft_margin_softmax", "taylor_softmax"),
+        *("tempered_softmax", "spherical_softmax", "sparsemax"),
+    ]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -65,7 +69,7 @@ def test_cards_for_notebooks_have_balanced_formulas(entry):
 
 def test_reconstructions_say_so_in_card_and_label():
     reconstructions = {entry.name for entry in ENTRIES if entry.reconstruction}
-    assert reconstructions == {"sampling_free", "hierarchical_cross_entropy"}
+    assert reconstructions == {"sampling_free", "hierarchical_cross_entropy", "two_scale"}
     for name in reconstructions:
         assert "reconstruction" in LOSSES[name].card.text().splitlines()[0] + LOSSES[name].card.text()
         assert "reconstruction" in LOSSES[name].card._repr_markdown_()
@@ -262,11 +266,18 @@ TARGET = torch.randint(10, (64,), generator=torch.Generator().manual_seed(1))
 
 # name, parameters, probabilities at logits (1, 0, -1) and target 0, worked by hand
 E = math.e
+CUBIC = 4 / math.sqrt(3) * math.cos(math.acos(3 * math.sqrt(3) / 8) / 3)  # Viète's formula
 ROWS: list[tuple[str, dict[str, Any], list[float]]] = [
     ("softmax", {}, [x / (E + 1 + 1 / E) for x in (E, 1, 1 / E)]),
     ("soft_margin_softmax", {"margin": 1.0}, [x / (2 + 1 / E) for x in (1, 1, 1 / E)]),
     ("taylor_softmax", {}, [2.5 / 4, 1 / 4, 0.5 / 4]),
     ("taylor_softmax", {"order": 4}, [x / (65 / 24 + 1 + 9 / 24) for x in (65 / 24, 1, 9 / 24)]),
+    ("tempered_softmax", {"t": 1.0}, [x / (E + 1 + 1 / E) for x in (E, 1, 1 / E)]),
+    # 1 / s + 1 / (1 + s) + 1 / (2 + s) = 1 at the root of s^3 - 4 s - 2
+    ("tempered_softmax", {"t": 2.0}, [1 / (CUBIC + x) for x in (0, 1, 2)]),
+    ("spherical_softmax", {"epsilon": 0.5}, [x / 3.5 for x in (1.5, 0.5, 1.5)]),
+    # the first leads by 1: the others get nothing but the floor
+    ("sparsemax", {"floor": 0.03}, [0.97 + 0.01, 0.01, 0.01]),
 ]
 
 
@@ -365,6 +376,69 @@ def test_taylor_softmax_is_not_monotone_so_the_largest_logit_need_not_win():
 def test_taylor_softmax_takes_even_orders_only(order: float):
     with pytest.raises(ValueError, match=f"order must be .* got {order}"):
         log_probs("taylor_softmax", LOGITS, order=order)
+
+
+@pytest.mark.parametrize("t", [1.001, 1.2, 2.0, 4.0])
+def test_tempered_softmax_solves_its_equation_as_scipys_root_finder_does(t: float):
+    for row in (LOGITS[0], 50 * LOGITS[1]):
+        behind = (row.max() - row).numpy()
+        root = scipy.optimize.brentq(
+            lambda s, d=behind: ((1 + (t - 1) * (s + d)) ** (-1 / (t - 1))).sum() - 1, 0, 1e4, xtol=1e-13, rtol=1e-14
+        )
+        expected = (1 + (t - 1) * (root + behind)) ** (-1 / (t - 1))
+        np.testing.assert_allclose(log_probs("tempered_softmax", row[None], t=t).exp()[0].numpy(), expected, rtol=1e-9)
+
+
+def test_tempered_softmax_approaches_softmax_and_is_twice_differentiable():
+    close = log_probs("tempered_softmax", LOGITS, t=1 + 1e-7)
+    torch.testing.assert_close(close, F.log_softmax(LOGITS, 1), rtol=1e-4, atol=1e-5)
+    logits = LOGITS[:2, :4].clone().requires_grad_()
+    for t in (1.3, 3.0):
+        assert torch.autograd.gradgradcheck(lambda z, t=t: log_probs("tempered_softmax", z, t=t), logits)
+
+
+def test_the_gradients_of_tempered_and_spherical_softmax_are_their_closed_forms():
+    delta = F.one_hot(torch.zeros(64, dtype=torch.int64), 10)
+    for name, params in (("tempered_softmax", {"t": 2.5}), ("spherical_softmax", {"epsilon": 0.2})):
+        logits = LOGITS.clone().requires_grad_()
+        result = log_probs(name, logits, **params)
+        (gradient,) = torch.autograd.grad(result[:, 0].sum(), logits)
+        p = result.detach().exp()
+        if name == "tempered_softmax":
+            expected = p[:, :1] ** 1.5 * (delta - p**2.5 / (p**2.5).sum(1, keepdim=True))
+        else:
+            expected = 2 * LOGITS / (LOGITS**2 + 0.2) * (delta - p)
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_heavier_tail_takes_less_back_from_a_class_far_behind():
+    logits = torch.tensor([[10.0, 0.0, 0.0]], dtype=torch.float64)
+    last = [log_probs("tempered_softmax", logits, t=t)[0, 2].item() for t in (1.0, 1.5, 2.0, 4.0)]
+    assert last == sorted(last)
+
+
+def test_spherical_softmax_ignores_signs_and_sees_ratios_only():
+    torch.testing.assert_close(log_probs("spherical_softmax", -LOGITS), log_probs("spherical_softmax", LOGITS))
+    scaled = log_probs("spherical_softmax", 3 * LOGITS, epsilon=0.9)
+    torch.testing.assert_close(scaled, log_probs("spherical_softmax", LOGITS, epsilon=0.1))
+
+
+def test_sparsemax_is_the_nearest_point_of_the_simplex():
+    floor = 1e-9
+    p = log_probs("sparsemax", LOGITS, floor=floor).exp()
+    for row, ours in zip(LOGITS[:8].numpy(), p[:8].numpy(), strict=True):
+        nearest = scipy.optimize.minimize(
+            lambda q, z=row: ((q - z) ** 2).sum(), np.full(10, 0.1), jac=lambda q, z=row: 2 * (q - z), tol=1e-12,
+            bounds=[(0, 1)] * 10, constraints={"type": "eq", "fun": lambda q: q.sum() - 1}, method="SLSQP",
+        )  # fmt: skip
+        np.testing.assert_allclose(ours, nearest.x, atol=1e-6)
+    assert (p < 2e-10).sum() > 100  # most classes get nothing but the floor
+
+
+def test_sparsemax_of_two_classes_is_a_clamped_line():
+    lead = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    p = log_probs("sparsemax", torch.stack([lead, torch.zeros_like(lead)], dim=1), floor=0.01)[:, 0].exp()
+    torch.testing.assert_close(p, 0.99 * ((1 + lead) / 2).clamp(0, 1) + 0.005)
 
 
 def test_an_unknown_probability_function_names_the_nearest():

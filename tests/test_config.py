@@ -18,6 +18,10 @@ def test_ids_of_published_records_never_change() -> None:
     assert RunConfig().run_id == "fashion-mini-small_cnn-cross_entropy-softmax-s0-44136f"
     focal = RunConfig(loss="focal", loss_params={"gamma": 0.5}, seed=3, epochs=5)
     assert focal.run_id == "fashion-mini-small_cnn-focal-gamma0.5-softmax-s3-1d9758"
+    tuned = RunConfig(
+        optimizer="adamw", warmup_epochs=2, label_smoothing=0.1, class_weight="inverse", metrics=["auroc"]
+    )
+    assert tuned.run_id == "fashion-mini-small_cnn-cross_entropy-softmax-s0-15a86b"
 
 
 def test_a_parameter_at_its_default_does_not_change_the_run() -> None:
@@ -26,7 +30,14 @@ def test_a_parameter_at_its_default_does_not_change_the_run() -> None:
     assert RunConfig(loss="focal").full_loss_params == {"gamma": 2.0}
 
 
-@pytest.mark.parametrize("field", [f.name for f in fields(RunConfig)])
+def test_a_metric_is_asked_of_a_run_and_makes_no_other_of_it() -> None:
+    asked, plain = RunConfig(metrics=("auroc", "balanced_accuracy", "auroc")), RunConfig()
+    assert asked.metrics == ("auroc", "balanced_accuracy")
+    assert (asked, asked.run_id, asked.trained()) == (plain, plain.run_id, plain.trained())
+    assert {f.name for f in fields(RunConfig)} - plain.trained().keys() == {"metrics"}
+
+
+@pytest.mark.parametrize("field", list(RunConfig.defaults()))
 def test_every_field_changes_the_run_id(field: str) -> None:
     other = {
         "dataset": "shapes", "model": "convnet", "loss": "js_divergence", "loss_params": {"gamma": 0.5},
@@ -34,7 +45,8 @@ def test_every_field_changes_the_run_id(field: str) -> None:
         "weight_decay": 1e-4, "scheduler": "step", "batch_size": 64, "epochs": 2, "seed": 1, "train_size": 100,
         "label_noise": 0.2, "imbalance": 10.0, "augmentation": "thesis", "pretrained": True, "trainable": "head",
         "selection": "best_test", "precision": "bfloat16", "weight_decay_on": "convolutions", "clip_norm": 1.0,
-        "patience": 3, "noise_kind": "asymmetric",
+        "patience": 3, "noise_kind": "asymmetric", "label_smoothing": 0.1, "class_weight": "inverse",
+        "warmup_epochs": 1,
     }  # fmt: skip
     model = "resnet18" if field == "pretrained" else "small_cnn"
     base = RunConfig(model=model, loss="focal", probability="soft_margin_softmax")
@@ -73,6 +85,14 @@ BAD = [
     ({"pretrained": "yes"}, TypeError, r"pretrained must be True or False, got 'yes'"),
     ({"pretrained": True}, ValueError, r"model 'small_cnn' has no published weights"),
     ({"dataset": 3}, TypeError, r"dataset must be a name, got 3"),
+    ({"label_smoothing": 1.1}, ValueError, r"label_smoothing must be at least 0 and at most 1, got 1.1"),
+    ({"loss": "squared_hinge", "label_smoothing": 0.1}, ValueError, r"squared_hinge takes none; choose from cross_ent"),
+    ({"class_weight": "balanced"}, ValueError, r"'class_balanced'\? choose from none, inverse, class_balanced"),
+    ({"loss": "triplet", "class_weight": "inverse"}, ValueError, r"'inverse' is for losses on logits; triplet"),
+    ({"warmup_epochs": 10}, ValueError, r"warmup_epochs must be below epochs=10, got 10"),
+    ({"warmup_epochs": 1, "scheduler": "one_cycle"}, ValueError, r"'one_cycle' warms up by itself"),
+    ({"metrics": ["aucroc"]}, ValueError, r"unknown metric 'aucroc'; did you mean 'auroc'\? choose from balanced"),
+    ({"metrics": 3}, TypeError, r"metrics must be names such as \('balanced_accuracy',\), got 3"),
 ]
 
 

@@ -104,6 +104,11 @@ EVERY_KIND = [
     {"loss": "false_positive", "loss_params": {"alpha": "dataset"}, "optimizer": "sgd", "lr": 0.01, "clip_norm": 0.1},
     {"loss": "js_divergence", "optimizer": "adadelta", "weight_decay": 0.1, "weight_decay_on": "convolutions"},
     {"loss": "squared_hinge", "scheduler": "step", "lr": 1e-2},
+    {"loss": "ldam", "loss_params": {"defer": 0.5}},
+    {"loss": "focal", "optimizer": "adamw", "weight_decay": 0.1, "warmup_epochs": 1},
+    {"loss": "mse", "optimizer": "adamw", "weight_decay": 0.1, "warmup_epochs": 1, "class_weight": "inverse"},
+    {"loss": "cross_entropy", "optimizer": "sgd_plain", "lr": 0.1, "scheduler": "one_cycle", "label_smoothing": 0.1},
+    {"loss": "cross_entropy", "optimizer": "sgd_momentum", "lr": 0.01},
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from lossbench import Criterion as PublicCriterion
 from lossbench.losses import LOSSES, Criterion
+from lossbench.losses.catalogue import Origin
 from lossbench.losses.classification import LearnableExponent, log1m
 from lossbench.losses.probabilities import PROBABILITIES
 from lossbench.losses.relations import EDGES, Edge
@@ -80,6 +81,13 @@ ROWS: list[tuple[str, dict[str, Any], float]] = [
     ("multi_margin", {"aggregate": "max"}, 1 - LOG2),
     # counts 1, 2, 3: 1/2 against 2/4 and 3/4
     ("logit_adjusted", {}, math.log((1 / 2 + 2 / 4 + 3 / 4) / (1 / 2))),
+    ("bi_tempered", {"t1": 0.5}, 2 - math.sqrt(2) - (1 - 0.5**1.5 - 2 * 0.25**1.5) / 1.5),
+    # on logits 0, -log 2, -log 2 all classes are in the support: the threshold is -(1 + 2 log 2) / 3
+    ("sparsemax_loss", {}, (2 * LOG2**2 - (1 + 2 * LOG2) ** 2 / 3 + 1) / 2),
+    ("focal_flsd", {}, LOG2 / 8),
+    ("focal_flsd", {"threshold": 0.6}, LOG2 / 32),
+    ("asymmetric", {"epsilon": 0.3, "gamma_target": 1.0}, 0.8 * LOG2 / 2 + 0.1 * 2 * LOG4 / 256),
+    ("two_scale", {}, (0.1 + 0.9 / (1 + math.exp(2.5))) * LOG2),  # it leads by 1/4
 ]
 
 
@@ -214,6 +222,7 @@ def test_vmap_over_logits_and_targets_gives_what_a_loop_gives(name: str, params:
     torch.testing.assert_close(torch.func.vmap(criterion)(stack, targets), looped)
 
 
+FLAT_CRITERION = [name for name in ON_LOGITS if name != "hierarchical_cross_entropy"]
 COMPILED = [(name, {}) for name in ON_LOGITS] + [
     ("adma", {"learnable": True}),
     ("false_positive", {"top_k": 3, "aggregate": "median"}),
@@ -475,6 +484,22 @@ def hinges_gradient() -> Tensor:
     return (within - within.sum(1, keepdim=True) * ONE_HOT) / 10
 
 
+def through_softmax(on_p: Tensor) -> Tensor:
+    return P * (on_p - (P * on_p).sum(1, keepdim=True))
+
+
+def asymmetric_gradient(share: float) -> Tensor:
+    rest = through_softmax(-share * (1 - ONE_HOT) * P**3 * (1 + 4 * P.log()))
+    return (1 - 10 * share + share) * focal_gradient(2.0) + rest
+
+
+def two_scale_gradient(inner: float, width: float) -> Tensor:
+    step = ((WRONG.values - P_T) / width).sigmoid()
+    turn = (1 - inner) * step * (1 - step) * -C_T / width
+    return through_softmax(ONE_HOT * (turn - (inner + (1 - inner) * step) / P_T) - AT_F * turn)
+
+
+NEAREST = PROBABILITIES["sparsemax"].function(LOGITS, floor=1e-15).exp()
 GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
     ("cross_entropy", {}, -PULL),
     ("kl_divergence", {}, -PULL),
@@ -511,6 +536,11 @@ GRADIENTS: list[tuple[str, dict[str, Any], Tensor]] = [
     ("square_loss", {"goal": 5.0, "factor": 3.0}, (ONE_HOT * 3 * (LOGITS - 5) + (1 - ONE_HOT) * LOGITS) / 5),
     ("squentropy", {}, -PULL + 2 / 9 * (1 - ONE_HOT) * LOGITS),
     ("multi_margin", {}, hinges_gradient()),
+    ("bi_tempered", {"t1": 0.6}, through_softmax(P**-0.6 * (P - ONE_HOT))),
+    ("sparsemax_loss", {}, NEAREST - ONE_HOT),
+    ("focal_flsd", {}, torch.where(P_T < 0.2, focal_gradient(5.0), focal_gradient(3.0))),
+    ("asymmetric", {"gamma_target": 2.0, "epsilon": 0.2}, asymmetric_gradient(0.02)),
+    ("two_scale", {}, two_scale_gradient(0.1, 0.1)),
 ]
 
 
@@ -620,6 +650,63 @@ def test_generalised_js_is_its_definition_from_entropies():
             torch.testing.assert_close(criterion_of("generalized_js", share=share)(LOGITS, target), expected)
 
 
+def test_sparsemax_loss_is_the_difference_of_two_squared_distances():
+    for target, one_hot in ((TARGET, ONE_HOT), (SOFT_TARGET, SOFT_TARGET)):
+        expected = ((LOGITS - one_hot).square().sum(1) - (LOGITS - NEAREST).square().sum(1)) / 2
+        torch.testing.assert_close(criterion_of("sparsemax_loss")(LOGITS, target), expected)
+        torch.testing.assert_close(loss_and_gradient(criterion_of("sparsemax_loss"), target)[1], NEAREST - one_hot)
+
+
+def test_sparsemax_loss_of_two_classes_is_the_binary_form_of_its_paper():
+    lead = torch.linspace(-3, 3, 25, dtype=torch.float64)
+    logits = torch.stack([lead, torch.zeros_like(lead)], dim=1)
+    loss = criterion_of("sparsemax_loss")(logits, torch.zeros(25, dtype=torch.int64))
+    expected = torch.where(lead >= 1, 0.0, torch.where(lead <= -1, -lead, (lead - 1) ** 2 / 4))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_bi_tempered_is_the_bregman_divergence_of_its_potential():
+    def potential(q: Tensor, t1: float) -> Tensor:
+        return (torch.xlogy(q, q) if t1 == 1 else (q ** (2 - t1) - q) / (1 - t1)).sum(1) - (q ** (2 - t1)).sum(1) / (
+            2 - t1
+        )
+
+    for t1 in (0.0, 0.3, 0.8, 1.0):
+        for probability in ("softmax", "tempered_softmax"):
+            criterion = criterion_of("bi_tempered", t1=t1, probability=probability)
+            p = criterion.log_probs(LOGITS).exp()
+            slope = p.log() if t1 == 1 else (p ** (1 - t1) - 1) / (1 - t1)
+            for target, q in ((TARGET, ONE_HOT), (SOFT_TARGET, SOFT_TARGET)):
+                expected = potential(q, t1) - potential(p, t1) - ((q - p) * slope).sum(1)
+                torch.testing.assert_close(criterion(LOGITS, target), expected)
+
+
+def test_asymmetric_is_its_definition():
+    weight = torch.where(ONE_HOT > 0, (1 - P) ** 1.5, P**4)
+    smoothed = 0.9 * ONE_HOT + 0.01
+    expected = -(weight * smoothed * P.log()).sum(1)
+    torch.testing.assert_close(criterion_of("asymmetric", gamma_target=1.5)(LOGITS, TARGET), expected)
+
+
+PROPER = ("likelihood", "scoring rule")
+
+
+@pytest.mark.parametrize("name", [name for name in FLAT_CRITERION if LOSSES[name].tensors == ("log_probs", "target")])
+def test_the_origin_says_whether_the_mean_loss_is_least_at_the_true_probabilities(name: str):
+    truth = torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64)
+    believed = truth.log().requires_grad_()
+    criterion = make_problem(name, classes=4, reduction="none").criterion
+    mean = sum(truth[0, k] * criterion(believed, torch.tensor([k])) for k in range(4))
+    (slope,) = torch.autograd.grad(mean.sum(), believed)
+    assert (slope.abs().max() < 1e-9) == (LOSSES[name].origin in PROPER)
+
+
+def test_every_loss_says_its_origin():
+    assert {entry.origin for entry in LOSSES.values()} == set(get_args(Origin))
+    assert "Origin      scoring rule: " in LOSSES["mse"].card.text()
+    assert "Brier score" in LOSSES["mse"].card.summary
+
+
 def test_kl_divergence_is_torchs():
     ours = loss_and_gradient(Criterion("kl_divergence"), SOFT_TARGET)
     theirs = loss_and_gradient(lambda z, t: F.kl_div(F.log_softmax(z, 1), t, reduction="batchmean"), SOFT_TARGET)
@@ -674,7 +761,6 @@ def test_a_loss_by_class_is_the_targets_mean_over_the_classes(name: str):
 
 LOGITS_CRITERION = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
 TARGET_CRITERION = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
-FLAT_CRITERION = [name for name in ON_LOGITS if name != "hierarchical_cross_entropy"]
 
 
 def test_the_public_name_is_the_criterion():
@@ -763,6 +849,102 @@ def test_a_mean_over_no_sample_is_nan_as_in_torch():
     target = torch.full((8,), -100)
     assert Criterion("focal")(LOGITS_CRITERION, target).isnan()
     assert F.cross_entropy(LOGITS_CRITERION, target).isnan()
+
+
+SEGMENTED = 2 * torch.randn(3, 4, 5, 2, generator=GENERATOR, dtype=torch.float64)
+SEGMENTS = torch.randint(4, (3, 5, 2), generator=GENERATOR)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, WEIGHT[:4]], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["indices", "some ignored", "probabilities"])
+def test_logits_with_more_dimensions_are_torchs(reduction: str, weight: Tensor | None, smoothing: float, kind: str):
+    target = {
+        "indices": SEGMENTS,
+        "some ignored": SEGMENTS.masked_fill(SEGMENTS == 3, -100),
+        "probabilities": SEGMENTED.flip(2).softmax(1),
+    }[kind]
+    options = {"weight": weight, "reduction": reduction, "label_smoothing": smoothing}
+    sides = []
+    for loss in (Criterion("cross_entropy", **options), partial(F.cross_entropy, **options)):
+        logits = SEGMENTED.clone().requires_grad_()
+        value = loss(logits, target)
+        sides.append((value.detach(), torch.autograd.grad(value.sum(), logits)[0]))
+    assert sides[0][0].shape == sides[1][0].shape
+    torch.testing.assert_close(*sides, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_every_loss_on_logits_takes_each_place_as_a_sample(name: str):
+    criterion, rows, target = make_problem(name, batch=12, reduction="none")
+    maps = rows.unflatten(0, (2, 3, 2)).movedim(-1, 1)
+    torch.testing.assert_close(criterion(maps, target.view(2, 3, 2)), criterion(rows, target).view(2, 3, 2))
+    expected = criterion.log_probs(rows).unflatten(0, (2, 3, 2)).movedim(-1, 1)
+    torch.testing.assert_close(criterion.log_probs(maps), expected)
+
+
+def test_a_target_that_does_not_fit_logits_with_more_dimensions_is_named():
+    for target in (SEGMENTS[:, :1], SEGMENTS.flatten(), SEGMENTED.softmax(1).movedim(1, -1)):
+        with pytest.raises(ValueError, match=r"for logits \(3, 4, 5, 2\) a target of class .* must have shape \(3, "):
+            Criterion("focal")(SEGMENTED, target)
+    known = {"num_classes": 4, "embedding_dim": 4}
+    with pytest.raises(ValueError, match=r"proxy_nca: embeddings must have shape \(batch, dim\), got \(3, 4, 5, 2\)"):
+        Criterion("proxy_nca", **known)(SEGMENTED, SEGMENTS)
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_the_short_way_and_the_way_with_ignored_samples_give_the_same_bits(name: str):
+    criterion, logits, target = make_problem(name, batch=37, dtype=torch.float32)
+    twin = copy.deepcopy(criterion)
+    twin.register_buffer("weight", torch.ones(criterion.num_classes or 5))
+    for reduction in ("mean", "sum", "none"):
+        criterion.reduction = twin.reduction = reduction
+        sides = []
+        for one in (criterion, twin):
+            inputs = logits.clone().requires_grad_()
+            loss = one(inputs, target)
+            sides.append((loss.detach(), torch.autograd.grad(loss.sum(), inputs)[0]))
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(*sides, strict=True))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_a_function_with_the_values_of_its_criterion(name: str):
+    from lossbench import functional
+
+    known = {"num_classes": 5, "embedding_dim": 6, "class_counts": [1, 2, 3, 4, 5]}
+    criterion = Criterion(name, **known) if LOSSES[name].takes == "embeddings" else make_problem(name).criterion
+    inputs = torch.randn(
+        12, 6 if LOSSES[name].takes == "embeddings" else criterion.num_outputs(criterion.num_classes or 5)
+    )
+    target = torch.arange(12) % 4
+    options = known if LOSSES[name].takes == "embeddings" else context_of(name, 5)
+    if list(criterion.parameters()):
+        with pytest.raises(TypeError, match=f"{name} learns parameters of its own"):
+            getattr(functional, name)(inputs, target, **options)
+        return
+    for _ in range(2):
+        fresh = copy.deepcopy(criterion)  # one that draws numbers begins with the first again
+        torch.testing.assert_close(getattr(functional, name)(inputs, target, **options), fresh(inputs, target))
+
+
+def test_functions_take_what_a_criterion_is_built_with_and_check_it():
+    from lossbench import functional
+
+    options = {"gamma": 0.5, "probability": "soft_margin_softmax", "reduction": "none", "weight": WEIGHT}
+    torch.testing.assert_close(
+        functional.focal(LOGITS, TARGET, **options), Criterion("focal", **options)(LOGITS, TARGET)
+    )
+    torch.testing.assert_close(
+        functional.focal(LOGITS, TARGET, training=False, probability="soft_margin_softmax"),
+        functional.focal(LOGITS, TARGET),
+    )
+    with pytest.raises(TypeError, match="gamma must be a number, got True"):
+        functional.focal(LOGITS, TARGET, gamma=1), functional.focal(LOGITS, TARGET, gamma=True)
+    with pytest.raises(AttributeError, match="unknown loss 'focl'; did you mean 'focal'"):
+        _ = functional.focl
+    assert functional.focal.__name__ == "focal"
+    assert set(dir(functional)) == set(LOSSES)
 
 
 def test_the_margin_counts_in_train_mode_only_and_never_in_log_probs():
@@ -924,12 +1106,17 @@ def test_a_bad_argument_is_named_with_what_it_got(arguments: dict[str, Any], err
 
 
 BAD_CALLS: list[tuple[Any, Any, type[Exception], str]] = [
-    (LOGITS_CRITERION[0], TARGET_CRITERION, ValueError, r"logits must have shape \(batch, classes\), got \(4,\)"),
+    (
+        LOGITS_CRITERION[0],
+        TARGET_CRITERION,
+        ValueError,
+        r"must have shape \(batch, classes\) or \(batch, classes, d1, ...\), got \(4,\)",
+    ),
     (
         LOGITS_CRITERION[None],
         TARGET_CRITERION,
         ValueError,
-        r"logits must have shape \(batch, classes\), got \(1, 8, 4\)",
+        r"for logits \(1, 8, 4\) a target of class indices must have shape \(1, 4\), got \(8,\)",
     ),
     (LOGITS_CRITERION[:, :1], TARGET_CRITERION, ValueError, r"logits must have at least 2 classes, got shape \(8, 1\)"),
     (

@@ -6,9 +6,12 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
@@ -16,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.nn import functional as F
 
+import lossbench
 from lossbench import RunConfig, run
 from lossbench.config import TRAINABLE
 from lossbench.data import Split, load
@@ -25,6 +29,8 @@ from lossbench.models.networks import ACTIVATIONS, Maxout
 from lossbench.models.pretrained import ModelEntry
 from lossbench.studies.estimate import measure
 from lossbench.studies.execute import run_configs
+from lossbench.training import run as runs
+from lossbench.training.features import uses_features
 from lossbench.training.run import start
 
 TORCHVISION = ["resnet18", "resnet34", "resnet50", "googlenet", "efficientnet_v2_s"]
@@ -356,6 +362,58 @@ def test_published_weights_change_the_body_and_not_the_head(cache: Path, monkeyp
     with torch.no_grad():
         assert torch.equal(models[0](grey).logits, models[0](grey.repeat(1, 3, 1, 1)).logits)
         assert not torch.equal(models[0](grey).logits, models[1](grey.repeat(1, 3, 1, 1)).logits)
+
+
+@pytest.fixture
+def head_only(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """A run that trains the head of a frozen network whose weights and features lie in folders of the test's."""
+    publish(store(torchvision_model_pretrained("resnet18").state_dict(), cache, "resnet18"), monkeypatch)
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
+    shared: dict[str, Any] = {"dataset": "shapes", "model": "resnet18", "pretrained": True, "trainable": "head"}
+    return RunConfig(**shared, epochs=3, loss="focal", label_noise=0.1)
+
+
+def test_a_head_on_stored_features_ends_as_behind_the_frozen_network(
+    head_only: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, read = (run(head_only, tmp_path / folder) for folder in ("computed", "read"))
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
+    monkeypatch.setattr(runs, "uses_features", lambda config: False)
+    whole = run(head_only, tmp_path / "whole")
+    for record in (computed, read):
+        pd.testing.assert_frame_equal(record.history, whole.history, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(record.predictions[1], whole.predictions[1], rtol=1e-3, atol=1e-4)
+    assert computed.result.keys() == whole.result.keys()
+    assert computed.result["num_parameters"] == whole.result["num_parameters"] > 11_000_000
+    assert (computed.path / "history.csv").read_bytes() == (read.path / "history.csv").read_bytes()
+
+
+def test_a_network_kept_by_a_run_on_features_has_its_body_and_takes_images(
+    head_only: RunConfig, tmp_path: Path
+) -> None:
+    record = run(head_only, tmp_path, keep="weights")
+    trained = lossbench.load(record.path.name, tmp_path)
+    log_probs = trained.log_probs(load("shapes").test.images).numpy()
+    np.testing.assert_allclose(log_probs, record.predictions[1], rtol=1e-3, atol=1e-4)
+
+
+def test_stored_features_that_were_changed_are_computed_again(head_only: RunConfig, tmp_path: Path) -> None:
+    first = run(head_only, tmp_path / "first")
+    (path,) = (tmp_path / "cache" / "features").iterdir()
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 64
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="is damaged and is computed again"):
+        again = run(head_only, tmp_path / "again")
+    assert (first.path / "history.csv").read_bytes() == (again.path / "history.csv").read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"trainable": "last5"}, {"augmentation": "thesis"}, {"trainable": "all"}])
+def test_only_a_frozen_network_on_images_as_they_are_has_features_to_store(
+    head_only: RunConfig, change: dict[str, str]
+) -> None:
+    assert uses_features(head_only)
+    assert not uses_features(replace(head_only, **change))
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

@@ -303,11 +303,11 @@ from lossbench.training.loop import OPTIMIZERS
 RATE = 0.5
 MODELS["mine"] = replace(MODELS["small_cnn"], name="mine", dropout=0.5)
 AUGMENTATIONS["darker"] = lambda images, generator: images * RATE
-OPTIMIZERS["adamw"] = partial(torch.optim.AdamW, foreach=False)
+OPTIMIZERS["my_adamw"] = partial(torch.optim.AdamW, foreach=False)
 """
 
 
-@pytest.mark.parametrize("setting", [{"model": "mine"}, {"augmentation": "darker"}, {"optimizer": "adamw"}])
+@pytest.mark.parametrize("setting", [{"model": "mine"}, {"augmentation": "darker"}, {"optimizer": "my_adamw"}])
 def test_networks_augmentations_and_optimizers_of_a_file_are_part_of_the_runs_name(
     setting: dict[str, str], leave_no_trace: None, tmp_path: Path
 ) -> None:

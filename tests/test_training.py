@@ -24,6 +24,7 @@ import torch
 from killing import fork, quick_workers
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
@@ -129,6 +130,10 @@ OPTIONS = [
     {"clip_norm": 1.0},
     {"weight_decay": 1e-3, "weight_decay_on": "convolutions"},
     {"label_noise": 0.1, "noise_kind": "asymmetric"},
+    {"label_smoothing": 0.2, "class_weight": "class_balanced", "imbalance": 2.0},
+    {"optimizer": "adamw", "weight_decay": 1e-2, "warmup_epochs": 1},
+    {"optimizer": "sgd_plain", "lr": 0.1, "scheduler": "one_cycle"},
+    {"optimizer": "sgd_momentum", "lr": 0.01},
 ]
 
 
@@ -136,7 +141,8 @@ OPTIONS = [
 def test_every_option_trains(tmp_path: Path, options: dict[str, object]) -> None:
     record = run(replace(TINY, **options), tmp_path)
     assert record.result["test_accuracy"] > 0.7
-    assert record.result["train_images"] == options.get("train_size", 400 if "selection" in options else 360)
+    if "imbalance" not in options:
+        assert record.result["train_images"] == options.get("train_size", 400 if "selection" in options else 360)
 
 
 def test_the_schedules_are_what_they_say(tmp_path: Path) -> None:
@@ -147,6 +153,56 @@ def test_the_schedules_are_what_they_say(tmp_path: Path) -> None:
     assert rates("constant") == [1.0] * 4
     assert rates("step") == pytest.approx([1.0, 1.0, 0.1, 0.01])
     assert rates("cosine") == pytest.approx([(1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
+
+
+def rates_of_steps(config: RunConfig, steps: int) -> list[float]:
+    """The learning rate of every step, as a training sets it."""
+    dataset = load("shapes")
+    training = run_start(config, dataset, prepare(config, dataset, CPU).train, CPU)
+    rates = []
+    for _ in range(config.epochs):
+        training.epoch += 1
+        for step in range(steps):
+            training.set_rate(step, steps)
+            rates.append(training.optimizer.param_groups[0]["lr"])
+        training.optimizer.step()
+        training.scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 7), (2, 5), (10, 12)])
+def test_one_cycle_is_the_schedule_that_torch_has_under_this_name(epochs: int, steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.3, total_steps=epochs * steps, cycle_momentum=False
+    )
+    expected = []
+    for step in range(epochs * steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < epochs * steps - 1:
+            theirs.step()
+    config = replace(TINY, scheduler="one_cycle", epochs=epochs, lr=0.3)
+    assert rates_of_steps(config, steps) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_warm_up_rises_evenly_with_every_step_and_the_schedule_follows() -> None:
+    config = replace(TINY, warmup_epochs=2, scheduler="cosine", epochs=4, lr=0.8)
+    rates = rates_of_steps(config, 5)
+    assert rates[:10] == pytest.approx([0.08 * step for step in range(1, 11)])
+    assert rates[10:] == pytest.approx([0.8] * 5 + [0.4] * 5)
+
+
+def test_class_weights_of_a_run_are_those_of_its_own_training_images() -> None:
+    config = replace(TINY, class_weight="inverse", imbalance=4.0, label_smoothing=0.1)
+    dataset = load("shapes")
+    train_split = prepare(config, dataset, CPU).train
+    training = run_start(config, dataset, train_split, CPU)
+    weight = 1 / torch.bincount(train_split.target).double()
+    weight = (weight / weight.mean()).float()
+    logits = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    expected = F.cross_entropy(logits, train_split.target[:32], weight=weight, label_smoothing=0.1)
+    torch.testing.assert_close(training.criterion(logits, train_split.target[:32]), expected)
 
 
 def test_label_noise_makes_the_training_targets_worse_and_leaves_the_others(tmp_path: Path) -> None:
@@ -224,10 +280,21 @@ def stop_after(epoch: int) -> Callable[[dict[str, float]], None]:
     return progress
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "proxy_nca", "margin"])
+INTERRUPTED = [
+    {"loss": "cross_entropy"},
+    {"loss": "proxy_nca"},
+    {"loss": "margin"},
+    {"optimizer": "sgd", "lr": 0.1, "scheduler": "one_cycle", "class_weight": "inverse"},
+    {"optimizer": "adamw", "weight_decay": 0.01, "warmup_epochs": 2, "label_smoothing": 0.1},
+]
+
+
+@pytest.mark.parametrize("options", INTERRUPTED, ids=str)
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, loss: str, epoch: int) -> None:
-    config = replace(TINY, loss=loss)
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(
+    tmp_path: Path, options: dict[str, object], epoch: int
+) -> None:
+    config = replace(TINY, **options)
     with pytest.raises(Interrupted):
         run(config, tmp_path / "broken", progress=stop_after(epoch))
     assert lossbench.load_runs(tmp_path / "broken").empty

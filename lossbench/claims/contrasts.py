@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ HARDEST = {"fashion-mnist": 6, "cifar-10": 3}
 NEAREST_MEAN = {"mnist": 0.820, "fashion-mnist": 0.677, "kmnist": 0.606, "cifar-10": 0.278}
 CURVES = ("epochs_needed", "first_epoch_accuracy", "roughness", "train_gap")
 MISTAKES = ("hardest_lead", "worst_gap", "similar_mistakes")
-SETTING = tuple(f.name for f in fields(RunConfig) if f.name not in COMPARED)
+SETTING = tuple(name for name in RunConfig.defaults() if name not in COMPARED)
 UNKNOWN = ("", "nan", "None", "<NA>")
 
 
@@ -79,7 +79,7 @@ def prepare(
 
     Raises: ValueError when `runs` lacks the columns of `load_runs`.
     """
-    needed = {"run_id", "label", "status", *(f.name for f in fields(RunConfig) if f.name != "noise_kind")}
+    needed = {"run_id", "label", "status", *(name for name in RunConfig.defaults() if name != "noise_kind")}
     if missing := sorted(needed - set(runs)):
         raise ValueError(f"the table of runs lacks {', '.join(missing)}; pass what load_runs gives")
     # KL divergence is cross-entropy on class indices: kept, its runs would count twice.

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 # Importing a family registers its losses: this order is the order in which they are taught and listed.
-FAMILIES = ("classification", "hierarchical", "embedding", "smoothing", "robust", "scores", "imbalanced")
+FAMILIES = ("classification", "hierarchical", "embedding", "smoothing", "robust", "scores", "imbalanced", "focusing")
 for _family in FAMILIES:
     import_module(f"lossbench.losses.{_family}")
 extend_inherited()

@@ -12,6 +12,8 @@ told from their names:
   or, if `soft_target` allows, (batch, classes) floats;
 - `valid` (batch,) bool, False where the target is `ignore_index` (such targets arrive as class 0 and their
   values are dropped; only a loss that looks across the batch needs this); write `valid: Tensor | None = None`;
+- `epoch` and `epochs`, 0-d: which epoch of how many, from 1, for terms that follow a schedule. The trainer sets them;
+  in a loop of one's own `criterion.set_epoch(epoch, epochs)` does. With a default of None they may be missing;
 - any other name must be returned by the loss's `state`.
 
 A loss that takes `embeddings` gets them as the criterion's input instead of logits. Inputs are float32 or
@@ -57,6 +59,8 @@ from lossbench.registry import Anything, Boolean, Check, Number, OneOf, Registry
 # Formulas inside a fact are written :math:`...`.
 
 SECTIONS = {
+    "Use when": "use_when",
+    "Avoid when": "avoid_when",
     "Range": "range",
     "Gradient": "gradient",
     "At p -> 0": "near_zero",
@@ -66,6 +70,13 @@ SECTIONS = {
     "Source": "source",
     "Peers": "peers",
 }
+Origin = Literal["likelihood", "scoring rule", "surrogate", "heuristic"]
+ORIGINS: dict[Origin, str] = {
+    "likelihood": "minus the log-probability of the target under a model",
+    "scoring rule": "another loss of probabilities whose mean is least at the true ones",
+    "surrogate": "stands in for errors, margins or ranks, which have no useful gradient",
+    "heuristic": "a formula chosen for what its gradient does",
+}
 _SECTION = re.compile(rf"^({'|'.join(SECTIONS)}):\s*(.*)$")
 _INLINE_MATH = re.compile(r":math:`([^`]*)`")
 _WORDS = {
@@ -73,6 +84,7 @@ _WORDS = {
     "partial": "∂", "delta": "δ", "alpha": "α", "beta": "β", "gamma": "γ", "kappa": "κ", "lambda": "λ", "nu": "ν",
     "tau": "τ", "eta": "η", "theta": "θ", "sigma": "σ", "approx": "≈", "pm": "±", "times": "×", "lVert": "‖",
     "rVert": "‖", "mid": "|", "quad": "  ", "notin": "∉", "top": "T",
+    "epsilon": "ε", "pi": "π",
 }  # fmt: skip
 
 
@@ -83,6 +95,9 @@ class Card:
     name: str
     summary: str
     formula: str
+    origin: str = ""
+    use_when: str = ""
+    avoid_when: str = ""
     range: str = ""
     gradient: str = ""
     near_zero: str = ""
@@ -120,11 +135,13 @@ class Card:
     def _rows(self) -> list[tuple[str, str]]:
         rows = [("Formula", self.formula)]
         rows += [(heading, getattr(self, field)) for heading, field in SECTIONS.items()]
-        rows.insert(1, ("Parameters", self.parameters))
+        rows[1:1] = [("Parameters", self.parameters), ("Origin", self.origin)]
         return [(heading, content) for heading, content in rows if content]
 
 
-def read_card(name: str, docstring: str | None, *, parameters: str, reconstruction: bool) -> Card:
+def read_card(
+    name: str, docstring: str | None, *, parameters: str, reconstruction: bool, origin: Origin | None = None
+) -> Card:
     """Read a card from a docstring; what it does not say stays empty."""
     text = inspect.cleandoc(docstring or "")
     formula = re.search(r"^\.\. math::\s*(.*?)(?:\n\s*\n|\Z)", text, re.DOTALL | re.MULTILINE)
@@ -132,6 +149,7 @@ def read_card(name: str, docstring: str | None, *, parameters: str, reconstructi
         name=name,
         summary=text.partition("\n")[0].rstrip("."),
         formula=" ".join(formula[1].split()) if formula else "",
+        origin=f"{origin}: {ORIGINS[origin]}" if origin else "",
         parameters=parameters,
         reconstruction=reconstruction,
         **_read_sections(text),
@@ -443,6 +461,7 @@ def describe_function(
     shown: tuple[str, ...],
     together: Callable[[Mapping[str, Any]], None] | None = None,
     reconstruction: bool = False,
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
     """The fields of `Entry` that every registered function has."""
     name = function.__name__
@@ -456,7 +475,7 @@ def describe_function(
         "parameters": parameters,
         "shown": shown,
         "reconstruction": reconstruction,
-        "card": read_card(name, function.__doc__, parameters=typed, reconstruction=reconstruction),
+        "card": read_card(name, function.__doc__, parameters=typed, reconstruction=reconstruction, origin=origin),
         "together": together,
     }
 
@@ -535,7 +554,8 @@ Event = Callable[[Tensor, Tensor], Tensor]
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Any])
 
-TENSORS = ("log_probs", "logits", "embeddings", "target", "valid")
+SCHEDULE = ("epoch", "epochs")
+TENSORS = ("log_probs", "logits", "embeddings", "target", "valid", *SCHEDULE)
 
 
 @dataclass(frozen=True)
@@ -551,6 +571,7 @@ class LossEntry(Entry):
         events: what to count during training.
         colour: in figures: a name in `lossbench.plots.style.PALETTE`, or `#rrggbb`; "" for the next that is free.
         curve: whether it is one over a single logit, the others being equal; the explorer draws those.
+        origin: what kind of thing it is, see `ORIGINS`; None for a user's that does not say.
     """
 
     takes: Literal["logits", "embeddings"]
@@ -560,6 +581,13 @@ class LossEntry(Entry):
     events: dict[str, Event]
     colour: str
     curve: bool
+    origin: Origin | None
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The tensors that the function cannot do without."""
+        declared = inspect.signature(self.function).parameters
+        return frozenset(name for name in self.tensors if declared[name].default is inspect.Parameter.empty)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled by name, so that a criterion is one in another process too, whatever its function is."""
@@ -589,6 +617,7 @@ def register(
     events: Mapping[str, Event] | None = None,
     reconstruction: bool = False,
     curve: bool = True,
+    origin: Origin | None = None,
 ) -> Callable[[LossFunction], LossFunction]: ...
 
 
@@ -605,6 +634,7 @@ def register(
     events: Mapping[str, Event] | None = None,
     reconstruction: bool = False,
     curve: bool = True,
+    origin: Origin | None = None,
 ) -> Any:
     """Add a loss to `LOSSES` under the function's own name, with or without arguments; see the module's docstring.
 
@@ -621,7 +651,13 @@ def register(
         _check_tensors(name, tensors, state)
         LOSSES[name] = LossEntry(
             **describe_function(
-                function, parameters, title=title, shown=shown, together=together, reconstruction=reconstruction
+                function,
+                parameters,
+                title=title,
+                shown=shown,
+                together=together,
+                reconstruction=reconstruction,
+                origin=origin,
             ),
             takes="embeddings" if "embeddings" in tensors else "logits",
             tensors=tensors,
@@ -629,7 +665,8 @@ def register(
             soft_target=soft_target,
             events=dict(events or {}),
             colour=colour,
-            curve=curve and "embeddings" not in tensors,
+            curve=curve and not {"embeddings", *SCHEDULE} & set(tensors),
+            origin=origin,
         )
         return function
 

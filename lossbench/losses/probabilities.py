@@ -1,7 +1,6 @@
 """Probability functions: logits in, log-probabilities out; any loss works on top of any of them.
 
-All take logits (batch, classes) with at least two classes and give finite log-probabilities of the same shape
-whose
+All take logits (batch, classes) with at least two classes and give finite log-probabilities of the same shape whose
 exponentials sum to 1, for finite logits (float32: up to 1e4 in size).
 """
 
@@ -11,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, overload
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.losses.catalogue import Entry, choices, describe_function, read_signature, search, slider, symbol
-from lossbench.registry import Registry, at_least, whole
+from lossbench.registry import Registry, above, at_least, whole
 
 ProbabilityFunction = TypeVar("ProbabilityFunction", bound=Callable[..., Any])
 
@@ -26,9 +26,12 @@ class ProbabilityEntry(Entry):
 
     Attributes:
         marker: of its points in figures, one of matplotlib's; "" for a dot.
+        curve: whether p of one class over p of another rises with their logits and asks no third one; the explorer
+            draws those.
     """
 
     marker: str
+    curve: bool
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled by name, so that a criterion is one in another process too."""
@@ -48,12 +51,18 @@ def register_probability(function: ProbabilityFunction, /) -> ProbabilityFunctio
 
 @overload
 def register_probability(
-    *, title: str = "", marker: str = "", shown: tuple[str, ...] = ()
+    *, title: str = "", marker: str = "", shown: tuple[str, ...] = (), curve: bool = True
 ) -> Callable[[ProbabilityFunction], ProbabilityFunction]: ...
 
 
 def register_probability(
-    function: Any = None, /, *, title: str = "", marker: str = "", shown: tuple[str, ...] = ()
+    function: Any = None,
+    /,
+    *,
+    title: str = "",
+    marker: str = "",
+    shown: tuple[str, ...] = (),
+    curve: bool = True,
 ) -> Any:
     """Add a probability function to `PROBABILITIES` under its own name, as `lossbench.losses.register` adds a loss."""
 
@@ -65,7 +74,7 @@ def register_probability(
         if name in PROBABILITIES:
             raise ValueError(f"a probability function named {name!r} is registered already")
         common = describe_function(function, parameters, title=title, shown=shown)
-        PROBABILITIES[name] = ProbabilityEntry(**common, marker=marker)
+        PROBABILITIES[name] = ProbabilityEntry(**common, marker=marker, curve=curve)
         return function
 
     return add if function is None else add(function)
@@ -152,8 +161,7 @@ def taylor_softmax(
     Gradient: :math:`\partial \log p_i / \partial z_j = r(z_j) (\delta_{ij} - p_j)` with :math:`r = f' / f`;
         at order 2 r is at most 1 in size and 0 at z = -1.
     Equals: softmax in the limit of high order.
-    Note: f falls before it rises (at order 2, until z = -1), so the largest probability need not belong to
-        the
+    Note: f falls before it rises (at order 2, until z = -1), so the largest probability need not belong to the
         largest logit: predict from the log-probabilities.
     Source: de Brébisson and Vincent 2016, arXiv:1511.05042; paper 000, eq. 3.7.
     Peers: none in torch, timm or kornia.
@@ -172,6 +180,125 @@ def taylor_softmax(
         for k in range(order - 1, 0, -1):
             scores = 1 + logits / k * scores
     return F.log_softmax(scores.log(), dim=1)
+
+
+STEPS = 8  # of Newton's method: enough for float64 up to t = 4 and logits of any size
+
+
+@register_probability(title="tempered softmax", marker="D", shown=("t",), curve=False)
+def tempered_softmax(
+    logits: Tensor,
+    target: Tensor | None = None,
+    *,
+    t: Annotated[float, at_least(1.0, up_to=4.0), slider(1.0, 4.0, 0.1), search(1.0, 4.0)] = 1.5,
+) -> Tensor:
+    r"""Softmax with a power in place of the exponential, whose tail is heavy.
+
+    .. math:: p_i = \left[ 1 + (t - 1) (\lambda - z_i) \right]^{-1 / (t - 1)}, \quad \lambda: \sum_i p_i = 1
+
+    Range: (0, 1), sums to 1; unchanged when a constant is added to all logits.
+    Gradient: :math:`\partial \log p_i / \partial z_j = p_i^{t-1} (\delta_{ij} - p_j^t / \sum_k p_k^t)`
+    Equals: softmax at t 1.
+    Note: a class far behind keeps a probability that falls as a power of the distance and not exponentially: a label
+        that the model finds absurd costs and pulls less. The largest logit has the largest probability.
+        :math:`\lambda` has no closed form: 8 steps of Newton's method on a function that is nearly a straight line.
+    Source: Amid et al. 2019, Robust Bi-Tempered Logistic Loss, arXiv:1906.03361; named in paper 001. The default t
+        is ours.
+    Peers: bi-tempered-loss, the code of the authors; none in torch, timm, optax or Keras.
+
+    Args:
+        logits: (batch, classes).
+        target: not used.
+        t: the temperature, 1 to 4; the higher, the heavier the tail.
+
+    Returns: (batch, classes) log-probabilities.
+    """
+    if t == 1:
+        return F.log_softmax(logits, dim=1)
+    power = t - 1
+    behind = logits.amax(1, keepdim=True).detach() - logits  # a shift changes nothing, so it needs no gradient
+    shift = torch.zeros_like(behind[:, :1])
+    for step in range(STEPS):
+        # Each step doubles the digits, and the derivatives that are right: the last two make two of them exact.
+        distance = behind if step >= STEPS - 2 else behind.detach()
+        log_p = -torch.log1p(power * (shift + distance)) / power
+        log_sum = log_p.logsumexp(1, keepdim=True)
+        slope = (t * (log_p - log_sum)).exp().sum(1, keepdim=True)
+        shift = shift - torch.expm1(-power * log_sum) / (power * slope)
+    return -torch.log1p(power * (shift + behind)) / power
+
+
+@register_probability(title="spherical softmax", marker="P", curve=False)
+def spherical_softmax(
+    logits: Tensor,
+    target: Tensor | None = None,
+    *,
+    epsilon: Annotated[float, above(0.0), slider(0.01, 1.0, 0.01), search(0.001, 1.0, log=True), symbol("ε")] = 0.1,
+) -> Tensor:
+    r"""Squares of the logits, normalised: their signs do not count.
+
+    .. math:: p_i = \frac{z_i^2 + \epsilon}{\sum_j (z_j^2 + \epsilon)}
+
+    Range: (0, 1), sums to 1; unchanged when all logits are multiplied by a number and :math:`\epsilon` by its square.
+    Gradient: :math:`\partial \log p_i / \partial z_j = \frac{2 z_j}{z_j^2 + \epsilon} (\delta_{ij} - p_j)`, whose
+        factor is at most :math:`1 / √\epsilon` in size and 0 at z = 0.
+    Equals: no other one here.
+    Note: the largest probability belongs to the logit farthest from 0, of either sign: predict from the
+        log-probabilities. Logits of 0 have no gradient.
+    Source: de Brébisson and Vincent 2016, arXiv:1511.05042, cited in paper 000. The default :math:`\epsilon` is ours.
+    Peers: none in torch, timm, optax or Keras.
+
+    Args:
+        logits: (batch, classes).
+        target: not used.
+        epsilon: what keeps the probability of a logit of 0 above 0.
+
+    Returns: (batch, classes) log-probabilities.
+    """
+    scores = (logits.square() + epsilon).log()
+    return scores.log_softmax(1)
+
+
+def project_on_simplex(logits: Tensor) -> Tensor:
+    """The probabilities nearest to the logits (batch, classes): those too far behind are exactly 0."""
+    shifted = logits - logits.amax(1, keepdim=True).detach()
+    ranked = shifted.sort(dim=1, descending=True).values
+    ranks = torch.arange(1, logits.shape[1] + 1, device=logits.device, dtype=logits.dtype)
+    thresholds = (ranked.cumsum(1) - 1) / ranks  # of the first 1, 2, 3, ... classes; the largest is the one that holds
+    return (shifted - thresholds.amax(1, keepdim=True)).relu()
+
+
+@register_probability(marker="X", curve=False)
+def sparsemax(
+    logits: Tensor,
+    target: Tensor | None = None,
+    *,
+    floor: Annotated[float, above(0.0, up_to=0.1), choices(1e-6, 1e-3, 0.01, 0.1), symbol("ε")] = 1e-6,
+) -> Tensor:
+    r"""The probabilities nearest to the logits: classes that lie far enough behind get none.
+
+    .. math:: p = (1 - \epsilon) \max(0, z - \tau) + \frac{\epsilon}{C}, \quad
+        \tau: \sum_j \max(0, z_j - \tau) = 1
+
+    Range: [ε/C, 1), sums to 1; unchanged when a constant is added to all logits.
+    Gradient: :math:`\partial p_i / \partial z_j = (1 - \epsilon)(\delta_{ij} - 1 / |S|)` for i and j in the support
+        S, the classes with :math:`z > \tau`; else 0.
+    Equals: one-hot once a logit leads all others by 1, but for ε.
+    Note: of a class outside the support the logarithm would be -∞; a share ε is spread over all classes, so that every
+        loss stays finite, and a wrong test image costs at most :math:`\log(C / \epsilon)`. A loss of these
+        probabilities has no gradient on a target outside the support: such a sample is never learned. To train, take
+        sparsemax_loss, made for it, and this function to predict.
+    Source: Martins and Astudillo 2016, From Softmax to Sparsemax, arXiv:1602.02068; ε is ours.
+    Peers: optax (projections.projection_simplex).
+
+    Args:
+        logits: (batch, classes).
+        target: not used.
+        floor: ε, the share of all classes alike.
+
+    Returns: (batch, classes) log-probabilities.
+    """
+    return ((1 - floor) * project_on_simplex(logits) + floor / logits.shape[1]).log()
 
 
 def log_probs(name: str, logits: Tensor, target: Tensor | None = None, **params: Any) -> Tensor:

@@ -16,7 +16,9 @@ from lossbench.registry import Number, above, at_least
 LOG_ZERO = -4.0  # what symmetric cross-entropy takes for log 0
 
 
-@register(title="generalised cross-entropy", colour="vermillion", shown=("q",), soft_target="by_class")
+@register(
+    title="generalised cross-entropy", colour="vermillion", shown=("q",), soft_target="by_class", origin="surrogate"
+)
 def generalized_cross_entropy(
     log_probs: Tensor,
     target: Tensor,
@@ -27,6 +29,8 @@ def generalized_cross_entropy(
 
     .. math:: L = \frac{1 - p_t^q}{q}
 
+    Use when: wrong labels are expected: q says how much they count.
+    Avoid when: classes are many and q is near 1: it hardly learns from a fresh start.
     Range: [0, 1/q].
     Gradient: :math:`\partial L / \partial z_j = -p_t^q (Y_j - p_j)` on the softmax logits.
     At p -> 0: levels off at 1/q, and the gradient vanishes like :math:`p^q`.
@@ -48,7 +52,9 @@ def generalized_cross_entropy(
     return over_target(-torch.expm1(q * of_target(log_probs, target)) / q, target)
 
 
-@register(title="symmetric cross-entropy", colour="blue", shown=("alpha", "beta"), soft_target="whole")
+@register(
+    title="symmetric cross-entropy", colour="blue", shown=("alpha", "beta"), soft_target="whole", origin="heuristic"
+)
 def symmetric_cross_entropy(
     log_probs: Tensor,
     target: Tensor,
@@ -60,6 +66,8 @@ def symmetric_cross_entropy(
 
     .. math:: L = -\alpha \sum_k Y_k \log p_k - \beta \sum_k p_k \max(\log Y_k, -4)
 
+    Use when: wrong labels are expected and training shall start as with cross_entropy.
+    Avoid when: labels are clean: it is Poly-1 with a large ε.
     Range: [0, ∞) for class indices; at α 0 [0, 4 β].
     Gradient: :math:`\partial L / \partial z_j = -(\alpha + 4 \beta p_t)(Y_j - p_j)` on the softmax logits, for class
         indices.
@@ -88,7 +96,7 @@ def symmetric_cross_entropy(
     return alpha * cross + beta * reverse
 
 
-@register(title="generalised JS", colour="sky", shown=("share",), soft_target="whole")
+@register(title="generalised JS", colour="sky", shown=("share",), soft_target="whole", origin="heuristic")
 def generalized_js(
     log_probs: Tensor,
     target: Tensor,
@@ -100,6 +108,8 @@ def generalized_js(
     .. math:: L = \frac{\pi KL(q \| m) + (1 - \pi) KL(p \| m)}{-(1 - \pi) \log(1 - \pi)}, \quad
         m = \pi q + (1 - \pi) p
 
+    Use when: wrong labels are expected, and targets may be class probabilities.
+    Avoid when: training is short: near π = 1 it is as slow as the absolute error.
     Range: [0, H(π) / Z] with :math:`H(\pi) = -\pi \log \pi - (1 - \pi) \log(1 - \pi)` and
         :math:`Z = -(1 - \pi) \log(1 - \pi)`.
     Gradient: :math:`\partial L / \partial z_j = \frac{1 - \pi}{Z} p_t \log \frac{(1 - \pi) p_t}{\pi + (1 - \pi) p_t}
@@ -135,7 +145,7 @@ def generalized_js(
     return (share * to_target + rest * to_model).sum(1) / scale
 
 
-@register(title="active-passive loss", colour="orange", shown=("alpha", "beta"))
+@register(title="active-passive loss", colour="orange", shown=("alpha", "beta"), origin="heuristic")
 def active_passive(
     log_probs: Tensor,
     target: Tensor,
@@ -147,6 +157,8 @@ def active_passive(
 
     .. math:: L = \alpha \frac{\log p_t}{\sum_k \log p_k} + 2 \beta (1 - p_t)
 
+    Use when: wrong labels are spread evenly over the classes.
+    Avoid when: α and β cannot be tuned, or a class can be masked: its logit is in the sum.
     Range: [0, α + 2 β].
     Gradient: with :math:`S = -\sum_k \log p_k` and :math:`c = -\log p_t`, on the softmax logits
         :math:`\partial L / \partial z_j = \alpha [\frac{p_j - Y_j}{S} - \frac{c (C p_j - 1)}{S^2}]
@@ -169,3 +181,47 @@ def active_passive(
     """
     log_p = of_target(log_probs, target)
     return alpha * log_p / log_probs.sum(1) - 2 * beta * torch.expm1(log_p)
+
+
+@register(title="bi-tempered", colour="purple", shown=("t1",), soft_target="whole", origin="scoring rule")
+def bi_tempered(
+    log_probs: Tensor,
+    target: Tensor,
+    *,
+    t1: Annotated[float, at_least(0.0, up_to=1.0), slider(0.0, 1.0, 0.05), search(0.2, 1.0), symbol("t₁")] = 0.8,
+) -> Tensor:
+    r"""Divergence of a tempered logarithm: bounded, and least at the true probabilities all the same.
+
+    .. math:: L = -\log_{t_1} p_t - \frac{1 - \sum_k p_k^{2 - t_1}}{2 - t_1}, \quad
+        \log_t x = \frac{x^{1 - t} - 1}{1 - t}
+
+    Use when: some labels are wrong: with tempered_softmax it bounds both what a wrong label costs and how it pulls.
+    Avoid when: labels are clean and training is short: both temperatures only slow it down.
+    Range: [0, 1 / (1 - t₁)], and [0, ∞) at t₁ 1.
+    Gradient: :math:`\partial L / \partial p_k = p_k^{-t_1} (p_k - Y_k)`
+    At p -> 0: levels off below 1 / (1 - t₁); with a power of p in place of the logarithm.
+    At p -> 1: falls to 0, faster than 1 - p for t₁ below 1.
+    Equals: cross_entropy at t₁ 1; C / 2 times mse at t₁ 0.
+    Note: the second temperature t₂ is that of the probability function: with probability tempered_softmax and t above 1
+        this is the loss of the paper. On softmax only the first one is used.
+    Source: Amid et al. 2019, Robust Bi-Tempered Logistic Loss, arXiv:1906.03361; named in paper 001. The default
+        t₁ is ours.
+    Peers: bi-tempered-loss, the code of the authors; none in torch, timm, optax or Keras.
+
+    Args:
+        log_probs: (batch, classes) log-probabilities.
+        target: (batch,) class indices, or (batch, classes) class probabilities.
+        t1: the temperature of the logarithm, 0 to 1.
+
+    Returns: (batch,) loss.
+    """
+    power = 1 - t1
+    log_t = torch.expm1(power * log_probs) / power if power else log_probs
+    powers = ((1 + power) * log_probs).exp()
+    if target.dim() == 1:
+        own = of_target(log_probs, target)
+        rest = powers.scatter(1, target[:, None], 0.0).sum(1)
+        return -of_target(log_t, target) + (rest + torch.expm1((1 + power) * own)) / (1 + power)
+    spread = target ** (1 + power)
+    of_itself = (spread - target) / power if power else torch.xlogy(target, target)
+    return (of_itself - target * log_t + (powers - spread) / (1 + power)).sum(1)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lossbench.losses.catalogue import register, search, slider, symbol
 from lossbench.losses.classification import of_target
+from lossbench.losses.probabilities import project_on_simplex
 from lossbench.registry import above, one_of
 
 
@@ -26,7 +28,9 @@ def over_target_and_rest(own: Tensor, other: Tensor, target: Tensor) -> Tensor:
     return other.scatter(1, index, own.gather(1, index)).sum(1)
 
 
-@register(title="binary cross-entropy", colour="green", shown=("aggregate",), soft_target="by_class")
+@register(
+    title="binary cross-entropy", colour="green", shown=("aggregate",), soft_target="by_class", origin="likelihood"
+)
 def binary_cross_entropy(
     logits: Tensor, target: Tensor, *, aggregate: Annotated[str, one_of("sum", "mean")] = "sum"
 ) -> Tensor:
@@ -34,6 +38,9 @@ def binary_cross_entropy(
 
     .. math:: L = -\log \sigma(z_t) - \sum_{j \ne t} \log \sigma(-z_j), \quad \sigma(z) = \frac{1}{1 + e^{-z}}
 
+    Use when: an image may show several classes or none, or a class shall be judged by itself.
+    Avoid when: probabilities must sum to 1, or the learning rate of cross_entropy is kept: its first gradient is
+        another.
     Range: [0, ∞); for class probabilities as target, at least the sum of their binary entropies.
     Gradient: :math:`\partial L / \partial z_j = \sigma(z_j) - Y_j`
     At p -> 0: grows without bound with the logits, as fast as cross_entropy or faster.
@@ -56,7 +63,9 @@ def binary_cross_entropy(
     return loss / logits.shape[1] if aggregate == "mean" else loss
 
 
-@register(title="square loss on logits", colour="blue", shown=("goal", "factor"), soft_target="by_class")
+@register(
+    title="square loss on logits", colour="blue", shown=("goal", "factor"), soft_target="by_class", origin="surrogate"
+)
 def square_loss(
     logits: Tensor,
     target: Tensor,
@@ -68,6 +77,8 @@ def square_loss(
 
     .. math:: L = \frac{1}{C} \left[ k (z_t - M)^2 + \sum_{j \ne t} z_j^2 \right]
 
+    Use when: the logits shall be goals of a regression, with few classes.
+    Avoid when: classes are many and k and M stay 1: the target drowns among zeros.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_t = \frac{2 k}{C} (z_t - M)`, and :math:`\frac{2}{C} z_j` elsewhere.
     At p -> 0: grows with the square of the logits, and its gradient with the logits.
@@ -90,12 +101,14 @@ def square_loss(
     return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
 
 
-@register(colour="purple", soft_target="by_class", curve=False)
+@register(colour="purple", soft_target="by_class", curve=False, origin="heuristic")
 def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     r"""Cross-entropy plus the mean square of the wrong classes' logits.
 
     .. math:: L = -\log p_t + \frac{1}{C - 1} \sum_{j \ne t} z_j^2
 
+    Use when: the logits shall stay near 0 without a parameter to tune.
+    Avoid when: logits are shifted or masked afterwards: it cares where they lie.
     Range: (0, ∞).
     Gradient: :math:`\partial L / \partial z_j = p_j - Y_j + \frac{2}{C - 1} (1 - Y_j) z_j` on the softmax logits.
     At p -> 0: as cross_entropy, plus the square.
@@ -115,7 +128,7 @@ def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     return over_target_and_rest(-log_probs, logits.square() / (logits.shape[1] - 1), target)
 
 
-@register(title="multi-class hinge", colour="vermillion", shown=("margin",), curve=False)
+@register(title="multi-class hinge", colour="vermillion", shown=("margin",), curve=False, origin="surrogate")
 def multi_margin(
     logits: Tensor,
     target: Tensor,
@@ -127,6 +140,8 @@ def multi_margin(
 
     .. math:: L = \frac{1}{C} \sum_{j \ne t} \max(0, m - z_t + z_j)
 
+    Use when: only the order of the classes counts, as for a support vector machine.
+    Avoid when: probabilities are wanted: it stops learning once the margin is kept.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = \frac{1}{C}` for each class within the margin, and minus their number
         over C on the target's logit; it does not depend on how far within.
@@ -150,3 +165,39 @@ def multi_margin(
     behind = (margin - of_target(logits, target)[:, None] + logits).relu()
     behind = behind.scatter(1, target[:, None], 0.0)
     return behind.amax(1) if aggregate == "max" else behind.mean(1)
+
+
+@register(title="sparsemax loss", colour="green", soft_target="whole", curve=False, origin="surrogate")
+def sparsemax_loss(logits: Tensor, target: Tensor) -> Tensor:
+    r"""What half a squared distance loses by the logits lying outside the simplex: the loss made for sparsemax.
+
+    .. math:: L = \frac{1}{2} \sum_{j \in S} (z_j^2 - \tau^2) + \frac{1}{2} - z_t
+
+    Use when: the model shall say of most classes that they are impossible: predict with probability sparsemax.
+    Avoid when: every class needs a probability above 0, as for a log-likelihood.
+    Range: [0, ∞).
+    Gradient: :math:`\partial L / \partial z_j = p_j - Y_j`, p being sparsemax of the logits: exactly 0 for classes far
+        behind.
+    At p -> 0: grows in proportion to how far the target is behind.
+    At p -> 1: is 0 once the target leads all others by 1, and so is the gradient.
+    Equals: half of :math:`\lVert z - Y \rVert^2 - \lVert z - p \rVert^2`; with two classes a squared hinge that
+        goes on as a straight line.
+    Note: ignores the probability function; take sparsemax to predict, else the softmax of the logits is scored. S are
+        the classes with :math:`z > \tau`, see sparsemax.
+    Source: Martins and Astudillo 2016, From Softmax to Sparsemax, arXiv:1602.02068; as a Fenchel-Young loss:
+        Blondel, Martins and Niculae 2020, arXiv:1901.02324.
+    Peers: optax (multiclass_sparsemax_loss).
+
+    Args:
+        logits: (batch, classes).
+        target: (batch,) class indices, or (batch, classes) class probabilities.
+
+    Returns: (batch,) loss.
+    """
+    nearest = project_on_simplex(logits)
+    shifted = logits - logits.amax(1, keepdim=True).detach()
+    least = (nearest * (torch.where(nearest > 0, shifted, 0.0) - nearest / 2)).sum(1)
+    if target.dim() == 1:
+        return least + 0.5 - of_target(shifted, target)
+    reached = torch.where(target > 0, shifted, 0.0)
+    return least + (target * (target / 2 - reached)).sum(1)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import replacing, write_text
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,14 @@ def output_folder(output: str | os.PathLike[str] | None = None) -> Path:
         return Path(given)
     among_notebooks = Path.cwd().name == "notebooks" and Path("../pyproject.toml").exists()
     return Path("../outputs" if among_notebooks else "outputs")
+
+
+def what_to_keep(keep: str | None = None) -> str | None:
+    """What a run leaves beyond its scores and predictions: as given, else as the environment's LOSSBENCH_KEEP says."""
+    keep = keep or os.environ.get("LOSSBENCH_KEEP") or None
+    if keep is not None and keep not in KEEPS:
+        raise ValueError(unknown("thing to keep", keep, KEEPS))
+    return keep
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ class Record:
         Raises: ValueError if the file is damaged or not there.
         """
         stored = RunConfig.defaults() | read_json(self.path / "config.json")
-        return stored == dict(json.loads(_json(config.to_dict())))
+        return stored == dict(json.loads(_json(config.trained())))
 
     def has(self, config: RunConfig, data: Path | None = None) -> bool:
         """Whether this is the finished record of `config`, on the images that its data set has now.
@@ -124,6 +133,20 @@ class Record:
         if checksums.get(name, digest := sha256(content).hexdigest()) != digest:
             raise damaged_file(path, "it is not what the run wrote: its checksum is another")
         return content
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the run was finished with its network's weights."""
+        return WEIGHTS in self.result.get(CHECKSUMS, {})
+
+    def require_kept(self, keep: str | None) -> None:
+        """ValueError where a finished run lacks the weights that are asked for; a diverged one may have none."""
+        if keep == "weights" and not self.has_weights and self.result["best_epoch"] is not None:
+            raise ValueError(
+                f"{self.path} was finished without its weights, which cannot be had afterwards; delete it with "
+                f"`lossbench runs delete {self.path.name}` and run it again, choose another output, or leave "
+                "--keep weights out"
+            )
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -180,6 +203,31 @@ class Record:
             raise damaged_file(path, error) from error
         return target, log_probs
 
+    def missing_metrics(self, config: RunConfig) -> list[str]:
+        """The metrics of `config` that a finished record lacks, or has from another version of the user's file."""
+        from lossbench.stats.metrics import METRICS
+
+        if not config.metrics or not self.finished:
+            return []
+        result = self.result
+        if result["status"] != "finished":
+            return []
+        versions = {name: note["version"] for name, note in result.get(METRIC_NOTES, {}).items()}
+        return [name for name in config.metrics if versions.get(name) != (METRICS.version(name) or "")]
+
+    def add_metrics(self, config: RunConfig) -> None:
+        """Score the kept predictions by the metrics that are missing, and write the result anew."""
+        from lossbench.stats.metrics import measure_all
+
+        if not (names := self.missing_metrics(config)):
+            return
+        result = self.result
+        target, log_probs = self.predictions
+        values, notes = measure_all(names, log_probs, target)
+        whole = {**result, **values, METRIC_NOTES: {**result.get(METRIC_NOTES, {}), **notes}}
+        files = {name: self.read(name) for name in result.get(CHECKSUMS, {}) if name != OWN_CHECKSUM}
+        write_text(self.path / "result.json", _json(seal(whole, files)))
+
     def __repr__(self) -> str:
         if not self.finished:
             return f"Record({self.path.name}, not finished)"
@@ -196,7 +244,7 @@ class Record:
             if not self.is_of(config):
                 raise ValueError(f"{self.path} already holds another run; move it away or use another output")
             return
-        write_text(self.path / "config.json", _json(config.to_dict()))
+        write_text(self.path / "config.json", _json(config.trained()))
 
     def write(
         self,
@@ -204,8 +252,9 @@ class Record:
         history: Sequence[Mapping[str, float]],
         target: np.ndarray | None = None,
         log_probs: np.ndarray | None = None,
+        weights: bytes | None = None,
     ) -> None:
-        """Finish a record: the history, the predictions if there are any, and last the result, which proves them."""
+        """Finish a record: history, predictions and weights if any, and last the result, which proves them."""
         import numpy as np
 
         columns = list(history[0]) if history else ["epoch"]
@@ -216,9 +265,18 @@ class Record:
                 np.savez_compressed(file, target=target, log_probs=log_probs)
         names = ["config.json", "history.csv", *(["predictions.npz"] if target is not None else [])]
         files = {name: path.read_bytes() for name in names if (path := self.path / name).exists()}
+        if weights is None:
+            (self.path / WEIGHTS).unlink(missing_ok=True)  # of a try that was killed before its result was written
+        else:
+            with replacing(self.path / WEIGHTS) as temporary:
+                temporary.write_bytes(weights)
+            files[WEIGHTS] = weights
         write_text(self.path / "result.json", _json(seal(result, files)))
 
 
+WEIGHTS = "model.safetensors"
+KEEPS = ("weights",)
+METRIC_NOTES = "metrics"  # of the result: for each metric that was asked for its version, and why it is missing
 CHECKSUMS = "checksums"
 OWN_CHECKSUM = "these values"  # the checksum of the table that holds the checksums, without them
 

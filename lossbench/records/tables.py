@@ -169,7 +169,10 @@ def _packed_rows(
             name = {} if study == folder else {"study": study.name}
             for table in needed:
                 chosen = run_ids if table in FROM_PREDICTIONS else None
-                rows[table] += [{**name, **row} for row in read[table] if chosen is None or row["run_id"] in chosen]
+                absent = RunConfig.defaults() if table == "runs" else {}  # fields that the study was packed without
+                rows[table] += [
+                    {**absent, **name, **row} for row in read[table] if chosen is None or row["run_id"] in chosen
+                ]
             if not proven:
                 unproven.append(study.name)
     return rows, unproven
@@ -315,7 +318,7 @@ def _runs_table(rows: Sequence[Row]) -> pd.DataFrame:
     import pandas as pd
 
     first = [*(["study"] if rows and "study" in rows[0] else []), "run_id", "label"]
-    names = [*first, *RunConfig.__dataclass_fields__, *ALWAYS, *(name for row in rows for name in row)]
+    names = [*first, *RunConfig.defaults(), *ALWAYS, *(name for row in rows for name in row)]
     columns = list(dict.fromkeys(names))
     table = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
     # What is missing everywhere is a missing number; counts that may be missing stay whole numbers.

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lossbench.data.trees import find_tree, top_groups, tree_distance_matrix
+from lossbench.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,6 +229,13 @@ def best_epoch(accuracy_by_epoch: ArrayLike) -> float:
     return float(np.nanargmax(curve) + 1) if np.isfinite(curve).any() else float("nan")
 
 
+@lru_cache(maxsize=1)
+def _retrieval(embeddings: bytes, kind: str, target: tuple[int, ...]) -> tuple[float, list[float]]:
+    """NMI, and recall@1 and @8. Runs on one frozen network have the same embeddings, and k-means takes seconds."""
+    points = np.frombuffer(embeddings, kind).reshape(len(target), -1)
+    return nmi(points, target), recalls_at(points, target, (1, 8))
+
+
 SCORES = (
     *("accuracy", "nll", "top5", "macro_f1", "ece", "brier", "false_positives"),
     *("nmi", "recall_at_1", "recall_at_8", "class_mean_accuracy"),
@@ -236,8 +246,8 @@ SCORES = (
 def score(
     target: np.ndarray,
     log_probs: np.ndarray,
-    embeddings: np.ndarray,
-    class_means: np.ndarray,
+    embeddings: np.ndarray | None,
+    class_means: np.ndarray | None,
     class_names: Sequence[str],
 ) -> dict[str, Any]:
     """All scores of a set of images.
@@ -245,7 +255,7 @@ def score(
     Args:
         target: (images,) class indices.
         log_probs: (images, classes).
-        embeddings: (images, features), compared by angle.
+        embeddings: (images, features), compared by angle; without them their scores are missing.
         class_means: (classes, features), the mean directions of the training images; `class_mean_accuracy` is the
             share of images whose own class has the nearest one.
         class_names: the classes in target order; they decide whether a class tree is known.
@@ -253,9 +263,6 @@ def score(
     Returns: `SCORES`; `false_positives` is a list with a count a class, the others are numbers. The tree's are
         missing where no tree is known for the classes. A score that is not finite is None, as JSON wants it.
     """
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    directions = embeddings / np.maximum(length, 1e-12)
-    recall_at_1, recall_at_8 = recalls_at(directions, target, (1, 8))
     scores: dict[str, Any] = {
         "accuracy": accuracy(log_probs, target),
         "nll": nll(log_probs, target),
@@ -263,14 +270,26 @@ def score(
         "macro_f1": macro_f1(log_probs, target),
         "ece": ece(log_probs, target),
         "brier": brier(log_probs, target),
-        "nmi": nmi(directions, target),
-        "recall_at_1": recall_at_1,
-        "recall_at_8": recall_at_8,
-        "class_mean_accuracy": float(((directions @ class_means.T).argmax(axis=1) == target).mean()),
+        **(_score_embeddings(target, embeddings, class_means) if embeddings is not None else {}),
         **score_mistakes(target, log_probs.argmax(axis=1), class_names),
     }
     finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
     return {**finite, "false_positives": false_positives(log_probs, target).tolist()}
+
+
+def _score_embeddings(target: np.ndarray, embeddings: np.ndarray, class_means: np.ndarray | None) -> dict[str, float]:
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    directions = embeddings / np.maximum(length, 1e-12)
+    nearest = (directions @ np.asarray(class_means).T).argmax(axis=1)
+    clusters, (recall_at_1, recall_at_8) = _retrieval(
+        directions.tobytes(), directions.dtype.str, tuple(target.tolist())
+    )
+    return {
+        "nmi": clusters,
+        "recall_at_1": recall_at_1,
+        "recall_at_8": recall_at_8,
+        "class_mean_accuracy": float((nearest == target).mean()),
+    }
 
 
 def score_mistakes(target: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
@@ -292,6 +311,127 @@ def score_mistakes(target: np.ndarray, predicted: np.ndarray, class_names: Seque
         "mistake_distance": float(edges[wrong].mean()) if wrong.any() else 0.0,
         "critical_error": float((branches[target] != branches[predicted]).mean()),
     }
+
+
+# Metrics that a config may ask for beside these; yours come from a file of your own.
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: `function(log_probs, target)` gives one finite number for a set of images.
+
+    Attributes:
+        summary: a line for `lossbench list metrics`.
+        higher_is_better: how `stats.compare` reads a difference.
+    """
+
+    name: str
+    function: Callable[[Floats, NDArray[np.int64]], float]
+    summary: str
+    higher_is_better: bool = True
+
+
+METRICS: Registry[Metric] = Registry("metric", function=lambda entry: entry.function)
+MetricFunction = TypeVar("MetricFunction", bound=Callable[..., float])
+
+
+@overload
+def register_metric(function: MetricFunction, /) -> MetricFunction: ...
+
+
+@overload
+def register_metric(*, higher_is_better: bool = True) -> Callable[[MetricFunction], MetricFunction]: ...
+
+
+def register_metric(function: Any = None, /, *, higher_is_better: bool = True) -> Any:
+    """Add a metric to `METRICS` under the function's own name, with or without arguments.
+
+    The function takes `log_probs` (images, classes) and `target` (images,) as numpy arrays and returns a number.
+    Raises: ValueError for a name that is taken.
+    """
+
+    def add(function: MetricFunction) -> MetricFunction:
+        name = function.__name__
+        if name in METRICS or name in SCORES:
+            raise ValueError(f"a metric named {name!r} is there already; choose another name")
+        summary = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        METRICS[name] = Metric(name, function, summary, higher_is_better)
+        return function
+
+    return add if function is None else add(function)
+
+
+@register_metric
+def balanced_accuracy(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Mean over the classes with images of the share that is recognised, in [0, 1]."""
+    return float(np.nanmean(recall(log_probs, target)))
+
+
+@register_metric
+def auroc(log_probs: ArrayLike, target: ArrayLike) -> float:
+    """Area under the ROC curve of each class against the rest, mean over the classes with images, in [0, 1]."""
+    from scipy.stats import rankdata
+
+    scores, truth = _check(log_probs, target)
+    areas = []
+    for label in np.unique(truth):
+        positive = truth == label
+        count, rest = int(positive.sum()), int((~positive).sum())
+        if not rest:
+            raise ValueError(f"all {count} images are of class {label}: there is nothing to rank them against")
+        above = float(rankdata(scores[:, label])[positive].sum()) - count * (count + 1) / 2  # pairs in the right order
+        areas.append(above / (count * rest))
+    return float(np.mean(areas))
+
+
+def measure(name: str, log_probs: NDArray[Any], target: NDArray[Any]) -> float:
+    """A metric's value. ValueError that names the metric, and what it did instead of returning a finite number."""
+    try:
+        value = METRICS[name].function(log_probs.astype(np.float64), target.astype(np.int64))
+        number = float(value)
+    except Exception as error:
+        raise ValueError(f"metric {name} raised {type(error).__name__}: {error}") from error
+    if np.ndim(value) or not math.isfinite(number):
+        raise ValueError(f"metric {name} returned {value!r:.60}; it must return one finite number")
+    return number
+
+
+def measure_all(
+    names: Iterable[str], log_probs: NDArray[Any], target: NDArray[Any]
+) -> tuple[dict[str, float | None], dict[str, dict[str, str]]]:
+    """The metrics of a set of images; one that fails has no value, and costs no other.
+
+    Returns: `test_<name>` -> value, and name -> the `version` of a metric of the user's own, and why it is `missing`.
+    """
+    values: dict[str, float | None] = {}
+    notes: dict[str, dict[str, str]] = {}
+    for name in names:
+        notes[name] = {"version": METRICS.version(name) or ""}
+        try:
+            values[f"test_{name}"] = measure(name, log_probs, target)
+        except ValueError as error:
+            values[f"test_{name}"] = None
+            notes[name]["missing"] = str(error)
+    return values, notes
+
+
+def try_metrics(names: Iterable[str], num_classes: int) -> None:
+    """Refuse metrics that fail on invented predictions, before anything is trained.
+
+    Raises: ValueError as `measure`, with what to do.
+    """
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(12 * num_classes, num_classes))
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    target = np.arange(len(logits), dtype=np.int64) % num_classes
+    for name in names:
+        try:
+            measure(name, log_probs, target)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (tried on log_probs {log_probs.shape} and target {target.shape}); mend it or leave it out of "
+                "metrics"
+            ) from error
 
 
 def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:

@@ -72,6 +72,8 @@ OUTCOMES: dict[str, Outcome] = {
     "test_accuracy": Outcome("test accuracy", "points", 100.0, 0.005, counts_images=True),
     "test_class_mean_accuracy": Outcome("accuracy by nearest class mean", "points", 100.0, 0.005, counts_images=True),
     "test_macro_f1": Outcome("macro F1", "points", 100.0, 0.005),
+    "test_balanced_accuracy": Outcome("balanced accuracy", "points", 100.0, 0.005),
+    "test_auroc": Outcome("AUROC", "points", 100.0),
     "test_ece": Outcome("calibration error (ECE)", "points", 100.0, 0.005, higher_is_better=False),
     "test_top5": Outcome("top-5 accuracy", "points", 100.0, 0.005, counts_images=True),
     "test_nmi": Outcome("NMI", "points", 100.0),
@@ -445,12 +447,20 @@ class _Family:
             yield "classified by the nearest class mean, cross-entropy by its trained head"
 
 
+def _outcome_of(metric: str) -> Outcome:
+    """How a column of scores is read: lossbench's own, a registered metric, or any other: higher is better."""
+    from lossbench.stats.metrics import METRICS
+
+    registered = METRICS.get(metric.removeprefix("test_"))
+    return OUTCOMES.get(metric, Outcome(metric, higher_is_better=registered is None or registered.higher_is_better))
+
+
 def _families(
     runs: pd.DataFrame, metric: str, reference: str, margin: float | None, tuned: Sequence[str]
 ) -> Iterator[_Family]:
     if metric not in runs:
         raise ValueError(f"there is no column {metric!r} of scores; there are {', '.join(map(str, runs.columns))}")
-    outcome = OUTCOMES.get(metric, Outcome(metric))
+    outcome = _outcome_of(metric)
     margin = outcome.margin if margin is None else margin
     studies = runs.groupby("study", sort=False) if "study" in runs else [("", runs)]
     for study, part in studies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class Setting:
 
 def setting_fields(runs: pd.DataFrame) -> list[str]:
     """The columns in which runs that are compared with each other agree."""
-    return [f.name for f in fields(RunConfig) if f.name in runs and f.name not in COMPARED]
+    return [name for name in RunConfig.defaults() if name in runs and name not in COMPARED]
 
 
 def settings(runs: pd.DataFrame, tuned: Sequence[str] = ()) -> list[Setting]:
@@ -143,7 +143,7 @@ def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
     idle = {name: switch for name, switch in IDLE.items() if {name, switch} <= set(runs)}
     defaults = RunConfig.defaults()
     table = runs.assign(**{name: runs[name].mask(runs[switch] == 0, defaults[name]) for name, switch in idle.items()})
-    alike = [f.name for f in fields(RunConfig) if f.name in table] + [name for name in ("label",) if name in table]
+    alike = [name for name in RunConfig.defaults() if name in table] + [name for name in ("label",) if name in table]
     return table[~table.astype(str).duplicated(alike)]
 
 

@@ -185,5 +185,5 @@ def _finish(job: Job, member: _Member, answer: dict[str, float] | Diverged, data
     known: dict[str, Any] = {"status": "finished", "epoch_seconds": member.epoch_seconds, "engine": "ensemble"}
     if isinstance(answer, Diverged):
         known |= {"status": "diverged", "diverged": answer}
-    finish(member.record, member.training, splits, dataset, known)
+    finish(member.record, member.training, splits, dataset, known, job.keep)
     job.board.done(member.config, member.record.outcome)

@@ -118,7 +118,7 @@ def _read(path: Path, record: Record, finished: bool, changed: int) -> Row:
 def _setting(config: RunConfig) -> str:
     """What the runs of one table share: data set, model and whatever else differs from the defaults."""
     defaults = RunConfig.defaults()
-    changed = {name: value for name, value in config.to_dict().items() if value != defaults[name]}
+    changed = {name: value for name, value in config.trained().items() if value != defaults[name]}
     others = {name: value for name, value in changed.items() if name not in _IN_COLUMNS}
     return ", ".join([config.dataset, config.model, *_pairs(others)])
 
@@ -272,9 +272,10 @@ def _is_held(record: Record) -> bool:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """What the kernels find in their environment: one thread, the job's data and device."""
+    """What the kernels find in their environment: one thread, the job's data, device and what to keep."""
     data = {} if job.data is None else {"LOSSBENCH_DATA": str(job.data)}
-    return {**SINGLE_THREAD, **data, **_visible_gpus(job.device)}
+    keep = {} if job.keep is None else {"LOSSBENCH_KEEP": job.keep}
+    return {**SINGLE_THREAD, **data, **keep, **_visible_gpus(job.device)}
 
 
 def _visible_gpus(device: str) -> dict[str, str]:

@@ -76,7 +76,7 @@ def describe_origin(config: RunConfig, device: torch.device, fingerprint: str) -
     """What a state belongs to and what its next epoch's exact bits depend on; `fingerprint` is the data set's."""
     machine = describe_machine(device)
     versions = {name: str(machine["versions"][name]) for name in ("torch", "lossbench")}
-    belongs = {"config": config.to_dict(), "data": fingerprint}
+    belongs = {"config": config.trained(), "data": fingerprint}
     return {**belongs, "threads": machine["threads"], "device": machine["device"], **versions}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
@@ -22,7 +21,16 @@ from torch.nn import functional as F
 from lossbench.config import RunConfig
 from lossbench.data import Split
 from lossbench.models import Output
-from lossbench.training.loop import Diverged, Training, autocast, average, end_epoch, full_batches
+from lossbench.training.loop import (
+    Diverged,
+    Training,
+    autocast,
+    average,
+    end_epoch,
+    full_batches,
+    step_factor,
+    steps_of,
+)
 
 # A copy of a model that `torch.func.vmap` can run for many sets of weights at once, as each set would run alone.
 
@@ -118,14 +126,15 @@ _STAND_INS: dict[type[nn.Module], type[nn.Module]] = {
 
 # What each member has of its own; all other fields of a config decide the images, their order or the model.
 OWN = {
-    *("loss", "loss_params", "probability", "probability_params", "epochs", "patience"),
-    *("optimizer", "lr", "weight_decay", "weight_decay_on", "clip_norm", "scheduler"),
+    *("loss", "loss_params", "probability", "probability_params", "label_smoothing", "class_weight"),
+    *("optimizer", "lr", "weight_decay", "weight_decay_on", "clip_norm", "scheduler", "warmup_epochs"),
+    *("epochs", "patience"),
 }
 
 
 def shared_settings(config: RunConfig) -> tuple[object, ...]:
     """What configs must have in common to be trained together."""
-    return tuple(getattr(config, field.name) for field in fields(config) if field.name not in OWN)
+    return tuple(value for name, value in config.trained().items() if name not in OWN)
 
 
 def shared_state(member: Training) -> tuple[object, ...]:
@@ -147,7 +156,7 @@ def train_together(
         are unharmed, and a diverged one must not be trained further.
     """
     for member in members:
-        member.epoch += 1
+        member.begin_epoch()
     # Members with one optimizer have to be neighbours in the stack.
     ranked = sorted(members, key=lambda member: str(_optimizer_settings(member)))
     losses, logits, target = _train_epoch(ranked, train_split)
@@ -166,7 +175,9 @@ def _train_epoch(members: Sequence[Training], split: Split) -> tuple[Tensor, Ten
     lead, stack = members[0], Stack(members)
     losses, logits = [], []
     order = torch.randperm(len(split), generator=lead.order).to(split.target.device)
-    for index in full_batches(order, lead.config.batch_size):
+    steps = steps_of(lead, split)
+    for step, index in enumerate(full_batches(order, lead.config.batch_size)):
+        stack.set_rates(step, steps)
         loss, output = stack.step(split.images[index], split.target[index])
         losses.append(loss)
         logits.append(output)
@@ -204,6 +215,14 @@ class Stack:
         # statistics in place, in the stacked buffers.
         output: Output = vmap(call, randomness="same")(self.parameters, self.buffers)
         return output
+
+    def set_rates(self, step: int, steps: int) -> None:
+        """The members' `set_rate`, also for the optimizers of their teams."""
+        for member in self.members:
+            member.set_rate(step, steps)
+        for team in self.teams:
+            for group in team.optimizer.param_groups:
+                group["lr"] = team.members[0].optimizer.param_groups[0]["lr"]
 
     def step(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The batched `train_step`. Returns the losses (members,) and the logits (members, batch, outputs)."""
@@ -329,4 +348,6 @@ def clip_each(gradients: Sequence[Tensor], limit: float) -> None:
 def _optimizer_settings(member: Training) -> tuple[object, ...]:
     config, rate = member.config, member.optimizer.param_groups[0]["lr"]
     decay = (config.weight_decay, config.weight_decay_on)
-    return (config.optimizer, rate, *decay, config.clip_norm, member.criterion.takes)
+    by_step = step_factor(config, member.epoch - 1, 0, 1) is not None
+    schedule = (config.lr, config.scheduler, config.warmup_epochs, config.epochs) if by_step else ()
+    return (config.optimizer, rate, *decay, config.clip_norm, member.criterion.takes, *schedule)

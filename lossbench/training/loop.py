@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lossbench.config import RunConfig
-from lossbench.data import Split
+from lossbench.data import Dataset, Split
 from lossbench.losses import Criterion
 from lossbench.losses.classification import widen
-from lossbench.models import Classifier, Output
+from lossbench.models import Classifier, Output, Pretrained
 from lossbench.registry import Registry
 
 # Optimizers and learning-rate schedules by the names that a config gives them.
@@ -38,6 +38,7 @@ def _uncompiled(kind: type[Kind]) -> type[Kind]:
 
 
 Adam = _uncompiled(torch.optim.Adam)
+AdamW = _uncompiled(torch.optim.AdamW)
 SGD = _uncompiled(torch.optim.SGD)
 Adadelta = _uncompiled(torch.optim.Adadelta)
 
@@ -46,10 +47,21 @@ OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
     "optimizer",
     {
         "adam": partial(Adam, fused=True),
+        "adamw": partial(AdamW, fused=True),
         "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
+        "sgd_momentum": partial(SGD, momentum=0.9, fused=True),
+        "sgd_plain": partial(SGD, fused=True),
         "adadelta": Adadelta,
     },
 )
+
+
+def describe_optimizer(name: str) -> str:
+    """The class of an optimizer, and what it is set to beside the learning rate and the decay."""
+    entry: Any = OPTIMIZERS[name]
+    options = {key: value for key, value in getattr(entry, "keywords", {}).items() if key not in ("fused", "foreach")}
+    kind = getattr(entry, "func", entry).__name__
+    return " ".join([kind, *(f"{key}={value}" for key, value in options.items())])
 
 
 def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
@@ -67,10 +79,10 @@ def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> LambdaLR:
-    """How the learning rate goes from epoch to epoch, as a factor of `config.lr`."""
+    """How the learning rate goes from epoch to epoch, as a factor of `config.lr`; `step_factor` comes first."""
 
     def factor(epoch: int) -> float:
-        done = epoch / config.epochs
+        done = (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
         if config.scheduler == "cosine":
             return 0.5 * (1 + math.cos(math.pi * done))
         if config.scheduler == "step":
@@ -78,6 +90,24 @@ def build_scheduler(optimizer: torch.optim.Optimizer, config: RunConfig) -> Lamb
         return 1.0
 
     return LambdaLR(optimizer, factor)
+
+
+def step_factor(config: RunConfig, epoch: int, step: int, steps: int) -> float | None:
+    """The factor of `config.lr` at one step where it changes with every step, else None; all counted from 0.
+
+    `steps` is how many an epoch has. `one_cycle` is torch's OneCycleLR, its momentum left alone.
+    """
+    done = epoch * steps + step
+    if epoch < config.warmup_epochs:
+        return (done + 1) / (config.warmup_epochs * steps)
+    if config.scheduler != "one_cycle":
+        return None
+    last = config.epochs * steps - 1
+    peak = 0.3 * (last + 1) - 1
+    rising = done <= peak
+    part = done / peak if rising else (done - peak) / (last - peak)
+    low = 1 / 25 if rising else 1 / 25e4
+    return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * part) if rising else 1 + math.cos(math.pi * part))
 
 
 # A larger one is slower on a CPU, and 128 x 128 images would take gigabytes; a GPU wants more work at once.
@@ -92,6 +122,9 @@ class Diverged(ArithmeticError):
         self.what, self.value, self.epoch, self.step = what, value, epoch, step
 
 
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
 @dataclass
 class Normalise:
     """Bring uint8 images to the scale that the model sees.
@@ -102,7 +135,13 @@ class Normalise:
 
     mean: Tensor
     std: Tensor
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    augment: Augment | None = None
+
+    @classmethod
+    def to(cls, scale: Dataset | Pretrained, device: torch.device, augment: Augment | None = None) -> Normalise:
+        """The scale of a data set, or of published weights."""
+        mean, std = (torch.tensor(values, device=device).reshape(1, -1, 1, 1) for values in (scale.mean, scale.std))
+        return cls(mean, std, augment)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Turn (batch, channels, height, width) uint8 into float32, augmented where a generator is given."""
@@ -125,6 +164,7 @@ class Training:
     best_score: float = -math.inf
     best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    frozen: nn.Module | None = None  # the body whose features stand in the place of images, see `features`
 
     def __post_init__(self) -> None:
         seed = self.config.seed
@@ -169,6 +209,18 @@ class Training:
             self.config.patience is not None and self.epoch > 0 and waited >= self.config.patience
         )
 
+    def begin_epoch(self) -> None:
+        """Count the next epoch, and tell the loss, which may follow a schedule."""
+        self.epoch += 1
+        self.criterion.set_epoch(self.epoch, self.config.epochs)
+
+    def set_rate(self, step: int, steps: int) -> None:
+        """Set the learning rate of a step, counted from 0, of this epoch's `steps`, where each has its own."""
+        factor = step_factor(self.config, self.epoch - 1, step, steps)
+        if factor is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr * factor
+
     def keep_best(self, score: float) -> None:
         """Remember the weights of the first epoch that attains the highest score."""
         if score > self.best_score:
@@ -180,6 +232,7 @@ class Training:
 
     def restore_best(self) -> None:
         """Put the selected epoch's weights back into the model and the criterion."""
+        self.criterion.set_epoch(self.best_epoch, self.config.epochs)
         for part, state in self.best_state.items():
             getattr(self, part).load_state_dict(state)
 
@@ -193,11 +246,12 @@ def train(training: Training, train_split: Split, scored: Split, prefix: str) ->
         scored: the images to score after every epoch and to select the epoch on.
         prefix: of the scores' columns: `val` or `test`.
 
-    Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`.
+    Yields: `epoch lr train_loss train_accuracy <prefix>_loss <prefix>_nll <prefix>_accuracy`; `lr` is that of the
+        epoch's last step.
     Raises: Diverged, in the step in which the loss or a weight, or after which a score, is no longer finite.
     """
     while not training.ended:
-        training.epoch += 1
+        training.begin_epoch()
         yield end_epoch(training, train_epoch(training, train_split), train_split, scored, prefix)
 
 
@@ -228,7 +282,9 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
     losses, outputs = [], []
     weights = float_state(training)
     order = torch.randperm(len(split), generator=training.order).to(split.target.device)
+    steps = steps_of(training, split)
     for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
+        training.set_rate(step - 1, steps)
         loss, logits = train_step(training, split.images[index], split.target[index])
         losses.append(loss)
         outputs.append(logits)
@@ -349,6 +405,7 @@ def class_means(training: Training, split: Split, num_classes: int) -> Tensor:
 def fit_head(training: Training, split: Split) -> None:
     """Make the head a nearest-class-mean classifier by cosine, since a loss on embeddings does not train it."""
     head = training.model.head
+    assert isinstance(head, nn.Linear)
     head.weight.copy_(class_means(training, split, len(head.weight)))
     if head.bias is not None:
         head.bias.zero_()

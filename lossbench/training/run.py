@@ -22,13 +22,13 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.dataset import require_enough_images
 from lossbench.data.loading import search_roots
 from lossbench.files import remove_temporaries, require_writable
-from lossbench.losses import Criterion
+from lossbench.losses import LOSSES, Criterion
 from lossbench.losses.criterion import BadLoss
 from lossbench.models import MODELS, ModelEntry
 from lossbench.records.lease import Held, Lease, hold
-from lossbench.records.record import Record, output_folder
+from lossbench.records.record import METRIC_NOTES, Record, output_folder, what_to_keep
 from lossbench.registry import unknown
-from lossbench.stats.metrics import SCORES, score
+from lossbench.stats.metrics import SCORES, measure_all, score, try_metrics
 from lossbench.training.checkpoint import (
     RESUMES,
     describe_origin,
@@ -39,6 +39,7 @@ from lossbench.training.checkpoint import (
     undisturbed,
     write_checkpoint,
 )
+from lossbench.training.features import see_features, uses_features, with_features
 from lossbench.training.loop import (
     Diverged,
     Normalise,
@@ -51,6 +52,7 @@ from lossbench.training.loop import (
 )
 from lossbench.training.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.training.tensorboard import event_writer, require_tensorboard
+from lossbench.training.weights import learned_by_loss, pack_weights
 
 VALIDATION_FRACTION = 0.1
 WAIT_SECONDS = 1.0  # between two looks at a run that another process does
@@ -79,6 +81,7 @@ def run(
     tensorboard: bool = False,
     resume: str = "same",
     wait: bool = True,
+    keep: str | None = None,
 ) -> Record:
     """Train and score one configuration and keep the record under `<output>/runs/<run_id>/`.
 
@@ -96,15 +99,19 @@ def run(
         resume: whether to go on from a checkpoint: `same` only under the threads, device and versions that wrote it,
             `anyway`, or `never`.
         wait: when another process works on this run, wait for its record instead of raising Held.
+        keep: `weights` keeps the network for `lossbench.load`, and changes nothing that is computed; None takes
+            LOSSBENCH_KEEP, else keeps the predictions only.
 
     Raises:
         ValueError, FileNotFoundError, PermissionError: before any training, when the data are missing or damaged,
-            the output cannot be written, the device is not there, or a checkpoint does not fit.
+            the output cannot be written, the device is not there, a checkpoint does not fit, or the run was finished
+            without the weights that are to be kept.
         Held: another process works on this run, and `wait` is False or that process is this one.
         DiskFull: no room for a file; every file from before stands.
     """
     record, where = Record.of(config, output), find_device(device)
     place = None if data is None else Path(data)
+    keep = what_to_keep(keep)
     if resume not in RESUMES:
         raise ValueError(unknown("choice of resume", resume, RESUMES))
     if place is not None:
@@ -112,6 +119,10 @@ def run(
     if tensorboard:
         require_tensorboard()
     if _is_done(record, config, place):
+        record.require_kept(keep)
+        if record.missing_metrics(config):
+            with hold(record.path):
+                record.add_metrics(config)
         return record
     require_writable(output_folder(output))
     warn_of_slow_precision(config.precision, where)
@@ -124,7 +135,7 @@ def run(
                         dataset = load_images(config, place)
                         writers = [event_writer(record.path)] if tensorboard else []
                         with undisturbed(threads):
-                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume)
+                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume, keep)
                     break
             record = Record.of(config, output)  # another config has taken the shorter name meanwhile
         except Held as held:
@@ -136,6 +147,7 @@ def run(
             if turn == 0:
                 warnings.warn(f"waiting: {held}", stacklevel=2)
             time.sleep(WAIT_SECONDS)
+    record.require_kept(keep)
     return record
 
 
@@ -166,6 +178,7 @@ def _compute(
     lease: Lease,
     callbacks: Sequence[Progress],
     resume: str,
+    keep: str | None,
 ) -> None:
     """Train from the last checkpoint, or from the start, and write the record."""
     keep_freed_memory()
@@ -197,7 +210,7 @@ def _compute(
         error.add_note(f"while training {config.run_id}")
         raise
     lease.check()
-    finish(record, training, splits, dataset, known)
+    finish(record, training, splits, dataset, known, keep)
 
 
 def restore(record: Record, training: Training, origin: Mapping[str, Any], resume: str) -> list[float]:
@@ -223,7 +236,8 @@ def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_se
 def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
     """Put the images on the device, with the validation split held out where the config selects on it."""
     require_enough_images(dataset, 0 if config.selection == "best_test" else VALIDATION_FRACTION)
-    whole, test = (Split(part.images.to(device), part.target.to(device)) for part in (dataset.train, dataset.test))
+    parts = with_features(config, dataset, device) if uses_features(config) else (dataset.train, dataset.test)
+    whole, test = (part.to(device) for part in parts)
     if config.selection == "best_test":
         return Splits(degrade(whole, config), test, "test", test)
     rest, held = stratified_split(dataset.train.target, VALIDATION_FRACTION, config.seed)
@@ -241,12 +255,20 @@ def start(
     np.random.seed(config.seed % 2**32)  # noqa: NPY002  libraries that a loss calls may use the global stream
     torch.manual_seed(config.seed)
     num_classes = len(dataset.class_names)
-    channels = train_split.images.shape[1]
+    try_metrics(config.metrics, num_classes)
+    channels = dataset.image_shape[0]
     entry = entry or MODELS[config.model]
     if min(dataset.image_shape[1:]) < entry.min_size:
         raise ValueError(
             f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "
             f"{dataset.name} has {dataset.image_shape[1]} x {dataset.image_shape[2]}; choose another model"
+        )
+    size = min(dataset.image_shape[1:])
+    width = entry.find_embedding_dim(channels, size) if LOSSES[config.loss].takes == "embeddings" else None
+    if width is None and LOSSES[config.loss].takes == "embeddings":
+        raise ValueError(
+            f"{config.loss} works on embeddings and model {config.model!r} gives none: no linear layer of its own is "
+            "proven to make its logits; choose a loss on logits or another model"
         )
     criterion = Criterion(
         config.loss,
@@ -254,27 +276,34 @@ def start(
         probability_params=dict(config.probability_params),
         num_classes=num_classes,
         class_names=dataset.class_names,
-        embedding_dim=entry.embedding_dim,
+        embedding_dim=width,
         class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
+        weight=None if config.class_weight == "none" else config.class_weight,
+        label_smoothing=config.label_smoothing,
         seed=config.seed,
         **config.loss_params,
     )
-    size = min(dataset.image_shape[1:])
     model = entry(criterion.num_outputs(num_classes), channels, image_size=size, pretrained=config.pretrained)
     torch.manual_seed(config.seed)  # heads differ in size; dropout draws the same masks behind all of them
     scale = entry.pretrained if entry.pretrained and config.pretrained else dataset
-    shape = (1, -1, 1, 1)
-    normalise = Normalise(
-        torch.tensor(scale.mean, device=device).reshape(shape),
-        torch.tensor(scale.std, device=device).reshape(shape),
-        None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation],
-    )
+    augment = None if config.augmentation == "none" else AUGMENTATIONS[config.augmentation]
+    normalise = Normalise.to(scale, device, augment)
     model.set_trainable(config.trainable)
     model = model.to(device).to(memory_format=torch.channels_last)
-    return Training(model, criterion.to(device), normalise, config)
+    training = Training(model, criterion.to(device), normalise, config)
+    if train_split.images.ndim == 2:
+        see_features(training)
+    return training
 
 
-def finish(record: Record, training: Training, splits: Splits, dataset: Dataset, known: dict[str, Any]) -> None:
+def finish(
+    record: Record,
+    training: Training,
+    splits: Splits,
+    dataset: Dataset,
+    known: dict[str, Any],
+    keep: str | None = None,
+) -> None:
     """Score the test images with the selected epoch's weights and write the record.
 
     `known` holds `status` and `epoch_seconds`, the error as `diverged` where there was one, and the `engine` where its
@@ -282,7 +311,7 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
     """
     config, status, diverged = training.config, known["status"], known.get("diverged")
     scores: dict[str, Any] = {}
-    target = predicted = None
+    target = predicted = weights = None
     if training.best_epoch:
         try:
             scores, target, predicted = _score_test(training, splits, dataset)
@@ -304,20 +333,33 @@ def finish(record: Record, training: Training, splits: Splits, dataset: Dataset,
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "num_parameters": sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
+        "num_parameters": _count_parameters(training),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "events": dict(training.criterion.events),
+        **learned_by_loss(training),
         **describe_machine(splits.train.images.device),
     }
     if "engine" in known:
         result["engine"] = known["engine"]
+    if config.metrics and target is not None and predicted is not None:
+        values, notes = measure_all(config.metrics, predicted, target)
+        result |= {**values, METRIC_NOTES: notes}
+        for name in (name for name, note in notes.items() if "missing" in note):
+            warnings.warn(f"{record.path.name}: {notes[name]['missing']}; the record is without it", stacklevel=4)
     if diverged is not None:
         value = str(diverged.value)
         result["diverged"] = {"what": diverged.what, "value": value, "epoch": diverged.epoch, "step": diverged.step}
+    if keep == "weights" and training.best_epoch:
+        weights = pack_weights(training, dataset, splits.train)
     record.write_config(config)  # once more: the folder may have been deleted or renamed meanwhile
-    record.write(result, training.history, target, predicted)
+    record.write(result, training.history, target, predicted, weights)
     remove_checkpoint(record.path)
+
+
+def _count_parameters(training: Training) -> int:
+    parts = (training.model, training.frozen, training.criterion)
+    return sum(parameter.numel() for part in parts if part is not None for parameter in part.parameters())
 
 
 def _score_test(
@@ -326,11 +368,13 @@ def _score_test(
     """The scores of the test images, their targets and log-probabilities. Diverged where one is not finite."""
     training.restore_best()
     output, log_probs = predict(training, splits.test)
-    means = class_means(training, splits.train, len(dataset.class_names))
+    parts = []  # embeddings of the test images, mean directions of the classes
+    if training.config.embedding_scores:
+        parts = [output.embeddings, class_means(training, splits.train, len(dataset.class_names))]
     own = log_probs.gather(1, splits.test.target[:, None])  # of other classes it may be -inf
-    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": (output.embeddings, means)}
+    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": parts}
     for what, tensors in values.items():
         require_finite(what, tensors, training.best_epoch, steps_of(training, splits.train))
     target, predicted = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
-    embeddings = output.embeddings.cpu().numpy()
-    return score(target, predicted, embeddings, means.cpu().numpy(), dataset.class_names), target, predicted
+    embeddings, means = (part.cpu().numpy() for part in parts) if parts else (None, None)
+    return score(target, predicted, embeddings, means, dataset.class_names), target, predicted
