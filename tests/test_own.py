@@ -365,7 +365,9 @@ def test_the_blocks_of_the_page_are_one_file_that_is_all_right_and_trains(
     path.write_text("\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), encoding="utf-8")
     (expected,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
     monkeypatch.setattr(sys, "argv", ["lossbench", "check", str(path)])
-    main()
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected.splitlines())
     values = {
         "dataset": "shades", "model": "two_layers", "loss": "power_loss", "augmentation": "darker", "epochs": 1,
