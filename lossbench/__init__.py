@@ -22,6 +22,7 @@ _HOME = {
     "load": "lossbench.training.trained",
     "load_history": "lossbench.records.tables",
     "load_runs": "lossbench.records.tables",
+    "reference": "lossbench.records.archive",
     "register": "lossbench.losses",
     "register_dataset": "lossbench.data",
     "register_metric": "lossbench.stats.metrics",
@@ -67,6 +68,7 @@ __all__ = [
     "load",
     "load_history",
     "load_runs",
+    "reference",
     "register",
     "register_dataset",
     "register_metric",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from lossbench.losses import LOSSES, Criterion, register
     from lossbench.losses.probabilities import PROBABILITIES
     from lossbench.models import MODELS, register_model
+    from lossbench.records.archive import reference
     from lossbench.records.tables import load_history, load_runs
     from lossbench.registry import extend
     from lossbench.stats.metrics import register_metric

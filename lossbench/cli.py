@@ -718,6 +718,17 @@ def list_notebooks() -> None:
     typer.echo(describe_notebooks())
 
 
+@notebook_app.command("copy")
+def copy_notebooks(
+    names: Annotated[list[str] | None, typer.Argument(help="Notebooks' names or parts of them. (default: all)")] = None,
+    to: Annotated[Path, typer.Option(help="The folder to copy them to.")] = Path("notebooks"),
+) -> None:
+    """Copy notebooks out of the package, to open and change them. What differs there is not overwritten."""
+    from lossbench.studies import notebooks
+
+    typer.echo("\n".join(map(str, notebooks.copy_notebooks(names or (), to))))
+
+
 @notebook_app.command("run")
 def run_notebook(
     name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],

@@ -164,7 +164,7 @@ def gaps(evidence: Evidence) -> dict[str, Any]:
     finished = runs[runs["status"] == "finished"]
     mixed = [
         {"name": name.replace("_", " "), "kinds": runs[name].astype(str).nunique()}
-        for name in ("device", "threads", "commit", "dataset_fingerprint")
+        for name in ("device", "threads", "engine", "commit", "dataset_fingerprint")
         if name in runs and runs[name].astype(str).nunique() > 1
     ]
     return {

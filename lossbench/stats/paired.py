@@ -397,6 +397,7 @@ class _Family:
 
     def _row(self, cell: _Cell, judgement: Judgement, comparisons: int) -> dict[str, Any]:
         diverged = int((cell.runs["status"] != "finished").sum())
+        guessing = at_chance(cell.runs)
         verdict = SAME_FUNCTION if cell.same_function else UNDECIDED if diverged else judgement.verdict
         sd = judgement.se * math.sqrt(judgement.n)
         open_question = verdict == UNDECIDED and not diverged
@@ -406,22 +407,26 @@ class _Family:
             **cell.names,
             **vars(judgement),
             "diverged": diverged,
-            "at_chance": at_chance(cell.runs),
+            "at_chance": guessing,
             "margin": math.nan if self.margin is None else self.margin,
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
             "single_run_sd": single_run_spread(cell.partners, self.metric),
-            "limits": "; ".join(self._limits(cell, judgement)),
+            "limits": "; ".join(self._limits(cell, judgement, guessing)),
         }
 
-    def _limits(self, cell: _Cell, judgement: Judgement) -> Iterator[str]:
-        """What keeps a comparison from saying more."""
-        for name, runs in ((cell.names["label"], cell.runs), (self.reference, cell.partners)):
+    def _limits(self, cell: _Cell, judgement: Judgement, guessing: int) -> Iterator[str]:
+        """What keeps a comparison from saying more; `guessing` of the loss's runs are no better than chance."""
+        counted = (
+            (cell.names["label"], cell.runs, guessing),
+            (self.reference, cell.partners, at_chance(cell.partners)),
+        )
+        for name, runs, chance in counted:
             scores = runs.loc[runs["status"] == "finished", self.metric].astype(float)
             for count, what in (
                 (int((runs["status"] != "finished").sum()), "diverged"),
                 (int((~np.isfinite(scores)).sum()), f"have no finite {self.metric}"),
-                (at_chance(runs), "stayed at chance"),
+                (chance, "stayed at chance"),
             ):
                 if count:
                     yield f"{count} of {len(runs)} runs of {name} {what}"

@@ -306,7 +306,8 @@ def finish(
 ) -> None:
     """Score the test images with the selected epoch's weights and write the record.
 
-    `known` holds `status` and `epoch_seconds`, and the error as `diverged` where there was one.
+    `known` holds `status` and `epoch_seconds`, the error as `diverged` where there was one, and the `engine` where its
+    numbers are not those of a run alone to the last bit.
     """
     config, status, diverged = training.config, known["status"], known.get("diverged")
     scores: dict[str, Any] = {}
@@ -339,6 +340,8 @@ def finish(
         **learned_by_loss(training),
         **describe_machine(splits.train.images.device),
     }
+    if "engine" in known:
+        result["engine"] = known["engine"]
     if config.metrics and target is not None and predicted is not None:
         values, notes = measure_all(config.metrics, predicted, target)
         result |= {**values, METRIC_NOTES: notes}
