@@ -52,7 +52,8 @@ OTHER_VALUES = {
         "weight_decay": 1e-4, "weight_decay_on": "convolutions", "clip_norm": 1, "scheduler": "step",
         "batch_size": 16, "epochs": 2, "patience": 5, "seed": 3, "train_size": 100, "label_noise": 0.1,
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
-        "trainable": "head", "selection": "best_test", "precision": "bfloat16", "metrics": ["auroc"],
+        "trainable": "head", "selection": "best_test", "precision": "bfloat16",
+        "embedding_scores": False, "metrics": ["auroc"],
     },
     "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
