@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# CI sets CONSTRAINTS=.ci/constraints.txt, which pins every package.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 # Notebooks write below a folder of their own, never into a user's results.
 TEST_OUTPUT := $(CURDIR)/outputs/test
 
@@ -45,13 +47,13 @@ clean:  ## remove what tests and builds leave; results and .venv stay
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lossbench needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,pretrained,ray,tensorboard]'
+	$(PIP) -e '.[test,pretrained,ray,tensorboard]'
 	@touch $@
 
 $(VENV)/.installed-site: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]'
+	$(PIP) -e '.[site]'
 	@touch $@
