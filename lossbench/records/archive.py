@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossbench.files import SHIPPED
+from lossbench.records.declaration import NAME as DECLARED
 from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_study, write_study
 from lossbench.records.record import Record, output_folder
 from lossbench.records.tables import Damaged, Damages, live_rows, load_history, load_runs, read_tables
@@ -59,6 +60,10 @@ class AllTables:
         return {
             key: message for table in vars(self).values() for key, message in table.attrs.get("damaged", {}).items()
         }
+
+    def without(self, run_ids: Collection[str]) -> AllTables:
+        """The tables without these runs."""
+        return AllTables(**{name: table[~table["run_id"].isin(run_ids)] for name, table in vars(self).items()})
 
 
 def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTables:
@@ -155,9 +160,9 @@ def pack(
 ) -> Path:
     """Write the tables of all runs under `output` into `folder`, small enough for a repository.
 
-    `folder` gets `runs.csv.gz`, `history.csv.gz`, `confusion.csv.gz`, `reliability.csv.gz`, `folds.csv.gz` and
-    `study.json`. Numbers come back exactly. The same runs give the same bytes. The folder is whole or as it was: an
-    earlier packed study in it is replaced, never merged.
+    `folder` gets `runs.csv.gz`, `history.csv.gz`, `confusion.csv.gz`, `reliability.csv.gz`, `folds.csv.gz`,
+    `study.json`, and `study-plan.json` where the study was declared. Numbers come back exactly. The same runs give the
+    same bytes. The folder is whole or as it was: an earlier packed study in it is replaced, never merged.
 
     Args:
         output: an output folder with finished runs.
@@ -179,6 +184,8 @@ def pack(
         fresh = Path(scratch) / "new"
         fresh.mkdir()
         write_study(fresh, _describe(source, tables["runs"], name or goal.name, note), tables)
+        if (source / DECLARED).exists():
+            (fresh / DECLARED).write_bytes((source / DECLARED).read_bytes())
         _swap(fresh, goal, Path(scratch) / "old")
     return goal
 
@@ -243,7 +250,7 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 def _require_replaceable(folder: Path, run_ids: Collection[str], overwrite: bool) -> None:
     if not folder.exists():
         return
-    ours = {"study.json", *(f"{table}.csv.gz" for table in TABLES)}
+    ours = {"study.json", DECLARED, *(f"{table}.csv.gz" for table in TABLES)}
     if not folder.is_dir() or (others := sorted(path.name for path in folder.iterdir() if path.name not in ours)):
         what = f"holds {others[0]!r}" if folder.is_dir() else "is a file"
         raise ValueError(f"{str(folder)!r} {what}, so it is no packed study; choose another folder")

@@ -11,10 +11,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split
-from lossbench.models import MODELS
-from lossbench.training.features import uses_features
+from lossbench.training.features import whole_model
 from lossbench.training.loop import Training
 
 PARTS = ("model", "criterion")  # of a training, whose tensors are named `model.body.0.weight`, `criterion.state.raw`
@@ -61,21 +59,14 @@ def learned_by_loss(training: Training) -> dict[str, Any]:
 
 def pack_weights(training: Training, dataset: Dataset, train_split: Split) -> bytes:
     """The content of `model.safetensors`: everything that the network and the loss have learned or counted."""
+    whole_model(training)
     state = {part: getattr(training, part).state_dict() for part in PARTS}
-    if uses_features(training.config):  # its body has stayed as it was published, and was put aside
-        state["model"] |= _published_body(training.config, dataset)
     tensors = {
         f"{part}.{name}": value.detach().cpu().contiguous()
         for part, values in state.items()
         for name, value in values.items()
     }
     return safetensors.torch.save(tensors, {"task": json.dumps(asdict(Task.of(dataset, train_split)))})
-
-
-def _published_body(config: RunConfig, dataset: Dataset) -> dict[str, Tensor]:
-    with torch.random.fork_rng():
-        model = MODELS[config.model](2, dataset.image_shape[0], pretrained=True)
-    return {f"body.{name}": value for name, value in model.body.state_dict().items()}
 
 
 def unpack_weights(content: bytes) -> tuple[State, Task]:
