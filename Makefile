@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Notebooks write below a folder of their own, never into a user's results.
 TEST_OUTPUT := $(CURDIR)/outputs/test
 
-.PHONY: demo test lint unit notebooks report site explore clean help
+.PHONY: demo test lint audit unit notebooks report site explore clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,12 +16,17 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## compare five losses under three probability functions, write outputs/report.html
 	$(BIN)/lossbench study thesis --dataset fashion-mini --seeds 3 --report
 
-test: lint unit notebooks  ## ruff, mypy, pytest, and every notebook under nbval
+test: lint unit notebooks  ## ruff, mypy, codespell, pytest, and every notebook under nbval
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs/*.md notebooks/*.ipynb lossbench tests benchmarks docs/*.py
+
+audit: $(VENV)/.installed-test  ## look installed versions up among known vulnerabilities; needs a network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
