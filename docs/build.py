@@ -12,10 +12,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat.v4 import new_markdown_cell
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -151,7 +153,7 @@ def _with_prose_of(written: Any, notebook: Any) -> Any:
 
 
 def adapt(notebook: Any, number: str) -> Any:
-    """Make a notebook a page: numbered title, badges as words, solutions folded with their output, links to pages."""
+    """Make a notebook a page: numbered title, badges as words, answers and solutions folded, links to pages."""
     first = notebook.cells[0]
     first.source = re.sub(r"^# (?!\d)", f"# {number} · ", first.source)
     for cell in notebook.cells:
@@ -168,7 +170,18 @@ def adapt(notebook: Any, number: str) -> Any:
             # A terminal's progress and warnings about the machine are no part of the page.
             if result.get("name") == "stderr":
                 cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-stderr"]
+    notebook.cells = fold_answers(notebook.cells)
     return notebook
+
+
+def fold_answers(cells: list[Any]) -> list[Any]:
+    """Cells tagged `answer`, with those that follow each other in one fold that a reader opens after predicting."""
+    folded: list[Any] = []
+    for is_answer, cells_in_a_row in groupby(cells, lambda cell: "answer" in cell.metadata.get("tags", [])):
+        group = list(cells_in_a_row)
+        opening = new_markdown_cell("<details class=answer><summary>Show the answer</summary>")
+        folded += [opening, *group, new_markdown_cell("</details>")] if is_answer else group
+    return folded
 
 
 def site_links(text: str, root: str, site: str = "") -> str:

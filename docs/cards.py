@@ -118,6 +118,7 @@ def findings(name: str) -> str:
         return "- *What we found*: nothing yet; no committed study has run it."
     if (rows["verdict"] == SAME_FUNCTION).all():
         return "- *What we found*: nothing to find: it is the same function as cross-entropy."
+    rows = rows.sort_values(["dataset", "label_noise", "imbalance"], kind="stable")
     rows = rows.assign(condition=[answer.condition(row) for row in answer.records(rows)])
     lines = []
     for (dataset, condition), part in rows.groupby(["dataset", "condition"], sort=False):

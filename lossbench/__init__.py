@@ -24,6 +24,7 @@ _HOME = {
     "load": "training.trained",
     "load_history": "records.tables",
     "load_runs": "records.tables",
+    "reference": "records.archive",
     "register": "losses",
     "register_dataset": "data",
     "register_metric": "stats.metrics",
@@ -69,6 +70,7 @@ __all__ = [
     "load",
     "load_history",
     "load_runs",
+    "reference",
     "register",
     "register_dataset",
     "register_metric",
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from lossbench.losses import LOSSES, Criterion, register
     from lossbench.losses.probabilities import PROBABILITIES
     from lossbench.models import MODELS, register_model
+    from lossbench.records.archive import reference
     from lossbench.records.tables import load_history, load_runs
     from lossbench.registry import extend
     from lossbench.stats.metrics import register_metric

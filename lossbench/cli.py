@@ -665,6 +665,24 @@ def _plan(
     return plan_losses([parse_loss(text, "--loss") for text in texts], datasets, seeds, shared, own)
 
 
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="A Python file that registers losses, networks, ... of yours.")],
+) -> None:
+    """Say in seconds what is wrong with the functions of a file, before anything is trained with them."""
+    from lossbench.training.checking import check_file
+
+    wrong = 0
+    for title, findings in check_file(file):
+        bad = sum(finding.wrong for finding in findings)
+        wrong += bad
+        typer.echo(f"{title}: {'WRONG' if bad else 'all right'}")
+        for finding in findings:
+            typer.echo(f"  {'wrong' if finding.wrong else 'note '}  {finding.text}")
+    if wrong:
+        _fail(f"{wrong} to mend in {file}", 2)
+
+
 @app.command("weights")
 def download_weights(name: Annotated[str, typer.Argument(help="A model with published weights.")]) -> None:
     """Download a model's published weights into torch's cache, for runs with pretrained=true."""
@@ -698,6 +716,17 @@ def list_notebooks() -> None:
     from lossbench.studies.notebooks import describe_notebooks
 
     typer.echo(describe_notebooks())
+
+
+@notebook_app.command("copy")
+def copy_notebooks(
+    names: Annotated[list[str] | None, typer.Argument(help="Notebooks' names or parts of them. (default: all)")] = None,
+    to: Annotated[Path, typer.Option(help="The folder to copy them to.")] = Path("notebooks"),
+) -> None:
+    """Copy notebooks out of the package, to open and change them. What differs there is not overwritten."""
+    from lossbench.studies import notebooks
+
+    typer.echo("\n".join(map(str, notebooks.copy_notebooks(names or (), to))))
 
 
 @notebook_app.command("run")

@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+SHIPPED = Path(__file__).with_name("shipped")  # in an installed package: the notebooks and the committed studies
+
 # Which process wrote something, and whether that process is known to be dead.
 
 

@@ -61,7 +61,10 @@ def _metrics() -> _Listing:
 def _losses() -> _Listing:
     from lossbench.losses import LOSSES
 
-    return _functions(LOSSES)
+    heading, rows, pages = _functions(LOSSES)
+    origins = [entry.origin or "" for entry in LOSSES.values()]
+    wider = [(name, origin, *rest) for (name, *rest), origin in zip(rows, origins, strict=True)]
+    return (heading[0], "origin", *heading[1:]), wider, pages
 
 
 def _probabilities() -> _Listing:

@@ -20,6 +20,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -472,6 +473,12 @@ def loaded() -> list[str]:
     return [str(path) for path in _loaded]
 
 
+def registered_by(file: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """The kind and name of everything that a loaded file has registered."""
+    extension = _loaded[_check_path(file)]
+    return [(table.kind, name) for table in _all_registries() for name in table if table.extension(name) is extension]
+
+
 @functools.cache
 def digest(function: Callable[..., Any]) -> str:
     """The sha256 of a function's source, or of its byte code where it was typed into a plain interpreter."""
@@ -524,6 +531,11 @@ def _load(path: Path) -> None:
             if others.get(name) is not entry and registry.extension(name) is None:
                 registry.extended[name] = (entry, extension)
     _loaded[path] = extension
+    if not registered_by(path):
+        warnings.warn(
+            f"{path} was read and registers nothing: put @register over a loss, @register_model over a network, ...",
+            stacklevel=3,
+        )
     os.environ[VARIABLE] = json.dumps(loaded())
 
 

@@ -259,6 +259,12 @@ def test_everything_that_can_be_named_is_listed(command: Command, kind: str) -> 
     assert len(long.stdout) > len(short.stdout)
 
 
+def test_losses_are_listed_with_their_origin(command: Command) -> None:
+    lines = command("list", "losses").stdout.splitlines()
+    assert any(line.split()[:3] == ["mse", "scoring", "rule"] for line in lines)
+    assert any(line.split()[:2] == ["cross_entropy", "likelihood"] for line in lines)
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [

@@ -116,6 +116,19 @@ def test_a_notebook_becomes_a_page():
     nbformat.validate(page)
 
 
+def test_answers_that_follow_each_other_share_one_fold_and_nothing_else_is_folded():
+    def cell(source, *tags):
+        return new_markdown_cell(source, metadata={"tags": list(tags)})
+
+    answers = [cell("b", "answer"), new_code_cell("c", metadata={"tags": ["answer"]})]
+    cells = [cell("# a"), *answers, cell("d"), cell("e", "answer")]
+    page = build.adapt(new_notebook(cells=cells), "04")
+    opening = "<details class=answer><summary>Show the answer</summary>"
+    sources = [cell.source for cell in page.cells]
+    assert sources == ["# 04 · a", opening, "b", "c", "</details>", "d", opening, "e", "</details>"]
+    nbformat.validate(page)
+
+
 @pytest.mark.parametrize("folder", ["", "site", "test"])
 def test_an_executed_copy_is_taken_only_while_it_is_of_the_present_source(folder, tmp_path, monkeypatch):
     source, kept = tmp_path / "01_x.ipynb", tmp_path / "out" / folder / "notebooks" / "01_x.ipynb"

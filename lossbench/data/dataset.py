@@ -25,7 +25,7 @@ class Split:
     """Images and their classes.
 
     Args:
-        images: (N, C, H, W) uint8, 0 to 255; or (N, features) float32, what a frozen network has made of them.
+        images: (N, C, H, W) uint8, 0 to 255.
         target: (N,) int64 class indices.
 
     Raises ValueError when shapes or types are others.
@@ -37,7 +37,7 @@ class Split:
     def __post_init__(self) -> None:
         import torch
 
-        if (self.images.dtype, self.images.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
         if self.target.dtype != torch.int64 or self.target.shape != self.images.shape[:1]:
             raise ValueError(
@@ -164,8 +164,8 @@ def as_arrays(name: str, made: object) -> Arrays:
     for what, images, target in (("training", arrays[0], arrays[1]), ("test", arrays[2], arrays[3])):
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(
-                f"{expected}: {what} images must be uint8 (N, channels, height, width) or (N, height, width), from 0 "
-                f"to 255, got {images.dtype} {images.shape}"
+                f"{expected}: {what} images must be uint8 (N, channels, height, width) or (N, height, width), "
+                f"0 to 255, got {images.dtype} {images.shape}"
             )
         if not np.issubdtype(target.dtype, np.integer) or target.shape != images.shape[:1]:
             raise ValueError(

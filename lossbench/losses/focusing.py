@@ -96,10 +96,15 @@ def asymmetric(
     Returns: (batch,) loss.
     """
     share = epsilon / log_probs.shape[1]
-    faded = (gamma_target * log1m(log_probs)).exp() * log_probs if gamma_target else log_probs
+    own = of_target(log_probs, target)
+    faded = -(1 - epsilon + share) * ((gamma_target * log1m(own)).exp() * own if gamma_target else own)
+    if epsilon == 0:
+        return over_target(faded, target)
     lowest = log_probs.clamp(min=LOWEST) if gamma_rest else log_probs
-    rest = (gamma_rest * lowest).exp() * lowest if epsilon else torch.zeros_like(log_probs)
-    return over_target_and_rest(-(1 - epsilon + share) * faded, -share * rest, target)
+    rest = (gamma_rest * lowest).exp() * lowest if gamma_rest else lowest
+    if target.dim() == 2:
+        return over_target_and_rest(faded, -share * rest, target)
+    return faded - share * (rest.sum(1) - of_target(rest, target))
 
 
 @register(

@@ -216,12 +216,12 @@ def bi_tempered(
     Returns: (batch,) loss.
     """
     power = 1 - t1
-    log_t = torch.expm1(power * log_probs) / power if power else log_probs
+    own = of_target(log_probs, target)
+    log_t = torch.expm1(power * own) / power if power else own
     powers = ((1 + power) * log_probs).exp()
     if target.dim() == 1:
-        own = of_target(log_probs, target)
         rest = powers.scatter(1, target[:, None], 0.0).sum(1)
-        return -of_target(log_t, target) + (rest + torch.expm1((1 + power) * own)) / (1 + power)
+        return -log_t + (rest + torch.expm1((1 + power) * own)) / (1 + power)
     spread = target ** (1 + power)
     of_itself = (spread - target) / power if power else torch.xlogy(target, target)
     return (of_itself - target * log_t + (powers - spread) / (1 + power)).sum(1)

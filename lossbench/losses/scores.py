@@ -28,6 +28,11 @@ def over_target_and_rest(own: Tensor, other: Tensor, target: Tensor) -> Tensor:
     return other.scatter(1, index, own.gather(1, index)).sum(1)
 
 
+def replace_target(values: Tensor, target: Tensor, own: Tensor) -> Tensor:
+    """The values (batch, classes) with `own` (batch,) in the target's place."""
+    return values.scatter(1, target[:, None], own[:, None])
+
+
 @register(
     title="binary cross-entropy", colour="green", shown=("aggregate",), soft_target="by_class", origin="likelihood"
 )
@@ -59,7 +64,10 @@ def binary_cross_entropy(
 
     Returns: (batch,) loss in nats.
     """
-    loss = over_target_and_rest(F.softplus(-logits), F.softplus(logits), target)
+    if target.dim() == 2:
+        loss = over_target_and_rest(F.softplus(-logits), F.softplus(logits), target)
+    else:
+        loss = F.softplus(replace_target(logits, target, -of_target(logits, target))).sum(1)
     return loss / logits.shape[1] if aggregate == "mean" else loss
 
 
@@ -98,7 +106,9 @@ def square_loss(
 
     Returns: (batch,) loss.
     """
-    return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
+    if target.dim() == 2:
+        return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
+    return replace_target(logits, target, factor**0.5 * (of_target(logits, target) - goal)).square().mean(1)
 
 
 @register(colour="purple", soft_target="by_class", curve=False, origin="heuristic")
@@ -125,7 +135,11 @@ def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
 
     Returns: (batch,) loss.
     """
-    return over_target_and_rest(-log_probs, logits.square() / (logits.shape[1] - 1), target)
+    rest = logits.shape[1] - 1
+    if target.dim() == 2:
+        return over_target_and_rest(-log_probs, logits.square() / rest, target)
+    own = of_target(log_probs, target)
+    return replace_target(logits, target, torch.zeros_like(own)).square().sum(1) / rest - own
 
 
 @register(title="multi-class hinge", colour="vermillion", shown=("margin",), curve=False, origin="surrogate")

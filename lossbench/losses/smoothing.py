@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from torch import Tensor, expm1
 
 from lossbench.losses.catalogue import register, search, slider, symbol
 from lossbench.losses.classification import of_target, over_target
-from lossbench.losses.embedding import unit_vectors
 from lossbench.registry import above, at_least, whole
 
 
@@ -165,5 +165,8 @@ def logit_norm(
 
     Returns: (batch,) loss in nats.
     """
-    log_probs = (unit_vectors(logits) / tau).log_softmax(1)
+    length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    flat = length == 0
+    scale = torch.where(flat, 0.0, 1 / (tau * length.masked_fill(flat, 1.0)))
+    log_probs = (logits * scale).log_softmax(1)
     return over_target(-of_target(log_probs, target), target)

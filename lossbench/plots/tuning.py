@@ -9,6 +9,7 @@ import numpy as np
 from lossbench.plots.runs import difference_label, draw_margin, name_rows
 from lossbench.plots.style import GREY, INK, Style, axes, loss_styles, name_ends, settle, title_of
 from lossbench.stats.paired import OUTCOMES
+from lossbench.stats.runs import REFERENCE
 from lossbench.stats.tuning import best_of, best_of_band, final_differences, trial_scores
 
 if TYPE_CHECKING:
@@ -18,20 +19,26 @@ BINS = 6
 
 
 def best_of_trials(trials: pd.DataFrame, ax: Any = None, title: str = "", band: bool = True) -> Any:
-    """Draw the expected best validation accuracy of n trials, a line a loss with a 95 % bootstrap band.
+    """Draw the expected best validation accuracy of n trials, a line a loss, with 95 % bootstrap bands.
+
+    That of cross-entropy is filled; those of the others stand beside the last trial, where they hide no line.
 
     Args:
         trials: columns `loss study point val_accuracy status`, every point of every study.
+        band: whether to draw them.
     """
     ax = axes(ax)
     styles = _styles(trials)
     ends = {}
-    for loss, scores in trial_scores(trials).items():
+    for i, (loss, scores) in enumerate(trial_scores(trials).items()):
         line, name = 100 * best_of(scores), title_of(loss, loss)
         count = np.arange(1, len(line) + 1)
         if band:
-            low, high = best_of_band(scores)
-            ax.fill_between(count, 100 * low, 100 * high, color=styles[name].colour, alpha=0.07, linewidth=0)
+            low, high = (100 * edge for edge in best_of_band(scores))
+            if loss == REFERENCE:
+                ax.fill_between(count, low, high, color=GREY, alpha=0.18, linewidth=0)
+            x = count[-1] + 0.3 + 0.12 * i
+            ax.plot([x, x], [low[-1], high[-1]], color=styles[name].colour, linewidth=1, alpha=0.8)
         ax.plot(count, line, color=styles[name].colour, linestyle=styles[name].line, linewidth=1.5)
         ends[name] = (float(count[-1]), float(line[-1]))
     _limit(ax, [y for _, y in ends.values()])

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lossbench.files import SHIPPED
 from lossbench.records.declaration import NAME as DECLARED
 from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_study, write_study
 from lossbench.records.record import Record, output_folder
 from lossbench.records.tables import Damaged, Damages, live_rows, load_history, load_runs, read_tables
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,7 @@ __all__ = [
     "load_tables",
     "pack",
     "read_description",
+    "reference",
     "reference_folder",
 ]
 
@@ -71,18 +74,25 @@ def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTabl
 def reference_folder() -> Path:
     """The folder of the studies that are committed with lossbench, each with at least five paired seeds.
 
-    Looks from the working directory, or from its parent where that is `notebooks`, then beside the package.
+    Looks from the working directory, or from its parent where that is `notebooks`, then beside the package and in it.
 
-    Raises: FileNotFoundError when lossbench was installed without its repository.
+    Raises: FileNotFoundError when they are nowhere.
     """
-    for place in (REFERENCE, Path("..") / REFERENCE, Path(__file__).resolve().parents[2] / REFERENCE):
+    beside = Path(__file__).resolve().parents[2] / REFERENCE
+    for place in (REFERENCE, Path("..") / REFERENCE, beside, SHIPPED / "reference"):
         if packed_folders(place):
             return place
     raise FileNotFoundError(
-        "the committed studies are not here: they are part of the repository, in outputs/reference, and not of the "
-        "installed package; clone the repository and work in its folder, or read your own runs, such as those in "
-        "'outputs'"
+        "the committed studies are not here: they are in outputs/reference of the repository and in the wheel; clone "
+        "or install one of them, or read your own runs, such as those in 'outputs'"
     )
+
+
+def reference(table: str = "runs") -> pd.DataFrame:
+    """One table of the committed studies, a column `study` first: `runs history confusion reliability folds`."""
+    if table not in TABLES:
+        raise ValueError(unknown("table", table, TABLES))
+    return read_tables([table], reference_folder())[table]
 
 
 def load_confusion(

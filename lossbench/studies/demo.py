@@ -111,11 +111,11 @@ class _Watch:
         with self.lock:
             if self.drawn or self.todo & set(self.first):
                 return
-            self.drawn = True
+            self.drawn, more = True, bool(self.todo)
         picture = draw_pairs(self.first, self.output)
         with self.lock:
             self.say(f"\n{picture}\n")
-        if self.todo:
+        if more:
             page = self.write_report()
             with self.lock:
                 self.say(f"{time.monotonic() - self.began:4.0f} s  the report has begun, and grows at the end: {page}")

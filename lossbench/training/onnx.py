@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lossbench.files import replacing
 from lossbench.records.export import require_extra
-from lossbench.training.loop import log_probs
+from lossbench.training.loop import Normalise, log_probs
 from lossbench.training.trained import Trained
 
 EXAMPLES = 2  # images to trace with; the file takes any number
@@ -23,8 +23,10 @@ class _Pipeline(nn.Module):
     def __init__(self, trained: Trained) -> None:
         super().__init__()
         self.model, self.criterion = trained.model, trained.criterion
-        self.register_buffer("mean", trained.training.normalise.mean)
-        self.register_buffer("std", trained.training.normalise.std)
+        scale = trained.training.normalise
+        assert isinstance(scale, Normalise)
+        self.register_buffer("mean", scale.mean)
+        self.register_buffer("std", scale.std)
 
     def forward(self, images: Tensor) -> Tensor:
         scaled = (images.float() / 255 - self.get_buffer("mean")) / self.get_buffer("std")

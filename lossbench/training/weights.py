@@ -60,10 +60,11 @@ def learned_by_loss(training: Training) -> dict[str, Any]:
 def pack_weights(training: Training, dataset: Dataset, train_split: Split) -> bytes:
     """The content of `model.safetensors`: everything that the network and the loss have learned or counted."""
     whole_model(training)
+    state = {part: getattr(training, part).state_dict() for part in PARTS}
     tensors = {
         f"{part}.{name}": value.detach().cpu().contiguous()
-        for part in PARTS
-        for name, value in getattr(training, part).state_dict().items()
+        for part, values in state.items()
+        for name, value in values.items()
     }
     return safetensors.torch.save(tensors, {"task": json.dumps(asdict(Task.of(dataset, train_split)))})
 
