@@ -27,7 +27,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs/*.md notebooks/*.ipynb lossbench tests benchmarks docs/*.py
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs notebooks/*.ipynb lossbench benchmarks
 
 audit: $(VENV)/.installed-test  ## look installed versions up among known vulnerabilities; needs a network
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
