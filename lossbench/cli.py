@@ -744,6 +744,9 @@ def copy_notebooks(
 def run_notebook(
     name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],
     parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Name of the executed copy. (default: the notebook's, once)", show_default=False)
+    ] = None,
     extensions: Extend = None,
     output: Output = None,
 ) -> None:
@@ -752,7 +755,8 @@ def run_notebook(
 
     extend(*extensions or ())
     try:
-        typer.echo(execute(name, parse_pairs(parameter, "--parameter"), output))
+        given = parse_pairs(parameter, "--parameter")
+        typer.echo(execute(name, given, output, name_as=to, keep_others=to is None))
     except NotebookFailed as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
