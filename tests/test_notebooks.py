@@ -74,6 +74,9 @@ OTHER_VALUES = {
     "08_when_the_loss_matters": {
         "dataset": "shapes", "train_size": 200, "label_noise": 0.2, "imbalance": 5.0, "epochs": 1, "seeds": 3,
     },
+    "09_losses_on_embeddings": {
+        "dataset": "shapes", "train_size": 200, "per_class": 4, "epochs": 1, "seeds": 2, "temperature": 0.2,
+    },
     "11_how_to_compare": {"results": STUDY, "replays": 20, "simulations": 100, "seed": 1},
     "13_your_own_loss": {
         "q": 0.5, "label_noise": 0.2, "seeds": 2, "epochs": 1, "train_size": 100, "lr": 0.01,
@@ -331,6 +334,24 @@ def power_rounds(times, start, rounds):
     return unit, unit @ times(unit)
 
 
+def pair_loss(z, target, margin):
+    """The mean over all pairs of a batch, pair by pair."""
+    pairs = [(i, j) for i in range(len(z)) for j in range(len(z)) if i != j]
+    far = {pair: math.dist(z[pair[0]].tolist(), z[pair[1]].tolist()) for pair in pairs}
+    own = {(i, j): bool(target[i] == target[j]) for i, j in pairs}
+    return torch.tensor([far[p] ** 2 if own[p] else max(0.0, margin - far[p]) ** 2 for p in pairs]).mean()
+
+
+def triplets_above(z, target, margin=0.2):
+    """The losses above 0 of all triplets of a batch."""
+    every, far = range(len(z)), torch.cdist(z, z)
+    triplets = [
+        (a, p, n) for a in every for p in every for n in every if a != p and target[a] == target[p] != target[n]
+    ]
+    losses = torch.tensor([(far[a, p] - far[a, n] + margin).item() for a, p, n in triplets])
+    return losses[losses > 0]
+
+
 # Exercise: three right answers written differently, and three wrong ones.
 ANSWERS = {
     ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
@@ -390,6 +411,24 @@ ANSWERS = {
                                 lambda z, t, n: torch.nn.functional.cross_entropy(z + n, t, reduction="none")]),
     ("08", "smoothed_optimum"): ([0.91, 0.9 + 0.01, np.float32(0.91)], [0.9, 1, 0.09]),
     ("08", "risk_factor"): ([0.56, 5 / 9, 0.5556], [0.6, 0.4, 0.36]),
+    ("09", "contrastive"): ([lambda z, t, margin=1.0: pair_loss(z, t, margin), lambda z, t: pair_loss(z, t, 1.0).item(),
+                             lambda z, t: 10.692 / 12],
+                            [lambda z, t: pair_loss(z, t, 1.0) * 12, lambda z, t: pair_loss(z, t, 0.0),
+                             lambda z, t: pair_loss(z, t, 1.0) * 12 / 16]),
+    ("09", "triplet"): ([lambda z, t: triplets_above(z, t).mean(), lambda z, t: 0.821,
+                         lambda z, t: triplets_above(z, t).sum() / len(triplets_above(z, t))],
+                        [lambda z, t: triplets_above(z, t).sum(), lambda z, t: triplets_above(z, t).max(),
+                         lambda z, t: triplets_above(z, t).sum() / 64]),
+    ("09", "supervised_contrastive"): ([lambda z, t, temperature: Criterion(
+                                            "supervised_contrastive", tau=temperature)(z, t),
+                                        lambda z, t, temperature: 2.086, lambda z, t, temperature: np.float64(2.0861)],
+                                       [lambda z, t, temperature: Criterion("supervised_contrastive", tau=0.1)(z, t),
+                                        lambda z, t, temperature: Criterion("supervised_contrastive", tau=1.0)(z, t),
+                                        lambda z, t, temperature: Criterion("supervised_contrastive", tau=2.0)(z, t)]),
+    ("09", "balanced_batch"): ([lambda t, n, g: torch.cat([(t == k).nonzero()[:n, 0] for k in range(4)]),
+                                lambda t, n, g: t.argsort(), lambda target, per_class, generator: [1, 2, 0, 3]],
+                               [lambda t, n, g: t, lambda t, n, g: torch.arange(4), lambda t, n, g: t.sort().values]),
+    ("09", "loss_of_anchor"): ([0.13, 0.1275, math.log(1 + E**-2 + 2 * E**-8)], [0.06, 8.1, 1.2]),
     ("11", "paired_t"): ([lambda d, q: (3.2225, *(d.mean() + np.array([-q, q]) * d.std(ddof=1) / 6**0.5)),
                           lambda d, q: [3.22, 0.061, 0.539],
                           lambda d, q: np.array([d.mean() / (half := d.std(ddof=1) / len(d) ** 0.5),
@@ -447,6 +486,7 @@ STATE = {
     "math": math, "np": np, "torch": torch, "stats": stats, "scipy_stats": scipy.stats,
     "cross_entropy": Criterion("cross_entropy", reduction="none"), "focal": Criterion("focal", reduction="none"),
     "adma": Criterion("adma", reduction="none"),
+    "four": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]]),
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
