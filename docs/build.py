@@ -12,10 +12,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat.v4 import new_markdown_cell
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -25,7 +27,6 @@ HTML = BUILD / "html"
 MATHJAX = "static/mathjax/es5/tex-svg-full.js"  # inside the package `mathjax` of django-static-mathjax
 ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
 BADGE = re.compile(r"\[!\[([^\]]*)\]\([^)]*\)\]\(([^)]*)\)")
-ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 MOVED = {
     "docs/": "",
     "CONTRIBUTING.md": "contributing.md",
@@ -72,6 +73,8 @@ def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
     from reference import write_reference
 
+    sys.path.append(str(ROOT))  # the pages that docs/ writes are modules of a package in the checkout
+    from docs.cards import cards_page
     from lossbench import archive, explorer, report
     from lossbench.training.machine import usable_cores
 
@@ -150,7 +153,7 @@ def _with_prose_of(written: Any, notebook: Any) -> Any:
 
 
 def adapt(notebook: Any, number: str) -> Any:
-    """Make a notebook a page: numbered title, badges as words, solutions folded with their output, links to pages."""
+    """Make a notebook a page: numbered title, badges as words, answers and solutions folded, links to pages."""
     first = notebook.cells[0]
     first.source = re.sub(r"^# (?!\d)", f"# {number} · ", first.source)
     for cell in notebook.cells:
@@ -167,7 +170,18 @@ def adapt(notebook: Any, number: str) -> Any:
             # A terminal's progress and warnings about the machine are no part of the page.
             if result.get("name") == "stderr":
                 cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-stderr"]
+    notebook.cells = fold_answers(notebook.cells)
     return notebook
+
+
+def fold_answers(cells: list[Any]) -> list[Any]:
+    """Cells tagged `answer`, with those that follow each other in one fold that a reader opens after predicting."""
+    folded: list[Any] = []
+    for is_answer, cells_in_a_row in groupby(cells, lambda cell: "answer" in cell.metadata.get("tags", [])):
+        group = list(cells_in_a_row)
+        opening = new_markdown_cell("<details class=answer><summary>Show the answer</summary>")
+        folded += [opening, *group, new_markdown_cell("</details>")] if is_answer else group
+    return folded
 
 
 def site_links(text: str, root: str, site: str = "") -> str:
@@ -175,25 +189,6 @@ def site_links(text: str, root: str, site: str = "") -> str:
     for before, after in MOVED.items():
         text = text.replace(f"]({root}{before}", f"]({site}{after}")
     return text
-
-
-def cards_page() -> str:
-    """All losses and probability functions, a card each."""
-    from lossbench import LOSSES, PROBABILITIES
-
-    parts = ["# Cards: every loss and probability function", "What each is, where it comes from, and what it equals."]
-    groups = {
-        "Losses on logits": [entry for entry in LOSSES.values() if entry.takes == "logits"],
-        "Losses on embeddings": [entry for entry in LOSSES.values() if entry.takes == "embeddings"],
-        "Probability functions": list(PROBABILITIES.values()),
-    }
-    for title, entries in groups.items():
-        parts.append(f"## {title}")
-        for entry in entries:
-            card = entry.card._repr_markdown_().partition("**: ")[2]
-            linked = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", card)
-            parts.append(f"### {entry.name}\n\n{linked}")
-    return "\n\n".join(parts) + "\n"
 
 
 def say(text: str) -> None:

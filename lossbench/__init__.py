@@ -22,6 +22,11 @@ _HOME = {
     "load": "lossbench.training.trained",
     "load_history": "lossbench.records.tables",
     "load_runs": "lossbench.records.tables",
+    "reference": "lossbench.records.archive",
+    "register": "lossbench.losses",
+    "register_dataset": "lossbench.data",
+    "register_metric": "lossbench.stats.metrics",
+    "register_model": "lossbench.models",
     "run": "lossbench.training.run",
 }
 _MODULES = {  # rooms, and the modules in them that are known by a name of their own
@@ -44,6 +49,7 @@ _MODULES = {  # rooms, and the modules in them that are known by a name of their
     },
     "archive": "records.archive",
     "engines": "studies",
+    "functional": "losses.functional",
     "metrics": "stats.metrics",
     "probabilities": "losses.probabilities",
     "study": "studies",
@@ -62,6 +68,11 @@ __all__ = [
     "load",
     "load_history",
     "load_runs",
+    "reference",
+    "register",
+    "register_dataset",
+    "register_metric",
+    "register_model",
     "run",
 ]
 
@@ -80,12 +91,14 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from lossbench.config import RunConfig
-    from lossbench.data import DATASETS
-    from lossbench.losses import LOSSES, Criterion
+    from lossbench.data import DATASETS, register_dataset
+    from lossbench.losses import LOSSES, Criterion, register
     from lossbench.losses.probabilities import PROBABILITIES
-    from lossbench.models import MODELS
+    from lossbench.models import MODELS, register_model
+    from lossbench.records.archive import reference
     from lossbench.records.tables import load_history, load_runs
     from lossbench.registry import extend
+    from lossbench.stats.metrics import register_metric
     from lossbench.studies.plans import STUDIES
     from lossbench.training.run import run
     from lossbench.training.trained import load

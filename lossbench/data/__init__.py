@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "degrade",
     "load",
+    "register_dataset",
     "stratified_split",
 ]
 
@@ -27,6 +28,7 @@ _HOME = {
     "Split": "lossbench.data.dataset",
     "degrade": "lossbench.data.sampling",
     "load": "lossbench.data.loading",
+    "register_dataset": "lossbench.data.datasets",
     "stratified_split": "lossbench.data.sampling",
 }
 
@@ -40,6 +42,6 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from lossbench.data.augmentation import AUGMENTATIONS
     from lossbench.data.dataset import Dataset, DatasetSpec, Split
-    from lossbench.data.datasets import DATASETS
+    from lossbench.data.datasets import DATASETS, register_dataset
     from lossbench.data.loading import load
     from lossbench.data.sampling import degrade, stratified_split

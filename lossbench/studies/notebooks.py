@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -21,7 +21,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from lossbench.files import require_writable, write_text
+from lossbench.files import SHIPPED, require_writable, write_text
 from lossbench.records.record import output_folder
 from lossbench.registry import unknown
 
@@ -273,9 +273,26 @@ def find_notebook(name: str) -> Path:
 
 
 def notebooks() -> dict[str, Path]:
-    """Every notebook that has a name, in order: those in `./notebooks` and those that came with the package."""
-    folders = (Path(__file__).resolve().parents[2] / "notebooks", Path("notebooks"))
+    """Every notebook that has a name, in order: those in `./notebooks`, then those that came with the package."""
+    folders = (SHIPPED / "notebooks", Path(__file__).resolve().parents[2] / "notebooks", Path("notebooks"))
     return dict(sorted({path.stem: path for folder in folders for path in folder.glob("*.ipynb")}.items()))
+
+
+def copy_notebooks(names: Sequence[str], folder: Path) -> list[Path]:
+    """Copy notebooks, or all of them, into `folder` to work on; one that is there and differs is never overwritten.
+
+    Raises: ValueError, FileNotFoundError as `find_notebook` does, and ValueError before anything is copied.
+    """
+    sources = [find_notebook(name) for name in names] if names else list(notebooks().values())
+    goals = [folder / source.name for source in sources]
+    for source, goal in zip(sources, goals, strict=True):
+        if goal.exists() and goal.read_bytes() != source.read_bytes():
+            raise ValueError(f"{str(goal)!r} is there already and differs; move it away or choose another --to")
+    require_writable(folder)
+    for source, goal in zip(sources, goals, strict=True):
+        if not goal.exists():
+            write_text(goal, source.read_text(encoding="utf-8"))
+    return goals
 
 
 def describe_notebooks() -> str:
@@ -286,7 +303,7 @@ def describe_notebooks() -> str:
         headings = (line for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# "))
         lines = parameters_source(notebook, name).splitlines()
         blocks.append("\n".join([f"{name}: {next(headings, '')[2:]}", *(f"    {line}" for line in lines)]))
-    return "\n\n".join(blocks) or "no notebooks here: run this in a clone of the repository"
+    return "\n\n".join(blocks) or "no notebooks here: run this in a clone of the repository, or install the wheel"
 
 
 class _Stopped(Exception):

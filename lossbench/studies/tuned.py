@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
-from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, setting_of
+from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, finals_table, setting_of
 from lossbench.records.record import output_folder
 from lossbench.studies.execute import Summary, run_configs
 from lossbench.studies.space import (
@@ -111,7 +111,7 @@ class Tuned:
 
         if self.table is None or self.table.empty:
             return "\n".join([*self.notes, "the finals have not all run, so nothing is judged yet"])
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 str(row["loss"]),
                 f"{row['n']} in {row['draws']} studies",
@@ -186,7 +186,16 @@ def run_tuned(
     winners = _winners(places, folder)
     finals = {config: plan.finals_of(config, study) for config, (study, _) in winners.items()}
     rows = [
-        {"run_id": config.run_id, "study": study, "loss": loss, "finals": [final.run_id for final in finals[config]]}
+        {
+            "run_id": config.run_id,
+            "study": study,
+            "loss": loss,
+            "label": config.label,
+            "lr": config.lr,
+            "weight_decay": config.weight_decay,
+            "ends": list(outer_ends(config)),
+            "finals": [final.run_id for final in finals[config]],
+        }
         for config, (study, loss) in winners.items()
     ]
     declare_tuned(replace(declaration, winners=rows), folder)
@@ -205,24 +214,6 @@ def judge_tuned(folder: str | os.PathLike[str], digest: str) -> pd.DataFrame:
     declaration = next(entry for entry in declared_tuned(folder) if entry.digest == digest)
     finals = finals_table(load_runs(folder, damaged="skip"), declaration)
     return judge_finals(finals, margin=declaration.margin)
-
-
-def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
-    """The trials of a declared study that have a record, in the order of the plan, with `study` and `point`."""
-    return _rows(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
-
-
-def finals_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
-    """The finals of a declared study that have a record, with the `study` whose winner they repeat."""
-    rows = [{"run_id": final, "study": row["study"]} for row in declaration.winners for final in row["finals"]]
-    return _rows(runs, rows)
-
-
-def _rows(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
-    return places.merge(runs.drop(columns="study", errors="ignore"), on="run_id")
 
 
 def _all_ended(summary: Summary, places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> bool:
@@ -244,7 +235,10 @@ def _winners(places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) 
     table = pd.DataFrame([{**place, **score} for place, score in zip(places.values(), scores, strict=True)])
     configs = list(places)
     best = choose(table)
-    return {configs[i]: (int(row["study"]), str(row["loss"])) for i, row in best.iterrows()}
+    return {
+        configs[int(i)]: (int(study), str(loss))
+        for i, study, loss in zip(best.index, best["study"], best["loss"], strict=True)
+    }
 
 
 def _ends(plan: TunedPlan, places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> list[str]:

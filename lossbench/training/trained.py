@@ -62,7 +62,7 @@ class Trained:
         if batch.dtype != torch.uint8 or batch.shape[1:] != shape:
             wanted = f"(N, {', '.join(map(str, shape))}), 0 to 255"
             raise ValueError(f"images must be uint8 {wanted}, got {batch.dtype} {tuple(batch.shape)}")
-        batch = batch.to(self.training.normalise.mean.device)
+        batch = batch.to(next(self.model.parameters()).device)
         target = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
         return predict(self.training, Split(batch, target))[1]
 
