@@ -243,7 +243,8 @@ class Residual(nn.Module):
         self.pair = nn.Sequential(*_normalised(channels, channels), *_normalised(channels, channels))
 
     def forward(self, maps: Tensor) -> Tensor:
-        return maps + self.pair(maps)
+        changed: Tensor = self.pair(maps)
+        return maps + changed
 
 
 def _normalised(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
