@@ -129,7 +129,8 @@ def test_the_source_holds_no_output(notebook):
 
 
 def test_code_cells_are_thin(notebook):
-    lines = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    thin = [cell for cell in code_cells(notebook) if "parameters" not in cell.metadata.get("tags", [])]
+    lines = [len(cell.source.splitlines()) for cell in thin]  # of parameters there are as many as a run has fields
     assert max(lines) <= MOST_LINES
     assert statistics.median(lines) <= MEDIAN_LINES
 
