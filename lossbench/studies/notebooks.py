@@ -256,13 +256,16 @@ def execute(
         part.unlink(missing_ok=True)
 
 
-def find_notebook(name: str) -> Path:
+PACKAGED = (SHIPPED / "notebooks", Path(__file__).resolve().parents[2] / "notebooks")
+
+
+def find_notebook(name: str, paths: Mapping[str, Path] | None = None) -> Path:
     """The notebook of this name, or the only one whose name holds it, or the file at this path.
 
-    Looks in `./notebooks`, then beside the package. ValueError with the nearest names, or all that match, when that
-    does not lead to one; FileNotFoundError for a path where nothing is.
+    Without `paths` looks in `./notebooks`, then beside the package. ValueError with the nearest names, or all that
+    match, when that does not lead to one; FileNotFoundError for a path where nothing is.
     """
-    paths = notebooks()
+    paths = notebooks() if paths is None else paths
     stem = name.removesuffix(".ipynb")
     if stem in paths:
         return paths[stem]
@@ -280,7 +283,10 @@ def find_notebook(name: str) -> Path:
 
 def notebooks() -> dict[str, Path]:
     """Every notebook that has a name, in order: those in `./notebooks`, then those that came with the package."""
-    folders = (SHIPPED / "notebooks", Path(__file__).resolve().parents[2] / "notebooks", Path("notebooks"))
+    return _notebooks_in(*PACKAGED, Path("notebooks"))
+
+
+def _notebooks_in(*folders: Path) -> dict[str, Path]:
     return dict(sorted({path.stem: path for folder in folders for path in folder.glob("*.ipynb")}.items()))
 
 
@@ -289,7 +295,8 @@ def copy_notebooks(names: Sequence[str], folder: Path) -> list[Path]:
 
     Raises: ValueError, FileNotFoundError as `find_notebook` does, and ValueError before anything is copied.
     """
-    sources = [find_notebook(name) for name in names] if names else list(notebooks().values())
+    paths = _notebooks_in(*PACKAGED)
+    sources = [find_notebook(name, paths) for name in names] if names else list(paths.values())
     goals = [folder / source.name for source in sources]
     for source, goal in zip(sources, goals, strict=True):
         if goal.exists() and goal.read_bytes() != source.read_bytes():
