@@ -8,20 +8,30 @@ WORKERS ?= 2
 # Notebooks write below a folder of their own, never into a user's results.
 TEST_OUTPUT := $(CURDIR)/outputs/test
 
-.PHONY: demo test lint unit notebooks report site explore clean help
+INSTALL := $(BIN)/python .ci/install $(BIN)/python
+
+.PHONY: demo demo-full test lint audit unit notebooks report site explore clean help
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed  ## compare five losses under three probability functions, write outputs/report.html
+demo: $(VENV)/.installed  ## five losses, right and wrong targets: a first comparison soon, then outputs/report.html
+	@$(BIN)/lossbench demo
+
+demo-full: $(VENV)/.installed  ## the 45 runs of the thesis study: five losses under three probability functions
 	$(BIN)/lossbench study thesis --dataset fashion-mini --seeds 3 --report
 
-test: lint unit notebooks  ## ruff, mypy, pytest, and every notebook under nbval
+test: lint unit notebooks  ## ruff, mypy, codespell, pytest, and every notebook under nbval
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs notebooks/*.ipynb lossbench benchmarks
+
+audit: $(VENV)/.installed-test  ## look installed versions up among known vulnerabilities; needs a network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
@@ -45,13 +55,13 @@ clean:  ## remove what tests and builds leave; results and .venv stay
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lossbench needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(INSTALL) .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,pretrained,ray,tensorboard]'
+	@$(INSTALL) '.[test,pretrained,ray,tensorboard]'
 	@touch $@
 
 $(VENV)/.installed-site: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]'
+	@$(INSTALL) '.[site]'
 	@touch $@

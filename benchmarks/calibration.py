@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lossbench import stats
+from lossbench.stats.tuning import judge_finals
 
 MARGIN = 0.005  # half a point of accuracy
 SD = 0.005  # of one paired difference, as on CIFAR-10 in outputs/reference
@@ -109,6 +110,30 @@ def found_words(difference: float, sd: float, grids: int, seed: int) -> Iterator
         yield {**setup, "rule": "until decided", "pairs": pairs, **_rate(count, grids)}
 
 
+STUDIES, FINALS = 3, 5
+TUNINGS = (0.0, 0.002, 0.005)  # how far a study's tuning moves all its finals, one standard deviation
+
+
+def false_words_when_tuned(tuning: float, losses: int, grids: int, seed: int) -> Iterator[dict[str, object]]:
+    """Finals that share the luck of their study's tuning: false words where no loss differs, and the coverage."""
+    rng, false, covered = np.random.default_rng(seed), 0, 0
+    finals = pd.MultiIndex.from_product(
+        [range(losses + 1), range(STUDIES), range(FINALS)], names=["loss", "study", "seed"]
+    ).to_frame(index=False)
+    finals = finals.assign(status="finished", test_images=2000)
+    finals["loss"] = np.where(finals["loss"] == 0, "cross_entropy", finals["loss"].astype(str))
+    for _ in range(grids):
+        luck = np.repeat(rng.normal(0, tuning / math.sqrt(2), (losses + 1, STUDIES)), FINALS)
+        noise = rng.normal(0, SD / math.sqrt(2), len(finals))
+        judged = judge_finals(finals.assign(test_accuracy=0.9 + luck + noise), margin=MARGIN)
+        false += bool(judged["verdict"].isin(FAR).any())
+        covered += bool(judged["low"].iloc[0] <= 0 <= judged["high"].iloc[0])
+    setup = {"rule": f"tuned, {STUDIES} studies of {FINALS}", "distribution": f"sd of tuning {100 * tuning:g} points"}
+    counts = {"losses": losses, "pairs": STUDIES * FINALS}
+    yield {"measure": "family-wise error", **setup, **counts, **_rate(false, grids)}
+    yield {"measure": "coverage", **setup, **counts, **_rate(covered, grids)}
+
+
 def _rate(count: int, grids: int) -> dict[str, float]:
     rate = count / grids
     return {"grids": grids, "rate": round(rate, 4), "standard_error": round(math.sqrt(rate * (1 - rate) / grids), 4)}
@@ -125,6 +150,9 @@ def calibrate(grids: int, seed: int) -> Iterator[dict[str, object]]:
     for difference in (0.0, 0.0025, 0.005, 0.01):
         for sd in (0.003, 0.006):
             yield from found_words(difference, sd, grids, seed)
+    for tuning in TUNINGS:
+        for losses in LOSSES:
+            yield from false_words_when_tuned(tuning, losses, grids, seed)
 
 
 def main() -> None:

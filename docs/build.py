@@ -27,7 +27,6 @@ HTML = BUILD / "html"
 MATHJAX = "static/mathjax/es5/tex-svg-full.js"  # inside the package `mathjax` of django-static-mathjax
 ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
 BADGE = re.compile(r"\[!\[([^\]]*)\]\([^)]*\)\]\(([^)]*)\)")
-ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 MOVED = {
     "docs/": "",
     "CONTRIBUTING.md": "contributing.md",
@@ -74,6 +73,8 @@ def prepare(output: Path) -> None:
     """Write everything that Sphinx reads into `_build/source`."""
     from reference import write_reference
 
+    sys.path.append(str(ROOT))  # the pages that docs/ writes are modules of a package in the checkout
+    from docs.cards import cards_page
     from lossbench import archive, explorer, report
     from lossbench.training.machine import usable_cores
 
@@ -190,25 +191,6 @@ def site_links(text: str, root: str, site: str = "") -> str:
     for before, after in MOVED.items():
         text = text.replace(f"]({root}{before}", f"]({site}{after}")
     return text
-
-
-def cards_page() -> str:
-    """All losses and probability functions, a card each."""
-    from lossbench import LOSSES, PROBABILITIES
-
-    parts = ["# Cards: every loss and probability function", "What each is, where it comes from, and what it equals."]
-    groups = {
-        "Losses on logits": [entry for entry in LOSSES.values() if entry.takes == "logits"],
-        "Losses on embeddings": [entry for entry in LOSSES.values() if entry.takes == "embeddings"],
-        "Probability functions": list(PROBABILITIES.values()),
-    }
-    for title, entries in groups.items():
-        parts.append(f"## {title}")
-        for entry in entries:
-            card = entry.card._repr_markdown_().partition("**: ")[2]
-            linked = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", card)
-            parts.append(f"### {entry.name}\n\n{linked}")
-    return "\n\n".join(parts) + "\n"
 
 
 def say(text: str) -> None:

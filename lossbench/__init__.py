@@ -8,21 +8,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lossbench.doors import on_first_use
+
 __version__ = "0.1.0"
 
 _HOME = {
-    "Criterion": "lossbench.losses",
-    "LOSSES": "lossbench.losses",
-    "PROBABILITIES": "lossbench.losses.probabilities",
-    "MODELS": "lossbench.models",
-    "DATASETS": "lossbench.data",
-    "STUDIES": "lossbench.studies.plans",
-    "RunConfig": "lossbench.config",
-    "extend": "lossbench.registry",
-    "load": "lossbench.training.trained",
-    "load_history": "lossbench.records.tables",
-    "load_runs": "lossbench.records.tables",
-    "run": "lossbench.training.run",
+    "Criterion": "losses",
+    "LOSSES": "losses",
+    "PROBABILITIES": "losses.probabilities",
+    "MODELS": "models",
+    "DATASETS": "data",
+    "STUDIES": "studies.plans",
+    "RunConfig": "config",
+    "extend": "registry",
+    "load": "training.trained",
+    "load_history": "records.tables",
+    "load_runs": "records.tables",
+    "reference": "records.archive",
+    "register": "losses",
+    "register_dataset": "data",
+    "register_metric": "stats.metrics",
+    "register_model": "models",
+    "run": "training.run",
 }
 _MODULES = {  # rooms, and the modules in them that are known by a name of their own
     **{
@@ -44,6 +51,7 @@ _MODULES = {  # rooms, and the modules in them that are known by a name of their
     },
     "archive": "records.archive",
     "engines": "studies",
+    "functional": "losses.functional",
     "metrics": "stats.metrics",
     "probabilities": "losses.probabilities",
     "study": "studies",
@@ -62,16 +70,20 @@ __all__ = [
     "load",
     "load_history",
     "load_runs",
+    "reference",
+    "register",
+    "register_dataset",
+    "register_metric",
+    "register_model",
     "run",
 ]
 
 
+_load = on_first_use(__name__, _HOME)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _MODULES:
-        return import_module(f"lossbench.{_MODULES[name]}")
-    raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
+    return import_module(f"lossbench.{_MODULES[name]}") if name in _MODULES else _load(name)
 
 
 def __dir__() -> list[str]:
@@ -80,12 +92,14 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from lossbench.config import RunConfig
-    from lossbench.data import DATASETS
-    from lossbench.losses import LOSSES, Criterion
+    from lossbench.data import DATASETS, register_dataset
+    from lossbench.losses import LOSSES, Criterion, register
     from lossbench.losses.probabilities import PROBABILITIES
-    from lossbench.models import MODELS
+    from lossbench.models import MODELS, register_model
+    from lossbench.records.archive import reference
     from lossbench.records.tables import load_history, load_runs
     from lossbench.registry import extend
+    from lossbench.stats.metrics import register_metric
     from lossbench.studies.plans import STUDIES
     from lossbench.training.run import run
     from lossbench.training.trained import load

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lossbench import __version__
+from lossbench.cli_records import Output, export_app, runs_app
+from lossbench.config import describe_fields
 from lossbench.files import DiskFull, refuse_unwritable
+from lossbench.listing import LISTS
 from lossbench.records.lease import Held
-from lossbench.registry import extend, parse_loss, parse_pairs
+from lossbench.registry import extend, parse_loss, parse_own_settings, parse_pairs
 from lossbench.studies.plans import table
 from lossbench.studies.worker import Stop, gentle_interrupt
 
@@ -29,10 +33,6 @@ if TYPE_CHECKING:
     from lossbench.studies.execute import Summary
 
 
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
-]
 Data = Annotated[
     Path | None,
     typer.Option(help="Folder to look for the data set in. (default: LOSSBENCH_DATA)", show_default=False),
@@ -68,7 +68,8 @@ Losses = Annotated[
     typer.Option(
         "--loss",
         "--losses",
-        help="Instead of a named study, or of those of study tuned: a loss such as focal:gamma=2; repeat for each.",
+        help="Instead of a named study, or of those of study tuned: a loss such as focal:gamma=2, or with a learning "
+        "rate of its own focal:gamma=2@lr=0.003; repeat for each.",
     ),
 ]
 Datasets = Annotated[list[str] | None, typer.Option(help="A data set; may be repeated.")]
@@ -89,7 +90,18 @@ ScaleName = Annotated[
     str | None,
     typer.Option(help="smoke, laptop or paper: which data, models and epochs of a named study. (default: laptop)"),
 ]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="A RunConfig field for all runs, such as epochs=5.")]
+_FIELDS = ", ".join(
+    f"{name}={default}" + ("" if allowed.startswith(("see", "names")) else f" ({allowed})")
+    for name, default, allowed, _ in describe_fields()
+)
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help=f"A RunConfig field, such as lr=0.01; may repeat. With the defaults: {_FIELDS}. What each may be: "
+        "`lossbench list fields`.",
+    ),
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images. (default: the scale's)")]
 EngineName = Annotated[str, typer.Option(help="process, papermill, ray or ensemble: what executes the runs.")]
 Workers = Annotated[
@@ -122,6 +134,13 @@ Widen = Annotated[
     typer.Option(
         "--widen/--no-widen",
         help="Extend a range that holds a winner in its outer tenth, once and for all losses. (study tuned)",
+    ),
+]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--condition",
+        help="Run the winners once more with a field changed, such as label_noise=0.4; may repeat. (study tuned)",
     ),
 ]
 Optimizer = Annotated[str | None, typer.Option(help="adam, sgd, ...: the optimizer of all runs.")]
@@ -242,11 +261,29 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Does the choice of loss function matter for image classification, and how would you know?",
 )
 notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the notebooks, with strict parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
+app.add_typer(runs_app, name="runs")
+app.add_typer(export_app, name="export")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lossbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Kind(StrEnum):
@@ -257,6 +294,10 @@ class Kind(StrEnum):
     models = "models"
     datasets = "datasets"
     studies = "studies"
+    fields = "fields"
+    augmentations = "augmentations"
+    optimizers = "optimizers"
+    metrics = "metrics"
 
 
 def main() -> None:
@@ -343,7 +384,7 @@ def list_entries(
 ) -> None:
     """List what can be named in a run or a study."""
     extend(*extensions or ())
-    headers, rows, pages = _LISTS[kind]()
+    headers, rows, pages = LISTS[kind]()
     typer.echo("\n\n".join(pages) if long else table(headers, rows))
 
 
@@ -359,10 +400,7 @@ def run_one(
     probability_param: Annotated[list[str] | None, typer.Option(help="Such as margin=0.3.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 10,
     seed: Annotated[int, typer.Option(help="Fixes split, first weights, order and augmentation.")] = 0,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other RunConfig field, such as lr=0.01 or optimizer=sgd."),
-    ] = None,
+    setting: Settings = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     timeout: Timeout = None,
     tensorboard: Tensorboard = False,
@@ -388,6 +426,7 @@ def run_one(
     from lossbench.records.record import Record
     from lossbench.training.run import run
 
+    loss, own = parse_own_settings(loss, "--loss")
     name, params = parse_loss(loss, "--loss")
     named = {
         "dataset": dataset,
@@ -399,7 +438,7 @@ def run_one(
         "epochs": epochs,
         "seed": seed,
     }
-    config = RunConfig.from_dict(named | parse_pairs(setting, "--set"))
+    config = RunConfig.from_dict(named | parse_pairs(setting, "--set") | own)
     finished_before = Record.of(config, output).finished
     stopping = threading.Event()
 
@@ -456,6 +495,7 @@ def run_study(
     studies: Studies = None,
     finals: Finals = None,
     widen: Widen = None,
+    condition: Conditions = None,
     engine: EngineName = "process",
     workers: Workers = None,
     shard: Shard = None,
@@ -491,7 +531,8 @@ def run_study(
 
     named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
     shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
-    own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen}
+    changes = tuple(parse_pairs([text], "--condition") for text in condition or ()) or None
+    own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen, "conditions": changes}
     budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
     how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
     how |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep, **options}
@@ -501,7 +542,9 @@ def run_study(
             loss, dataset, shared, budget | {"margin": read_margin(margin)}, refused, output, dry_run, report, how
         )
     if budget:
-        raise ValueError(f"--{next(iter(budget))} belongs to `lossbench study tuned`")
+        raise ValueError(
+            f"--{next(iter(budget)).replace('conditions', 'condition')} belongs to `lossbench study tuned`"
+        )
     looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
     most = max(LOOKS) if plan and seeds is None else max(looks, default=seeds)
     configs = _plan(name, loss, dataset or (), most, shared, scale)
@@ -512,6 +555,11 @@ def run_study(
         here: dict[str, Any] = {"workers": workers, "device": device, "data": data}
         typer.echo(estimate_pilot(configs, output_folder(output), matters, price=price, **here))
         return
+    if until and (tuned := _tuned(loss)):
+        raise ValueError(
+            f"--until decided judges losses that share their settings, and {', '.join(tuned)} is a loss's own here; "
+            "leave --until out, and give --seeds"
+        )
     if until:
         require_judgeable(configs, LOOKS, matters, shard)
     part = configs if shard is None else take_shard(configs, shard)
@@ -524,7 +572,7 @@ def run_study(
         typer.echo(decisions)
         summary = decisions.summary
     else:
-        declare(configs, output, margin=matters, study=name)
+        declare(configs, output, margin=matters, study=name, tuned=_tuned(loss))
         summary = run_configs(part, output, **how)
     _end_study(summary, output, report)
 
@@ -571,6 +619,43 @@ def _run_tuned(
     _end_study(summary, output, report)
 
 
+def _tuned(losses: list[str] | None) -> list[str]:
+    """The settings that losses have of their own."""
+    own = [parse_own_settings(text)[1] for text in losses or []]
+    return sorted({name for settings in own for name in settings})
+
+
+@app.command("demo")
+def run_demo(
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    device: Device = None,
+    output: Output = None,
+) -> None:
+    """Compare five losses on real images, with right and with wrong training targets, in about a minute."""
+    from lossbench.records.record import output_folder
+    from lossbench.studies import demo
+
+    folder = output_folder(output)
+    if not dry_run:
+        refuse_unwritable(folder)
+    typer.echo(demo.describe_demo(folder))
+    if dry_run:
+        _show_plan(demo.plan_demo(), output, workers, device, None, ())
+        return
+
+    def write_report() -> Path:
+        from lossbench.report import build
+
+        return build(output)
+
+    summary = demo.run_demo(output, write_report, typer.echo, workers=workers, device=device)
+    typer.echo(summary)
+    if not summary.interrupted:
+        build_report(output)
+    sys.exit(summary.exit_code)
+
+
 def _plan(
     name: str | None,
     loss: list[str] | None,
@@ -587,7 +672,26 @@ def _plan(
         return plan_study(name, datasets, seeds, shared, "laptop" if scale is None else scale)
     if scale is not None:
         raise ValueError(f"--scale {scale} belongs to a named study; use --epochs, --dataset and --set with --loss")
-    return plan_losses([parse_loss(text, "--loss") for text in loss or []], datasets, seeds, shared)
+    texts, own = zip(*(parse_own_settings(text, "--loss") for text in loss or []), strict=True)
+    return plan_losses([parse_loss(text, "--loss") for text in texts], datasets, seeds, shared, own)
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="A Python file that registers losses, networks, ... of yours.")],
+) -> None:
+    """Say in seconds what is wrong with the functions of a file, before anything is trained with them."""
+    from lossbench.training.checking import check_file
+
+    wrong = 0
+    for title, findings in check_file(file):
+        bad = sum(finding.wrong for finding in findings)
+        wrong += bad
+        typer.echo(f"{title}: {'WRONG' if bad else 'all right'}")
+        for finding in findings:
+            typer.echo(f"  {'wrong' if finding.wrong else 'note '}  {finding.text}")
+    if wrong:
+        _fail(f"{wrong} to mend in {file}", 2)
 
 
 @app.command("weights")
@@ -625,10 +729,24 @@ def list_notebooks() -> None:
     typer.echo(describe_notebooks())
 
 
+@notebook_app.command("copy")
+def copy_notebooks(
+    names: Annotated[list[str] | None, typer.Argument(help="Notebooks' names or parts of them. (default: all)")] = None,
+    to: Annotated[Path, typer.Option(help="The folder to copy them to.")] = Path("notebooks"),
+) -> None:
+    """Copy notebooks out of the package, to open and change them. What differs there is not overwritten."""
+    from lossbench.studies import notebooks
+
+    typer.echo("\n".join(map(str, notebooks.copy_notebooks(names or (), to))))
+
+
 @notebook_app.command("run")
 def run_notebook(
     name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],
     parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Name of the executed copy. (default: the notebook's, once)", show_default=False)
+    ] = None,
     extensions: Extend = None,
     output: Output = None,
 ) -> None:
@@ -637,7 +755,8 @@ def run_notebook(
 
     extend(*extensions or ())
     try:
-        typer.echo(execute(name, parse_pairs(parameter, "--parameter"), output))
+        given = parse_pairs(parameter, "--parameter")
+        typer.echo(execute(name, given, output, name_as=to, keep_others=to is None))
     except NotebookFailed as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
@@ -664,104 +783,3 @@ def _show_plan(
 def _print_epoch(row: dict[str, float]) -> None:
     scores = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "lr"))
     typer.echo(f"epoch {row['epoch']:>3}  {scores}")
-
-
-# What `lossbench list` prints.
-
-
-_Rows = list[tuple[str, ...]]
-_Listing = tuple[tuple[str, ...], _Rows, list[str]]
-
-
-def _functions(entries: Mapping[str, Any]) -> _Listing:
-    rows: _Rows = []
-    pages: list[str] = []
-    for name, entry in entries.items():
-        params = ", ".join(f"{key}={value!r}" for key, value in entry.defaults.items())
-        mark = " (reconstruction)" if entry.reconstruction else ""
-        rows.append((name, params, entry.card.summary + mark))
-        pages.append(entry.card.text())
-    return ("name", "parameters", "what it is"), rows, pages
-
-
-def _losses() -> _Listing:
-    from lossbench.losses import LOSSES
-
-    return _functions(LOSSES)
-
-
-def _probabilities() -> _Listing:
-    from lossbench.losses.probabilities import PROBABILITIES
-
-    return _functions(PROBABILITIES)
-
-
-def _models() -> _Listing:
-    from lossbench.models import MODELS
-
-    rows: _Rows = []
-    pages: list[str] = []
-    for name, entry in MODELS.items():
-        parameters = f"{entry.num_parameters:,}"
-        mark = " (reconstruction)" if entry.reconstruction else ""
-        rows.append((name, parameters, entry.summary + mark))
-        facts = [
-            entry.summary + mark,
-            f"source: {entry.source}",
-            f"parameters: {parameters} (10 classes, 3 channels)",
-            f"embeddings: {entry.embedding_dim}",
-            f"images: at least {entry.min_size} x {entry.min_size} pixels",
-            f"head: {entry.head}",
-        ]
-        if entry.stems:
-            facts.append(f"stems: {', '.join(entry.stems)}, chosen by the size of the images")
-        if entry.pretrained:
-            facts.append(f"pretrained: {entry.pretrained.source}")
-        pages.append("\n  ".join([name, *facts]))
-    return ("name", "parameters", "what it is"), rows, pages
-
-
-def _datasets() -> _Listing:
-    from lossbench.data.datasets import DATASETS
-    from lossbench.data.loading import find_spec, imported_names
-
-    rows: _Rows = []
-    pages: list[str] = []
-    for name in (*DATASETS, *imported_names()):
-        spec = find_spec(name)
-        shape = " x ".join(str(side) for side in spec.image_shape)
-        sizes = f"{spec.train_size:,} + {spec.test_size:,}"
-        rows.append((name, sizes, shape, str(len(spec.class_names)), spec.source))
-        pages.append(
-            f"{name}\n  images: {sizes}, {shape} ({spec.split})\n  classes: {', '.join(spec.class_names)}\n"
-            f"  licence: {spec.licence}\n  citation: {spec.citation}\n  source: {spec.source}"
-        )
-    return ("name", "train + test", "shape", "classes", "where it comes from"), rows, pages
-
-
-def _studies() -> _Listing:
-    from lossbench.studies.plans import SCALES, STUDIES, plan_study
-
-    rows: _Rows = []
-    pages: list[str] = []
-    for name, study in STUDIES.items():
-        configs = plan_study(name, seeds=1)
-        rows.append((name, str(len(configs)), study.question))
-        scales = [f"  {scale}: {_scale_text(study.scale(scale))}" for scale in SCALES]
-        listed = [f"    {config.run_id}" for config in configs]
-        pages.append("\n".join([name, f"  {study.question}", *scales, f"  {len(configs)} runs a seed:", *listed]))
-    return ("name", "runs a seed", "question"), rows, pages
-
-
-def _scale_text(scale: Any) -> str:
-    settings = ", ".join(f"{name}={value}" for name, value in scale.settings.items()) or "defaults"
-    return f"{', '.join(scale.datasets)}; {scale.seeds} seeds; {settings}"
-
-
-_LISTS = {
-    "losses": _losses,
-    "probabilities": _probabilities,
-    "models": _models,
-    "datasets": _datasets,
-    "studies": _studies,
-}

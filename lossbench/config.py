@@ -59,7 +59,7 @@ class _NameIn:
     field: str
 
     def __str__(self) -> str:
-        kinds = {"probability": "probabilities"}
+        kinds = {"probability": "probabilities", "loss": "losses"}
         return f"see `lossbench list {kinds.get(self.field, f'{self.field}s')}`"
 
     def __call__(self, name: str, value: object) -> str:
@@ -173,6 +173,8 @@ class RunConfig:
         metrics: names in `METRICS`, scored on the test images beside the scores that every run has. They change nothing
             that is trained, so configs that differ in them only are equal, and a finished run gets a new metric from
             its predictions.
+        embedding_scores: score the embeddings of the test images too (NMI, recall@k, nearest class mean), which takes
+            all training images once more and scikit-learn.
 
     Raises:
         ValueError: a name or value that is not allowed, quoted together with what is.
@@ -207,6 +209,7 @@ class RunConfig:
     trainable: Annotated[str, _OneOf("choice of trainable weights", TRAINABLE)] = "all"
     selection: Annotated[str, _OneOf("selection", SELECTIONS)] = "validation"
     precision: Annotated[str, _OneOf("precision", PRECISIONS)] = "float32"
+    embedding_scores: Annotated[bool, boolean()] = True
     metrics: Annotated[tuple[str, ...], _Metrics()] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -267,12 +270,12 @@ class RunConfig:
     @cached_property
     def versions(self) -> dict[str, str]:
         """What tells versions of the user's own apart: of functions in files, and of a data set that was imported."""
-        versions = {}
-        for field_name in REGISTRIES.keys() - set(SCORING):
+        versions: dict[str, str | None] = {}
+        for field_name in (name for name in REGISTRIES if name not in SCORING):
             registry, name = _registry(field_name), getattr(self, field_name)
             if name in registry:
                 versions[f"{field_name}_source"] = registry.version(name)
-            else:
+            if field_name == "dataset" and (name not in registry or registry[name].generate):
                 from lossbench.data.loading import find_spec
 
                 versions["dataset_fingerprint"] = find_spec(name).fingerprint
@@ -351,6 +354,30 @@ def _checks() -> dict[str, Check]:
     """Each field's own check."""
     hints = get_type_hints(RunConfig, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def describe_fields() -> list[tuple[str, ...]]:
+    """For each field its name, default, what it may be, and what it means."""
+    meanings = _meanings()
+    own = {name: f"see `lossbench list {kind}`" for name, kind in _PARAMETERS.items()}
+    allowed = own | {name: str(check) for name, check in _checks().items()}
+    rows: list[tuple[str, ...]] = []
+    for item in fields(RunConfig):
+        default = [] if item.name in SCORING else _default(item)
+        rows.append((item.name, json.dumps(default), allowed[item.name], meanings.get(item.name, "")))
+    return rows
+
+
+_PARAMETERS = {"loss_params": "losses", "probability_params": "probabilities"}  # field -> where its names are listed
+
+
+def _meanings() -> dict[str, str]:
+    """What the docstring of RunConfig says of each field, its own paragraph or the one that names it."""
+    arguments = (RunConfig.__doc__ or "").partition("Args:")[2].partition("Raises:")[0]
+    paragraphs = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", arguments, re.MULTILINE))
+    texts = {name: " ".join(text.split()) for name, text in paragraphs.items()}
+    named = {f.name: text for f in fields(RunConfig) for text in texts.values() if f"`{f.name}`" in text}
+    return named | texts
 
 
 def grid(**axes: Sequence[Any]) -> list[RunConfig]:

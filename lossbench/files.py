@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+SHIPPED = Path(__file__).with_name("shipped")  # in an installed package: the notebooks and the committed studies
+
 # Which process wrote something, and whether that process is known to be dead.
 
 
@@ -134,9 +136,9 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -149,7 +151,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def remove_temporaries(folder: Path, pattern: str = ".*.tmp", *, everyones: bool = False) -> None:
-    """Remove temporary files that writers on this machine left when they were killed.
+    """Remove temporary files and folders that writers on this machine left when they were killed.
 
     Args:
         folder: where to look; not below it.
@@ -161,7 +163,20 @@ def remove_temporaries(folder: Path, pattern: str = ".*.tmp", *, everyones: bool
         match = _TEMPORARY.fullmatch(path.name)
         dead = match is not None and match["place"] == me.place and replace(me, pid=int(match["pid"]), started=0).dead
         if everyones or dead:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give an empty folder in `parent` that is removed after the block; what a killed process left goes first."""
+    remove_temporaries(parent, f".{escape(name)}.*.tmp")
+    me = Owner.me()
+    with naming_full_disk(parent):
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.{me.place}-{me.pid}.", suffix=".tmp"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def require_writable(folder: Path) -> Path:
@@ -211,7 +226,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the system write a file or folder to the disk now."""
     if os.name == "nt" and path.is_dir():  # Windows cannot open a folder, and moves are journaled there
         return
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)

@@ -20,6 +20,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -297,6 +298,12 @@ def parse_value(text: str) -> Any:
         raise ValueError(f"a value is nested too deeply: {_quote(text)}") from None
 
 
+def parse_own_settings(text: str, option: str = "a loss") -> tuple[str, dict[str, Any]]:
+    """Part `"focal:gamma=2@lr=0.003"` into the loss and the settings that are its own."""
+    loss, sign, settings = text.partition("@")
+    return loss, parse_pairs(settings.split(","), f"{option} {loss}@") if sign else {}
+
+
 def parse_loss(text: str, option: str = "a loss") -> LossSpec:
     """Turn `"focal:gamma=2"` into a name and parameters; several parameters are parted by commas."""
     name, _, parameters = text.partition(":")
@@ -466,6 +473,12 @@ def loaded() -> list[str]:
     return [str(path) for path in _loaded]
 
 
+def registered_by(file: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """The kind and name of everything that a loaded file has registered."""
+    extension = _loaded[_check_path(file)]
+    return [(table.kind, name) for table in _all_registries() for name in table if table.extension(name) is extension]
+
+
 @functools.cache
 def digest(function: Callable[..., Any]) -> str:
     """The sha256 of a function's source, or of its byte code where it was typed into a plain interpreter."""
@@ -518,6 +531,11 @@ def _load(path: Path) -> None:
             if others.get(name) is not entry and registry.extension(name) is None:
                 registry.extended[name] = (entry, extension)
     _loaded[path] = extension
+    if not registered_by(path):
+        warnings.warn(
+            f"{path} was read and registers nothing: put @register over a loss, @register_model over a network, ...",
+            stacklevel=3,
+        )
     os.environ[VARIABLE] = json.dumps(loaded())
 
 

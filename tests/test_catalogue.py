@@ -38,11 +38,12 @@ def test_every_card_has_its_facts_and_both_forms(entry):
     text, markdown = entry.card.text(), entry.card._repr_markdown_()
     needed = ["Range", "Gradient", "Source", "Peers"]
     needed += ["Equals"] if getattr(entry, "takes", "logits") == "logits" else []
+    needed += ["Origin", "Use when", "Avoid when"] if hasattr(entry, "takes") else []
     needed += ["At p -> 0", "At p -> 1"] if getattr(entry, "takes", "") == "logits" else []
     assert entry.card.summary
     assert entry.card.formula
     for heading in needed:
-        assert getattr(entry.card, SECTIONS[heading])
+        assert getattr(entry.card, {**SECTIONS, "Origin": "origin"}[heading])
         assert re.search(rf"^  {heading} ", text, re.MULTILINE)
         assert f"- *{heading}*" in markdown
     assert entry.name in text.splitlines()[0]

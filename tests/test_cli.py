@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import lossbench
+from lossbench import RunConfig, load_runs
 from lossbench.cli import main
+from lossbench.config import describe_fields
+from lossbench.records.declaration import declared
 from lossbench.registry import parse_loss, parse_pairs, parse_value
+from lossbench.report.evidence import gather
 from lossbench.training import machine
 
 
@@ -65,6 +71,14 @@ def test_a_console_of_any_encoding_gets_the_whole_list(command: Command, monkeyp
     assert command("list", "probabilities", "--long").returncode == 0
     console.flush()
     assert console.buffer.getvalue().decode("cp1252").count("\\u03a3") == plain.count("Σ") > 0  # type: ignore[attr-defined]
+
+
+def test_version_and_short_help_are_there(command: Command) -> None:
+    assert command("--version").stdout == f"lossbench {lossbench.__version__}\n"
+    for name in ("", "run", "study", "report", "list", "weights", "data", "data import", "notebook", "notebook run"):
+        short, long = (command(*name.split(), option) for option in ("-h", "--help"))
+        assert short == long
+        assert (short.returncode, "Usage" in short.stdout) == (0, True)
 
 
 @needs_shell
@@ -158,7 +172,7 @@ def test_losses_are_compared_with_cross_entropy_without_a_named_study(command: C
     options = "--loss focal:gamma=3 --loss mse --dataset shapes --seeds 2 --epochs 1 --set train_size=40 --workers 1"
     done = command("study", *options.split(), "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    runs = lossbench.load_runs(tmp_path)
+    runs = load_runs(tmp_path)
     assert set(runs["label"]) == {"cross_entropy", "focal γ=3", "mse"}
     assert (runs.groupby("label")["seed"].agg(sorted).map(tuple) == (0, 1)).all()
 
@@ -182,6 +196,11 @@ BAD = [
     (["study", "--loss", "focl"], "unknown loss 'focl'; did you mean 'focal'?"),
     (["study", "--loss", "focal:gamma"], "--loss focal takes name=value, such as gamma=2, got 'gamma'"),
     (["study", "--loss", "focal:gama=1"], "did you mean 'gamma'?"),
+    (["study", "--loss", "focal@seed=3"], "unknown setting of a loss's own 'seed'; choose from lr, weight_decay"),
+    (["study", "--loss", "focal@lr=0"], "lr must be above 0, got 0"),
+    (["study", "--loss", "focal@lr"], "--loss focal@ takes name=value, such as gamma=2, got 'lr'"),
+    (["study", "--loss", "focal@lr=0.1", "--until", "decided"], "lr is a loss's own here"),
+    (["run", "--loss", "focal@lr=0"], "lr must be above 0, got 0"),
     (["run", "--extend", "nowhere.py"], "there is no file 'nowhere.py'"),
     (["list", "losses", "--extend", "README.md"], "is a Python file"),
     (["run", "--loss", "focl"], "unknown loss 'focl'; did you mean 'focal'?"),
@@ -240,6 +259,35 @@ def test_everything_that_can_be_named_is_listed(command: Command, kind: str) -> 
     assert len(long.stdout) > len(short.stdout)
 
 
+def test_losses_are_listed_with_their_origin(command: Command) -> None:
+    lines = command("list", "losses").stdout.splitlines()
+    assert any(line.split()[:3] == ["mse", "scoring", "rule"] for line in lines)
+    assert any(line.split()[:2] == ["cross_entropy", "likelihood"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("fields", [f.name for f in fields(RunConfig)]),
+        ("optimizers", ["adam", "adamw", "sgd", "sgd_momentum", "sgd_plain", "adadelta"]),
+        ("augmentations", ["none", "thesis", "adma_mnist"]),
+        ("metrics", ["accuracy", "balanced_accuracy", "auroc"]),
+    ],
+)
+def test_what_a_setting_may_be_is_listed(command: Command, kind: str, names: list[str]) -> None:
+    rows = [line.split()[0] for line in command("list", kind).stdout.splitlines() if not line.startswith(" ")]
+    assert set(names) <= set(rows)
+
+
+def test_every_field_is_listed_with_its_default_what_it_may_be_and_what_it_means(command: Command) -> None:
+    for name, default, allowed, meaning in describe_fields():
+        assert json.loads(default) == ([] if name == "metrics" else RunConfig.defaults()[name])
+        assert len(allowed) > 5
+        assert len(meaning) > 10
+    words = " ".join(command("run", "--help").stdout.replace("│", " ").split())
+    assert 'scheduler="cosine" (cosine, constant, step, one_cycle), warmup_epochs=0' in words
+
+
 def test_a_dry_run_names_what_it_would_do_and_does_nothing(command: Command, tmp_path: Path) -> None:
     done = command(
         "study", "thesis", "--dataset", "shapes", "--seeds", "2", "--dry-run", "--output", str(tmp_path / "out")
@@ -257,6 +305,26 @@ def test_a_dry_run_names_what_it_would_do_and_does_nothing(command: Command, tmp
 def test_values_are_read_as_what_they_look_like(text: str, value: object) -> None:
     assert parse_value(text) == value
     assert parse_pairs([f"key={text}"], "-p") == {"key": value}
+
+
+def test_a_learning_rate_of_a_losss_own_is_declared_and_judged_as_tuned(command: Command, tmp_path: Path) -> None:
+    command("study", "--loss", "focal:gamma=0.5@lr=0.003", "--loss", "mse", "--dataset", "shapes", "--seeds", "3",
+            "--epochs", "1", "--set", "train_size=40", "--engine", "ensemble", "--output", str(tmp_path))  # fmt: skip
+    (entry,) = declared(tmp_path)
+    assert entry.tuned == ["lr"]
+    assert "lr" not in entry.setting
+    assert {loss["label"]: loss["tuned"]["lr"] for loss in entry.losses} == {
+        "cross_entropy": 0.001, "focal γ=0.5": 0.003, "mse": 0.001,
+    }  # fmt: skip
+    runs = load_runs(tmp_path)
+    assert runs.groupby("label")["lr"].unique().map(list).to_dict() == {
+        "cross_entropy": [0.001], "focal γ=0.5": [0.003], "mse": [0.001],
+    }  # fmt: skip
+    (setting,) = gather(tmp_path)[0].settings
+    rows = setting.comparison.set_index("label")
+    assert rows["n"].to_dict() == {"focal γ=0.5": 3, "mse": 3}
+    assert "lr 0.003 against 0.001" in rows.loc["focal γ=0.5", "limits"]
+    assert setting.text_of("lr") == "0.001 for cross-entropy, 0.003 for focal γ=0.5, 0.001 for MSE"
 
 
 def test_losses_are_read_with_their_parameters() -> None:

@@ -19,6 +19,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -946,13 +947,58 @@ def test_of_two_files_of_one_name_in_an_archive_the_later_is_read_and_the_other_
     assert sorted(int(image[0, 0, 0]) for split in splits for image in split.images) == list(range(1, 11))
 
 
-def test_a_zip_with_backslashes_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [(), ("readme.txt",), ("about/readme.txt",)])
+def test_a_zip_with_backslashes_is_read(others: tuple[str, ...], tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "old.zip", "w") as archive:
         for value, name in enumerate(spread("{a,b}")):
             info = zipfile.ZipInfo("x")
             info.filename = "data\\" + name.replace("/", "\\")
             archive.writestr(info, png(value))
+        for name in others:
+            archive.writestr(name, "")
     assert import_dataset(tmp_path / "old.zip").class_names == ("a", "b")
+
+
+WITHOUT_CLASSES = {  # file -> what the message says of it
+    "train.zip": r"1 \.zip .*Archives inside are not unpacked",
+    "set/train.tar": r"1 \.tar .*Archives inside are not unpacked",
+    "a/1.heic": r"1 \.heic .*Save such images as PNG",
+    "pixels.npz": r"1 \.npz .*Arrays and tables are not read",
+    "labels.csv": r"1 \.csv .*Arrays and tables are not read",
+    "train-images-idx3-ubyte.gz": r"1 \.gz \(named like a file of a published dataset\).*lossbench data info NAME",
+}
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip"])
+@pytest.mark.parametrize("name", list(WITHOUT_CLASSES))
+def test_where_no_classes_are_found_what_is_there_is_named_with_what_to_do(
+    name: str, packing: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine"
+    (path / name).parent.mkdir(parents=True)
+    (path / name).write_bytes(b"content")
+    if packing == "zip":
+        path = Path(shutil.make_archive(str(path), "zip", path))
+    with pytest.raises(ValueError, match=WITHOUT_CLASSES[name]):
+        import_dataset(path)
+
+
+def test_links_in_place_of_images_are_named(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for folder in pets.iterdir():
+        (tmp_path / "links" / folder.name).symlink_to(folder)
+    with pytest.raises(ValueError, match="Links are not followed: copy what they lead to"):
+        import_dataset(tmp_path / "links")
+
+
+@pytest.mark.parametrize("size", [None, (8, 8)])
+def test_images_of_which_none_can_be_read_are_no_data_set(size: tuple[int, int] | None, tmp_path: Path) -> None:
+    for name in spread("{a,b}"):
+        (tmp_path / "broken" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "broken" / name).write_bytes(b"<html>")
+    warned = pytest.warns(UserWarning, match="10 damaged") if size else nullcontext()
+    with warned, pytest.raises(ValueError, match="broken: none of the 10 images can be read"):
+        import_dataset(tmp_path / "broken", skip_damaged=True, size=size)
 
 
 def test_images_of_different_sizes_need_a_size(pets: Path) -> None:
@@ -1280,8 +1326,27 @@ PAPERS = {  # geometry, horizontal flips, vertical flips, share moved, degrees, 
 }
 
 
+def test_a_crop_moves_whole_pixels_of_the_mirrored_image_and_flips_half_of_them() -> None:
+    images = torch.rand(400, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    changed = AUGMENTATIONS["crop_flip"](images, torch.Generator().manual_seed(0))
+    mirrored = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    places, flips = set(), 0
+    for before, after in zip(mirrored, changed.numpy(), strict=True):
+        crops = {(y, x): before[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)}
+        both = {
+            (*place, flipped): crop[..., ::-1] if flipped else crop
+            for place, crop in crops.items()
+            for flipped in (0, 1)
+        }
+        [(y, x, flipped)] = [place for place, crop in both.items() if np.array_equal(crop, after)]
+        places.add((y, x))
+        flips += flipped
+    assert len(places) == 25
+    assert 160 < flips < 240
+
+
 def test_every_augmentation_of_a_paper_has_its_ranges_checked() -> None:
-    assert set(PAPERS) == set(AUGMENTATIONS) - {"none"}
+    assert set(PAPERS) == set(AUGMENTATIONS) - {"none", "crop_flip"}
 
 
 @pytest.mark.parametrize("name", list(PAPERS))

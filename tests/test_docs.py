@@ -26,7 +26,7 @@ from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 from test_house import MAY_ASK
 
-from docs import answer, answer_picture
+from docs import answer, answer_picture, cards
 from lossbench import LOSSES, Criterion, archive, report, stats
 from lossbench.cli import app
 from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
@@ -164,11 +164,49 @@ def test_nbval_keeps_a_notebook_that_passes_for_the_site_and_none_that_fails(tmp
     assert build._code(executed) == build._code(nbformat.read(tmp_path / "passes.ipynb", as_version=4))
 
 
-def test_the_cards_page_has_every_loss_and_probability_function():
+@pytest.fixture(scope="module")
+def cards_page() -> str:
+    return cards.cards_page()
+
+
+def card(page: str, name: str) -> str:
+    return page.partition(f'<span id="card-{name}"></span>')[2].partition('<span id="card-')[0]
+
+
+def test_the_cards_page_has_every_loss_and_probability_function_under_its_title_with_its_code(cards_page):
     from lossbench import PROBABILITIES
 
-    headings = {line[4:] for line in build.cards_page().splitlines() if line.startswith("### ")}
-    assert headings == {*LOSSES, *PROBABILITIES}
+    for entry in (*LOSSES.values(), *PROBABILITIES.values()):
+        text = card(cards_page, entry.name)
+        assert f"### {entry.title}\n\n`{entry.name}`" in text
+        assert "return " in text.partition("```python")[2]
+        assert '"""' not in text
+    assert cards_page.count('href="#card-') > 2 * len(LOSSES)
+
+
+def test_a_card_says_when_to_use_a_loss_and_what_the_committed_studies_found(cards_page):
+    rows = stats.compare(archive.load_tables(archive.reference_folder()).runs)
+    for name in LOSSES:
+        text = card(cards_page, name)
+        assert "*Use when*" in text
+        assert "*Avoid when*" in text
+        own = rows[(rows["loss"] == name) & (rows["n"] > 0) & (rows["verdict"] != "same function")]
+        for (dataset, verdict), part in own.groupby(["dataset", "verdict"]):
+            told = [line for line in text.splitlines() if line.startswith(f"| {dataset} |")]
+            assert sum(int(n) for line in told for n in re.findall(rf"(\d+) {verdict}(?=[,| ])", line)) == len(part)
+        assert len(own) or "What we found" in text
+
+
+def test_the_weight_curve_of_a_card_is_the_pull_compared_with_cross_entropy():
+    import numpy as np
+
+    focal, flat = (cards.weight_curve(LOSSES[name]) for name in ("focal", "cross_entropy"))
+    assert "1 at p = 0.1, 1 at p = 0.5, 1 at p = 0.9" in flat
+    p = cards.GRID
+    weight = (1 - p) ** 2 - 2 * p * (1 - p) * np.log(p)
+    expected = ", ".join(f"{weight[abs(p - at).argmin()]:.2g} at p = {at}" for at in (0.1, 0.5, 0.9))
+    assert expected in focal
+    assert cards.weight_curve(LOSSES["triplet"]) == ""
 
 
 def test_the_glossary_is_in_the_order_of_the_alphabet():

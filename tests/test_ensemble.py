@@ -308,13 +308,14 @@ def test_records_are_those_of_single_runs_but_for_rounding(
         np.testing.assert_allclose(member.history, single.history, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(member.predictions[1], single.predictions[1], atol=0.01)
         ours, theirs = member.result, single.result
+        assert (ours.pop("engine"), "engine" in theirs) == ("ensemble", False)  # its numbers are rounded otherwise
         assert list(ours) == list(theirs)
         assert {key: type(value) for key, value in ours.items()} == {key: type(value) for key, value in theirs.items()}
         same = ("run_id", "status", "best_epoch", "num_parameters", "dataset_fingerprint", "events", "train_images")
         assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
         assert ours["test_accuracy"] == pytest.approx(theirs["test_accuracy"], abs=0.01)
     runs = [lossbench.load_runs(tmp_path / name) for name in ("together", "alone")]
-    assert list(runs[0].columns) == list(runs[1].columns)
+    assert list(runs[0].drop(columns="engine").columns) == list(runs[1].columns)
     assert list(runs[0]["run_id"]) == list(runs[1]["run_id"])
 
 
@@ -465,3 +466,16 @@ def test_members_of_a_tree_with_more_outputs_are_trained_apart(
              for mode in ("conditional", "flat_nodes")]  # fmt: skip
     assert execute([replace(TINY_STUDY, epochs=1), *nodes], tmp_path).finished == 3
     assert [len(losses) for losses in together_engine_ensemble] == [1, 2]
+
+
+def test_what_a_loss_does_to_torch_ends_with_the_ensemble(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    extension = tmp_path / "changes.py"
+    extension.write_text(
+        "import torch\nfrom lossbench.losses import register\n\n@register\ndef changes_dtype(log_probs, target):\n"
+        "    torch.set_default_dtype(torch.float64)\n    return -log_probs.gather(1, target[:, None]).squeeze(1)\n"
+    )
+    lossbench.extend(extension)
+    summary = execute([TINY_STUDY, replace(TINY_STUDY, loss="changes_dtype")], tmp_path)
+    assert (summary.finished, torch.get_default_dtype()) == (2, torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)

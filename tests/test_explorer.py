@@ -45,7 +45,7 @@ from lossbench.explorer.setup import comparison_of, opening, read_side, state_of
 from lossbench.explorer.tables import combinations, key_of, make_table
 from lossbench.losses import register
 from lossbench.losses.catalogue import Choices, Slider
-from lossbench.losses.curves import QUANTITIES, drawable_losses, sign_changes
+from lossbench.losses.curves import QUANTITIES, drawable_losses, drawable_probabilities, sign_changes
 
 ENTRIES = {name: LOSSES[name] for name in drawable_losses()} | dict(PROBABILITIES)
 P = np.array([0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
@@ -104,7 +104,7 @@ def test_curves_are_the_formulas_worked_by_hand(loss):
         np.testing.assert_allclose(got.quantity(name), formula(P), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("probability", PROBABILITIES)
+@pytest.mark.parametrize("probability", drawable_probabilities())
 @pytest.mark.parametrize("loss", drawable_losses())
 def test_slopes_and_curvatures_agree_with_finite_differences(loss, probability):
     one = side(loss, probability=probability)
@@ -119,7 +119,7 @@ def test_slopes_and_curvatures_agree_with_finite_differences(loss, probability):
 
 @given(
     st.lists(st.floats(0.001, 0.999), min_size=1, max_size=8),
-    st.sampled_from(list(PROBABILITIES)),
+    st.sampled_from(drawable_probabilities()),
     st.integers(2, 200),
 )
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -468,7 +468,7 @@ def random_sides(count):
     sides = []
     for loss in drawable_losses():
         while sum(one.loss == loss for one in sides) < count:
-            probability = dice.choice(list(PROBABILITIES))
+            probability = dice.choice(drawable_probabilities())
             params = moved_at_random(PROBABILITIES[probability], dice)
             try:
                 moved = moved_at_random(LOSSES[loss], dice)
@@ -687,6 +687,15 @@ class TestInChromium:
         slider.press("ArrowRight")
         assert opened.get_by_role("alert").count() == 0
         assert float(opened.locator(".lb-pictures").evaluate("e => getComputedStyle(e).opacity")) == 1
+
+    def test_a_batch_that_cannot_be_drawn_leaves_no_dots_of_another(self, opened):
+        panel = opened.locator("svg[role=img]").nth(4)
+        assert panel.locator("path.lb-dots-left").get_attribute("d")
+        left = opened.locator(".lb-of-left")
+        left.locator("select").filter(has_text="taylor_softmax").select_option(label="taylor_softmax")
+        left.locator("select").last.select_option(index=1)
+        assert opened.get_by_text("without a kernel this page has no table for it").count() == 1
+        assert not panel.locator("path.lb-dots-left").get_attribute("d")
 
     def test_a_preset_says_what_to_look_at_and_leaves_with_its_loss(self, opened):
         opened.locator(".lb-preset select").select_option("3")

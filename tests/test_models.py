@@ -19,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.nn import functional as F
 
+import lossbench
 from lossbench import RunConfig, run
 from lossbench.config import TRAINABLE
 from lossbench.data import Split, load
@@ -385,6 +386,15 @@ def test_a_head_on_stored_features_ends_as_behind_the_frozen_network(
     assert computed.result.keys() == whole.result.keys()
     assert computed.result["num_parameters"] == whole.result["num_parameters"] > 11_000_000
     assert (computed.path / "history.csv").read_bytes() == (read.path / "history.csv").read_bytes()
+
+
+def test_a_network_kept_by_a_run_on_features_has_its_body_and_takes_images(
+    head_only: RunConfig, tmp_path: Path
+) -> None:
+    record = run(head_only, tmp_path, keep="weights")
+    trained = lossbench.load(record.path.name, tmp_path)
+    log_probs = trained.log_probs(load("shapes").test.images).numpy()
+    np.testing.assert_allclose(log_probs, record.predictions[1], rtol=1e-3, atol=1e-4)
 
 
 def test_stored_features_that_were_changed_are_computed_again(head_only: RunConfig, tmp_path: Path) -> None:

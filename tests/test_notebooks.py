@@ -14,12 +14,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 from IPython.lib.pretty import pretty
 from scipy import optimize
 
 from conftest import write_run
-from lossbench import LOSSES, claims, stats
+from lossbench import LOSSES, Criterion, claims, stats
 from lossbench.config import RunConfig
 from lossbench.exercises import NOT_ANSWERED, RIGHT, check
 from lossbench.losses.probabilities import log_probs
@@ -59,7 +60,8 @@ OTHER_VALUES = {
         "weight_decay": 1e-4, "weight_decay_on": "convolutions", "clip_norm": 1, "scheduler": "step",
         "batch_size": 16, "epochs": 2, "patience": 5, "seed": 3, "train_size": 100, "label_noise": 0.1,
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
-        "trainable": "head", "selection": "best_test", "precision": "bfloat16", "metrics": ["auroc"],
+        "trainable": "head", "selection": "best_test", "precision": "bfloat16",
+        "embedding_scores": False, "metrics": ["auroc"],
     },
     "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
@@ -76,6 +78,14 @@ OTHER_VALUES = {
         "dataset": "shapes", "losses": {"adma": {"a": 0.4}, "js_divergence": {}}, "seed": 5, "epochs": 1,
         "train_size": 100, "images": 40, "points": 5, "grid": 3, "directions": 2,
     },
+    "07_size_of_the_step": {"dataset": "shapes", "train_size": 100, "epochs": 1, "seeds": 2, "points": 3},
+    "08_when_the_loss_matters": {
+        "dataset": "shapes", "train_size": 200, "label_noise": 0.2, "imbalance": 5.0, "epochs": 1, "seeds": 3,
+    },
+    "09_losses_on_embeddings": {
+        "dataset": "shapes", "train_size": 200, "per_class": 4, "epochs": 1, "seeds": 2, "temperature": 0.2,
+    },
+    "11_how_to_compare": {"results": STUDY, "replays": 20, "simulations": 100, "seed": 1},
     "13_your_own_loss": {
         "q": 0.5, "label_noise": 0.2, "seeds": 2, "epochs": 1, "train_size": 100, "lr": 0.01,
     },
@@ -121,7 +131,8 @@ def test_the_source_holds_no_output(notebook):
 
 
 def test_code_cells_are_thin(notebook):
-    lines = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    thin = [cell for cell in code_cells(notebook) if "parameters" not in cell.metadata.get("tags", [])]
+    lines = [len(cell.source.splitlines()) for cell in thin]  # of parameters there are as many as a run has fields
     assert max(lines) <= MOST_LINES
     assert statistics.median(lines) <= MEDIAN_LINES
 
@@ -336,6 +347,38 @@ def gradient_step(weight, x, target, lr):
     return (weight - lr * weight.grad).detach()
 
 
+def first_slope(loss, num_classes):
+    """Gradient of a loss on the target's logit where all logits are 0."""
+    logits = torch.zeros(1, num_classes, requires_grad=True)
+    return torch.autograd.grad(loss(logits, torch.tensor([0])).sum(), logits)[0][0, 0].item()
+
+
+def power_rounds(times, start, rounds):
+    """The vector and the eigenvalue that power iteration holds after so many rounds."""
+    for _ in range(rounds):
+        start = times(start / start.norm())
+    unit = start / start.norm()
+    return unit, unit @ times(unit)
+
+
+def pair_loss(z, target, margin):
+    """The mean over all pairs of a batch, pair by pair."""
+    pairs = [(i, j) for i in range(len(z)) for j in range(len(z)) if i != j]
+    far = {pair: math.dist(z[pair[0]].tolist(), z[pair[1]].tolist()) for pair in pairs}
+    own = {(i, j): bool(target[i] == target[j]) for i, j in pairs}
+    return torch.tensor([far[p] ** 2 if own[p] else max(0.0, margin - far[p]) ** 2 for p in pairs]).mean()
+
+
+def triplets_above(z, target, margin=0.2):
+    """The losses above 0 of all triplets of a batch."""
+    every, far = range(len(z)), torch.cdist(z, z)
+    triplets = [
+        (a, p, n) for a in every for p in every for n in every if a != p and target[a] == target[p] != target[n]
+    ]
+    losses = torch.tensor([(far[a, p] - far[a, n] + margin).item() for a, p, n in triplets])
+    return losses[losses > 0]
+
+
 # Exercise: three right answers written differently, and three wrong ones.
 ANSWERS = {
     ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
@@ -422,6 +465,77 @@ ANSWERS = {
     ("05", "times_as_strong"): ([2, 2.0, torch.tensor([4.0]).sqrt().item()], [1, 4, 0.5]),
     ("20", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
     ("20", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
+    ("07", "first_weight"): ([lambda loss, classes: -first_slope(loss, classes) / (1 - 1 / classes),
+                              lambda loss, num_classes: 2.0 * abs(first_slope(loss, num_classes)) * num_classes
+                              / (2 * num_classes - 2),
+                              lambda loss, num_classes: first_slope(loss, num_classes) / (1 / num_classes - 1)],
+                             [first_slope, lambda loss, num_classes: 1.0,
+                              lambda loss, num_classes: -first_slope(loss, num_classes)]),
+    ("07", "clip"): ([lambda g, most: g * min(1.0, most / max(g.norm().item(), 1e-12)),
+                      lambda g, most: g if g.norm() <= most else most * g / g.norm(),
+                      lambda g, most: (g / max(1.0, g.norm().item() / most)).tolist()],
+                     [lambda g, most: g.clamp(-most, most), lambda g, most: most * g / g.norm(),
+                      lambda g, most: most * g / (g.norm() + 1e-12)]),
+    ("07", "largest_eigenvalue"): ([lambda times, start, rounds=30: power_rounds(times, start, rounds)[1],
+                                    lambda times, start: times(power_rounds(times, start, 40)[0]).norm(),
+                                    lambda times, start, rounds=50: float(power_rounds(times, start, rounds)[1])],
+                                   [lambda times, start: power_rounds(times, start, 0)[1],
+                                    lambda times, start: times(start).norm(),
+                                    lambda times, start: -power_rounds(times, start, 30)[1]]),
+    ("07", "learning_rate"): ([0.046, 0.0461, 0.01 / (0.5 * 0.1**0.5 * E ** (0.1**0.5))], [0.01, 0.0022, 0.032]),
+    ("07", "first_of_hundred"): ([0.04, 0.0398, 0.01**0.7], [0.7, 0.0112, 0.2]),
+    ("08", "total"): ([lambda loss, z: sum(loss(z, torch.full((len(z),), k)) for k in range(z.shape[1])),
+                       lambda loss, z: torch.stack([loss(z, torch.tensor([k, k])) for k in range(3)]).sum(0),
+                       lambda loss, z: [sum(loss(r[None], torch.tensor([k])).item() for k in range(3)) for r in z]],
+                      [lambda loss, z: loss(z, torch.zeros(len(z)).long()),
+                       lambda loss, z: sum(loss(z, torch.full((len(z),), k)) for k in range(3)) / 3,
+                       lambda loss, z: sum(loss(z, torch.full((len(z),), k)) for k in range(3)).sum()]),
+    ("08", "class_weights"): ([lambda n: (1 / n) / (1 / n).mean(), lambda n: len(n) / n / (1 / n).sum(),
+                               lambda n: [3 / x.item() / (1 / n).sum().item() for x in n]],
+                              [lambda n: 1 / n, lambda n: n / n.mean(), lambda n: (1 / n) / (1 / n).sum()]),
+    ("08", "logit_adjusted"): ([lambda z, t, n: torch.nn.functional.cross_entropy(z + n.log(), t, reduction="none"),
+                                lambda z, t, n: -(z + (n / n.sum()).log()).log_softmax(1)[:, t[0]],
+                                lambda z, t, n: [((n * z.exp()).sum() / (n * z.exp())[0, t]).log().item()]],
+                               [lambda z, t, n: torch.nn.functional.cross_entropy(z - n.log(), t, reduction="none"),
+                                lambda z, t, n: torch.nn.functional.cross_entropy(z, t, reduction="none"),
+                                lambda z, t, n: torch.nn.functional.cross_entropy(z + n, t, reduction="none")]),
+    ("08", "smoothed_optimum"): ([0.91, 0.9 + 0.01, np.float32(0.91)], [0.9, 1, 0.09]),
+    ("08", "risk_factor"): ([0.56, 5 / 9, 0.5556], [0.6, 0.4, 0.36]),
+    ("09", "contrastive"): ([lambda z, t, margin=1.0: pair_loss(z, t, margin), lambda z, t: pair_loss(z, t, 1.0).item(),
+                             lambda z, t: 10.692 / 12],
+                            [lambda z, t: pair_loss(z, t, 1.0) * 12, lambda z, t: pair_loss(z, t, 0.0),
+                             lambda z, t: pair_loss(z, t, 1.0) * 12 / 16]),
+    ("09", "triplet"): ([lambda z, t: triplets_above(z, t).mean(), lambda z, t: 0.821,
+                         lambda z, t: triplets_above(z, t).sum() / len(triplets_above(z, t))],
+                        [lambda z, t: triplets_above(z, t).sum(), lambda z, t: triplets_above(z, t).max(),
+                         lambda z, t: triplets_above(z, t).sum() / 64]),
+    ("09", "supervised_contrastive"): ([lambda z, t, temperature: Criterion(
+                                            "supervised_contrastive", tau=temperature)(z, t),
+                                        lambda z, t, temperature: 2.086, lambda z, t, temperature: np.float64(2.0861)],
+                                       [lambda z, t, temperature: Criterion("supervised_contrastive", tau=0.1)(z, t),
+                                        lambda z, t, temperature: Criterion("supervised_contrastive", tau=1.0)(z, t),
+                                        lambda z, t, temperature: Criterion("supervised_contrastive", tau=2.0)(z, t)]),
+    ("09", "balanced_batch"): ([lambda t, n, g: torch.cat([(t == k).nonzero()[:n, 0] for k in range(4)]),
+                                lambda t, n, g: t.argsort(), lambda target, per_class, generator: [1, 2, 0, 3]],
+                               [lambda t, n, g: t, lambda t, n, g: torch.arange(4), lambda t, n, g: t.sort().values]),
+    ("09", "loss_of_anchor"): ([0.13, 0.1275, math.log(1 + E**-2 + 2 * E**-8)], [0.06, 8.1, 1.2]),
+    ("11", "paired_t"): ([lambda d, q: (3.2225, *(d.mean() + np.array([-q, q]) * d.std(ddof=1) / 6**0.5)),
+                          lambda d, q: [3.22, 0.061, 0.539],
+                          lambda d, q: np.array([d.mean() / (half := d.std(ddof=1) / len(d) ** 0.5),
+                                                 d.mean() - q * half, d.mean() + q * half])],
+                         [lambda d, q: (d.mean() / d.std() * 6**0.5, 0.0607, 0.5393),
+                          lambda d, q: (d.mean() / d.std(ddof=1), 0.0607, 0.5393), lambda d, q: d.mean()]),
+    ("11", "two_tests"): ([lambda a, b, c, d, m: (not a <= 0 <= b, max(abs(c), abs(d)) < m),
+                           lambda low, high, inner_low, inner_high, margin: [
+                               low * high > 0, -margin < inner_low <= inner_high < margin],
+                           lambda a, b, c, d, m: np.array([min(abs(a), abs(b)) > 0 and a * b > 0, d < m and -c < m])],
+                          [lambda a, b, c, d, m: (a > 0, d < m), lambda a, b, c, d, m: "undecided",
+                           lambda a, b, c, d, m: (not a <= 0 <= b, max(abs(a), abs(b)) < m / 2)]),
+    ("11", "holm"): ([lambda p: stats.paired.holm(p), lambda p: [0.03, 0.06, 0.06, 0.02],
+                      lambda p: [max((len(p) - i) * x for i, x in enumerate(sorted(p)) if x <= q) for q in p]],
+                     [lambda p: 4 * p, lambda p: np.sort(p) * np.arange(4, 0, -1), lambda p: p]),
+    ("11", "pairs_for_half_a_point"): ([14, 14.0, stats.sample_size(0.5, 0.6)], [13, 12, 56]),
+    ("11", "any_alarm"): ([0.46, 0.4596, 1 - 0.95**12], [0.6, 0.05, 0.54]),
     ("12", "hours"): ([5, 5.0, 6 * 75 * 40 / 3600], [4.6875, 37.5, 6]),
     ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
     ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
@@ -459,7 +573,13 @@ ANSWERS = {
 
 # What the check cells take from their notebooks, beside the answer.
 STATE = {
-    "math": math, "torch": torch, "stats": stats, "sd": 0.02, "q": 0.7,
+    "math": math, "np": np, "torch": torch, "stats": stats, "scipy_stats": scipy.stats,
+    "cross_entropy": Criterion("cross_entropy", reduction="none"), "focal": Criterion("focal", reduction="none"),
+    "adma": Criterion("adma", reduction="none"),
+    "four": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0]]),
+    "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
+             "cross-entropy": Criterion("cross_entropy", reduction="none")},
+     "sd": 0.02, "q": 0.7,
     "batch_size": 32, "plan": range(6), "rms": {"best_epoch": 11.4},
     "record": SimpleNamespace(result={"train_images": 1350}),
 }  # fmt: skip
@@ -471,8 +591,8 @@ def check_cells():
     for path in sorted(FOLDER.glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             if "check" in cell.metadata.get("tags", []):
-                call = cell.source[cell.source.index("check(") + len("check(") :].removeprefix("lambda: ")
-                cells[path.stem[:2], call.split(",")[0].split("(")[0]] = cell.source
+                name = re.search(r"^check\(\s*(?:lambda: )?\[?(\w+)", cell.source, re.MULTILINE)
+                cells[path.stem[:2], name[1] if name else ""] = cell.source
     return cells
 
 
@@ -502,5 +622,5 @@ def test_right_answers_written_differently_are_accepted_and_wrong_ones_get_a_hin
 
 
 def test_an_exercise_that_nobody_answered_says_so():
-    unanswered = {key: (lambda *_, **__: ...) if "check(lambda" in cell else ... for key, cell in CHECKS.items()}
+    unanswered = {key: (lambda *_, **__: ...) if "lambda:" in CHECKS[key] else ... for key in CHECKS}
     assert {reply(key, answer) for key, answer in unanswered.items()} == {NOT_ANSWERED}

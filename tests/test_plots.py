@@ -731,3 +731,40 @@ def test_a_loss_on_embeddings_has_no_such_figure(draw):
 def test_an_unknown_quantity_is_refused_with_what_there_is():
     with pytest.raises(ValueError, match="slope_p"):
         loss_curves([("focal", {})], what="slop_p")
+
+
+# The map of losses.
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_map_of_losses_shows_every_loss_and_every_edge_inside_the_figure_and_links_each_box(tmp_path, narrow):
+    from lossbench import LOSSES
+    from lossbench.losses.relations import EDGES, describe
+    from lossbench.plots.losses import loss_map
+
+    ax = loss_map(narrow=narrow, link="#card-")
+    shown = " ".join(" ".join(text.get_text().split()) for text in ax.texts)
+    for name, entry in LOSSES.items():
+        assert name == "cross_entropy" or " ".join(entry.title.split()) in shown
+    for edge in EDGES:
+        assert " ".join(describe(edge).split()) in shown
+    renderer = ax.figure.canvas.get_renderer()
+    for text in ax.texts:
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0, text.get_text()
+        assert box.x1 <= ax.figure.bbox.width, text.get_text()
+    labels = [text.get_window_extent(renderer) for text in ax.texts]
+    overlapping = sum(a.overlaps(b) for i, a in enumerate(labels) for b in labels[:i])
+    assert overlapping == 0
+    ax.figure.savefig(tmp_path / "map.svg")
+    drawn = (tmp_path / "map.svg").read_text()
+    assert all(f'"#card-{name}"' in drawn for name in LOSSES)
+
+
+def test_an_edge_is_described_in_the_symbols_of_labels():
+    from lossbench.losses.relations import EDGES, describe, describe_terms
+
+    texts = {(describe(edge), describe_terms(edge)) for edge in EDGES}
+    texts = {tuple(part.replace("\N{NO-BREAK SPACE}", " ") for part in pair) for pair in texts}
+    assert {("q → 0", ""), ("n → ∞", ""), ("π → 1", ""), ("γ = 0", ""), ("ε = 2", "cross-entropy + 2 ×")} <= texts
+    assert ("2 classes, ", "") not in texts

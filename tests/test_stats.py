@@ -406,6 +406,14 @@ def test_words_are_wrong_no_more_often_than_they_promise(distribution):
             assert row["rate"] < 0.05 + slack
 
 
+@pytest.mark.parametrize("tuning", calibration.TUNINGS)
+def test_finals_that_share_a_tuning_are_judged_no_more_boldly_than_they_may_be(tuning):
+    """Pairs taken for independent would err in a third of the grids at the largest of these."""
+    for row in calibration.false_words_when_tuned(tuning, 4, grids=150, seed=3):
+        slack = 3 * math.sqrt(0.05 * 0.95 / row["grids"])
+        assert row["rate"] > 0.95 - slack if row["measure"] == "coverage" else row["rate"] < 0.05 + slack
+
+
 def test_committed_calibration_keeps_the_goals():
     """Errors of 0.05 at most and coverage of 93 to 97 %, as far as so many grids can tell."""
     rates = pd.read_csv(Path(calibration.__file__).with_suffix(".csv"))

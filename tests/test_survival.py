@@ -445,7 +445,9 @@ TRICKS = (
     "x\n",
 )
 NAMES = st.one_of(st.sampled_from(TRICKS), st.text(max_size=300), st.text("./\\~%2f\0-aA:", max_size=40))
-MANY = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(
+    max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @MANY

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ class Split:
     """Images and their classes.
 
     Args:
-        images: (N, C, H, W) uint8, 0 to 255; or (N, features) float32, what a frozen network has made of them.
+        images: (N, C, H, W) uint8, 0 to 255.
         target: (N,) int64 class indices.
 
     Raises ValueError when shapes or types are others.
@@ -37,7 +37,7 @@ class Split:
     def __post_init__(self) -> None:
         import torch
 
-        if (self.images.dtype, self.images.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
         if self.target.dtype != torch.int64 or self.target.shape != self.images.shape[:1]:
             raise ValueError(
@@ -106,7 +106,7 @@ class Arrays(NamedTuple):
     test_target: Indices
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DatasetSpec:
     """One row of `DATASETS`: everything that is known about a dataset before it is read.
 
@@ -124,6 +124,7 @@ class DatasetSpec:
         mean, std: of the training images on the 0-1 scale, per channel; () where known only after an import.
         embedded: folder beside this module that holds the files of what ships with the package.
         title: the name to report results under, where it is not `name`.
+        generate: a function of the user's that makes the images; sizes and fingerprint are known when it was called.
     """
 
     name: str
@@ -146,10 +147,43 @@ class DatasetSpec:
     std: tuple[float, ...] = ()
     embedded: str = ""
     title: str = ""
+    generate: Callable[[], Any] | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+
+def as_arrays(name: str, made: object) -> Arrays:
+    """What a function of the user's returned as `Arrays`; ValueError or TypeError that says what they must be."""
+    expected = f"data set {name!r} must return train_images, train_target, test_images, test_target"
+    if not isinstance(made, tuple | list) or len(made) != 4:
+        got = f"{len(made)} things" if isinstance(made, tuple | list) else type(made).__name__
+        raise TypeError(f"{expected}; it returned {got}")
+    arrays = [np.asarray(part) for part in made]
+    for what, images, target in (("training", arrays[0], arrays[1]), ("test", arrays[2], arrays[3])):
+        if images.dtype != np.uint8 or images.ndim not in (3, 4):
+            raise ValueError(
+                f"{expected}: {what} images must be uint8 (N, channels, height, width) or (N, height, width), "
+                f"0 to 255, got {images.dtype} {images.shape}"
+            )
+        if not np.issubdtype(target.dtype, np.integer) or target.shape != images.shape[:1]:
+            raise ValueError(
+                f"{expected}: {what} target must be whole numbers ({len(images)},), got {target.dtype} {target.shape}"
+            )
+    first, second = arrays[0].shape, arrays[2].shape
+    if first[1:] != second[1:]:
+        raise ValueError(
+            f"data set {name!r} has images of {first[1:]} to train and {second[1:]} to test; give one shape"
+        )
+    if len(first) == 4 and first[1] > 4 >= first[3]:
+        raise ValueError(f"data set {name!r}: channels come first, got {first}; use images.transpose(0, 3, 1, 2)")
+    train, test = (part if part.ndim == 4 else part[:, None] for part in arrays[::2])
+    whole = Arrays(train, arrays[1].astype(np.int64), test, arrays[3].astype(np.int64))
+    classes = np.unique(whole.train_target)
+    if len(classes) < 2:
+        raise ValueError(f"data set {name!r} has training images of one class only; there is nothing to tell apart")
+    return whole
 
 
 def fingerprint(arrays: Arrays) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 
 from lossbench.data.dataset import Arrays, DatasetSpec
 from lossbench.data.datasets import DATASETS
-from lossbench.data.layout import Layout, Place, check_sides, listed, read_layout
+from lossbench.data.layout import Layout, Place, check_sides, listed, read_layout, suffix_of
 from lossbench.data.loading import Imported, cache_path, check_sizes, find_files, require_room, write_tensors
 from lossbench.data.readers import (
     ARCHIVE_SUFFIXES,
     IMAGE_SUFFIXES,
+    LINK,
     METADATA,
     Files,
     collect,
@@ -76,7 +77,12 @@ def import_dataset(
                 spec, image_shape=(1 if grey else 3, *(size or _common_size(path, files, layout, skip_damaged)))
             )
             arrays = read_images(spec, files, layout.places, skip_damaged=skip_damaged)
-            check_sides(spec.class_names, _places(arrays))
+            if not len(arrays.train_target) + len(arrays.test_target):
+                raise ValueError(f"{path}: none of the {len(layout.places):,} images can be read")
+            try:
+                check_sides(spec.class_names, _places(arrays))  # once more: damaged images are left out
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
             left_out = files.left_out + layout.left_out
     return write_tensors(target, spec, arrays, origin=path.name, left_out=left_out)
 
@@ -161,8 +167,24 @@ def describe_images(
 
 
 def _others(files: Files) -> str:
-    counts = ", ".join(f"{count:,} {suffix} ({reason})" for (reason, suffix), count in files.left_out.most_common(8))
-    return f". Besides images there are: {counts}" if counts else ""
+    """What else is there, and what to do where that explains why there are no classes."""
+    left_out = files.left_out.copy()
+    for name in set(files.paths) - set(files.images()):
+        left_out[_NAMED_AS_PUBLISHED, suffix_of(name)] += 1
+    counts = ", ".join(f"{count:,} {suffix} ({reason})" for (reason, suffix), count in left_out.most_common(8))
+    kinds = {suffix for _, suffix in left_out} | {reason for reason, _ in left_out}
+    advice = [text for signs, text in _ADVICE if kinds & signs]
+    return ". ".join(["", f"Besides images there are: {counts}", *advice] if counts else [""])
+
+
+_NAMED_AS_PUBLISHED = "named like a file of a published dataset"
+_ADVICE = (
+    ({_NAMED_AS_PUBLISHED}, "`lossbench data info NAME` lists the files that a published dataset needs"),
+    ({".zip", ".tar", ".tgz", ".7z", ".rar"}, "Archives inside are not unpacked: import that one, or unpack it"),
+    ({LINK}, "Links are not followed: copy what they lead to"),
+    ({".heic", ".heif", ".avif", ".svg", ".dcm"}, "Save such images as PNG or JPEG first"),
+    ({".npz", ".npy", ".csv", ".mat", ".h5", ".parquet"}, "Arrays and tables are not read: write a folder a class"),
+)
 
 
 def _common_size(path: Path, files: Files, layout: Layout, skip_damaged: bool) -> tuple[int, int]:
@@ -174,7 +196,9 @@ def _common_size(path: Path, files: Files, layout: Layout, skip_damaged: bool) -
         except ValueError:
             if not skip_damaged:
                 raise
-    if len(sizes) != 1:
+    if not sizes:
+        raise ValueError(f"{path}: none of the {len(layout.places):,} images can be read")
+    if len(sizes) > 1:
         some = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:_SIZES_LISTED])
         raise ValueError(f"{path}: the images have {len(sizes)} sizes ({some} ...); choose one, such as --size 64x64")
     return sizes.pop()

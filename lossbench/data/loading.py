@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import platformdirs
 
-from lossbench.data.dataset import Arrays, Dataset, DatasetSpec, Split, channel_statistics, damaged, fingerprint
+from lossbench.data.dataset import (
+    Arrays,
+    Dataset,
+    DatasetSpec,
+    Split,
+    as_arrays,
+    channel_statistics,
+    damaged,
+    fingerprint,
+)
 from lossbench.data.datasets import DATASETS
 from lossbench.data.readers import find_file
 from lossbench.files import DiskFull, replacing, require_writable
@@ -208,6 +219,8 @@ def find_dataset(spec: DatasetSpec, data: Path | None = None) -> Path:
         data: a folder the user names; then only this one is searched, and the cache for what was imported.
     Raises FileNotFoundError that says where was looked, what was expected and how to get it.
     """
+    if spec.generate:
+        return Path(inspect.getfile(spec.generate))
     if spec.embedded:
         if data is not None:
             search_roots(data)
@@ -219,6 +232,31 @@ def find_dataset(spec: DatasetSpec, data: Path | None = None) -> Path:
     # What has to be imported is read from the cache, even where the folder named holds its source.
     imported = None if spec.files else find_tensors(spec.name, [cache_folder()])
     return imported or _refuse(spec, roots)
+
+
+@cache
+def generated(spec: DatasetSpec) -> tuple[DatasetSpec, Arrays]:
+    """What a function of the user's makes, called once a process, and the row with what is known of it then."""
+    assert spec.generate is not None
+    arrays = as_arrays(spec.name, spec.generate())
+    most = int(max(arrays.train_target.max(), arrays.test_target.max()))
+    names = spec.class_names or tuple(map(str, range(most + 1)))
+    least = int(min(arrays.train_target.min(), arrays.test_target.min()))
+    if least < 0 or most >= len(names):
+        raise ValueError(f"data set {spec.name!r} has targets {least} to {most}, and {len(names)} class names")
+    mean, std = channel_statistics(arrays.train_images)
+    known = replace(
+        spec,
+        read=lambda spec, folder: arrays,
+        class_names=names,
+        image_shape=arrays.train_images.shape[1:],
+        train_size=len(arrays.train_images),
+        test_size=len(arrays.test_images),
+        fingerprint=fingerprint(arrays),
+        mean=mean,
+        std=std,
+    )
+    return known, arrays
 
 
 def find_tensors(name: str, roots: list[Path]) -> Path | None:
@@ -313,6 +351,8 @@ def find_spec(name: str, data: Path | None = None) -> DatasetSpec:
     Raises ValueError for a name that is neither.
     """
     spec = DATASETS.get(name)
+    if spec and spec.generate:
+        return generated(spec)[0]
     if spec and (spec.files or spec.embedded):
         return spec
     roots = [*search_roots(data), cache_folder()]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+LINK = "a link or no regular file"
 MAX_BYTES = 256 * 2**20  # of one file: an archive may claim any size
 
 Pixels = npt.NDArray[np.uint8]
@@ -122,16 +123,16 @@ def _members(path: Path) -> Iterator[_Member]:
         return
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if not info.is_dir()]
-        windows = not any("/" in info.filename for info in members)  # as old versions of .NET write them
         for member in members:
-            name = member.filename.replace("\\", "/") if windows else member.filename
+            slashes = "/" in member.filename  # old versions of .NET write the others
+            name = member.filename if slashes else member.filename.replace("\\", "/")
             regular = not stat.S_ISLNK(member.external_attr >> 16)
             yield _Member(name, member.file_size, regular, partial(archive.open, member))
 
 
 def _reason_to_leave_out(name: str, wanted: tuple[str, ...], *, regular: bool, outside: bool = False) -> str:
     if not regular:
-        return "a link or no regular file"
+        return LINK
     if outside:
         return "a path that leads out of the archive"
     if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):

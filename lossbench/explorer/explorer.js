@@ -786,6 +786,7 @@ class Explorer {
     panel.setTitle("|dL/dz|: 128 real images", "pull of each on all logits");
     panel.setNote(failed >= 0 ? `Not drawn: ${SIDES[failed]}: ${tables[failed].error}` : "");
     this.shares = null;
+    if (failed >= 0) ["dots-left", "dots-right"].forEach(dots => panel.setPath(dots, ""));
     if (failed >= 0 || tables.includes(null)) return this.tell();
     const sizes = tables.map((table, i) => {
       const side = this.state[SIDES[i]], blended = blend(table, {...side.probability_params, ...side.params});

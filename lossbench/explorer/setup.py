@@ -25,8 +25,8 @@ from lossbench.explorer.measure import (
 from lossbench.explorer.tables import combinations, encode, fixed_code, is_smooth, key_of, make_table
 from lossbench.losses import LOSSES
 from lossbench.losses.catalogue import Choices, Entry, Slider
-from lossbench.losses.curves import Side, drawable_losses, side, write
-from lossbench.losses.probabilities import PROBABILITIES
+from lossbench.losses.curves import Side, drawable_losses, drawable_probabilities, side, write
+from lossbench.losses.probabilities import PROBABILITIES, ProbabilityEntry
 
 SETTINGS = ("axis", "scale", "curvature", "num_classes", "noise", "seed")
 CLASSES, NOISES, SEED = (2, 10, 100), (0.1, 0.2, 0.4), 0  # what a page without a kernel knows
@@ -97,7 +97,7 @@ def everything(losses: tuple[str, ...] = TAUGHT) -> dict[str, Any]:
         (side(loss, probability=probability, probability_params=order, **menus), num_classes)
         for loss in losses
         for menus in combinations(LOSSES[loss])
-        for probability, entry in PROBABILITIES.items()
+        for probability, entry in _probabilities().items()
         for order in combinations(entry)
         for num_classes in CLASSES
     ]
@@ -109,6 +109,10 @@ def everything(losses: tuple[str, ...] = TAUGHT) -> dict[str, Any]:
     points = {points_key(noise, SEED): _points(noise, SEED) for noise in NOISES}
     known = {"classes": CLASSES, "noises": NOISES, "seeds": [SEED], "points": points, "surfaces": surfaces}
     return _common(losses) | _tables(sides) | known
+
+
+def _probabilities() -> dict[str, ProbabilityEntry]:
+    return {name: PROBABILITIES[name] for name in drawable_probabilities()}
 
 
 def _common(losses: Sequence[str]) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def _common(losses: Sequence[str]) -> dict[str, Any]:
     ]
     return {
         "losses": {name: _describe(LOSSES[name]) for name in losses},
-        "probabilities": {name: _describe(entry) for name, entry in PROBABILITIES.items()},
+        "probabilities": {name: _describe(entry) for name, entry in _probabilities().items()},
         "presets": presets,
         "start": state_of(Comparison()),
         "batch": {"p": [round(p, 6) for p in pull.p.tolist()], "wrong": pull.wrong.tolist()},

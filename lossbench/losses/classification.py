@@ -59,6 +59,8 @@ def cross_entropy(log_probs: Tensor, target: Tensor) -> Tensor:
 
     .. math:: L = -\log p_t
 
+    Use when: nothing speaks against it: it is the reference, and what everything here is measured by.
+    Avoid when: many labels are wrong and training is long: it learns them, for no sample is ever given up.
     Range: [0, ∞); for class probabilities q as target, at least their entropy H(q).
     Gradient: :math:`\partial L / \partial z_j = p_j - Y_j` on the softmax logits.
     At p -> 0: grows without bound as -log p; the gradient on the target's logit tends to -1.
@@ -83,6 +85,8 @@ def kl_divergence(log_probs: Tensor, target: Tensor) -> Tensor:
 
     .. math:: L = \sum_i q_i \log \frac{q_i}{p_i}
 
+    Use when: targets are class probabilities and the value shall be 0 where they are met.
+    Avoid when: targets are class indices and you expect something else than cross_entropy: it is the same function.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = p_j - q_j` on the softmax logits.
     At p -> 0: as cross_entropy.
@@ -112,6 +116,8 @@ def js_divergence(log_probs: Tensor, target: Tensor, *, sqrt: Annotated[bool, bo
 
     .. math:: L = \frac{1}{2} KL(q \| m) + \frac{1}{2} KL(p \| m), \quad m = \frac{p + q}{2}
 
+    Use when: some labels are wrong: what the model gets very wrong stops pulling.
+    Avoid when: classes are rare or training is short: the same samples are given up when they are right.
     Range: [0, log 2].
     Gradient: :math:`\partial L / \partial z_j = \frac{p_t}{2} \log \frac{p_t}{1 + p_t} (Y_j - p_j)` for class
         indices.
@@ -160,6 +166,8 @@ def focal(
 
     .. math:: L = -(1 - p_t)^\gamma \log p_t
 
+    Use when: easy samples are far more than hard ones, or the network is too sure of itself.
+    Avoid when: labels are noisy: it looks hardest at what is wrong.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = -[(1-p_t)^\gamma - \gamma p_t (1-p_t)^{\gamma-1} \log p_t]
         (Y_j - p_j)`
@@ -221,6 +229,8 @@ def adma(
 
     .. math:: L = e - \exp(p_t^a)
 
+    Use when: a bounded loss with one number to tune is wanted, and some labels are wrong.
+    Avoid when: the learning rate is fixed for all losses: without normalize its steps have another size.
     Range: [0, e - 1]; divided by e a with normalize.
     Gradient: :math:`\partial L / \partial z_j = -a p_t^a \exp(p_t^a) (Y_j - p_j)` on the softmax logits.
     At p -> 0: levels off at e - 1; the gradient vanishes, but only as slowly as :math:`p^a`.
@@ -252,6 +262,8 @@ def mse(log_probs: Tensor, target: Tensor) -> Tensor:
 
     .. math:: L = \frac{1}{C} \sum_k (p_k - Y_k)^2
 
+    Use when: probabilities are judged by their squared error, or some labels are wrong.
+    Avoid when: there are many classes: its gradient shrinks with their number and vanishes at confident errors.
     Range: [0, 2 / C], hence smaller the more classes there are.
     Gradient: :math:`\partial L / \partial z_j = \frac{2}{C} p_j [(p_j - Y_j) - \sum_k p_k (p_k - Y_k)]`
     At p -> 0: stays below 2 / C; the gradient vanishes once a wrong class takes all the probability.
@@ -284,6 +296,8 @@ def squared_hinge(
 
     .. math:: L = \frac{1}{C} \sum_k \max(0, 1 - s_k p_k)^2, \quad s_k = 2 Y_k - 1
 
+    Use when: on logits, as a margin loss for each class against the rest.
+    Avoid when: on probabilities in earnest: its gradient vanishes at confident errors and its lowest value is not 0.
     Range: on probabilities [(C - 1) / C, (C + 3) / C): 0 is out of reach; on logits [0, ∞).
     Gradient: :math:`\partial L / \partial p_k = -\frac{2}{C} s_k \max(0, 1 - s_k p_k)`; on logits the same
         with z for p.
@@ -345,6 +359,8 @@ def sampling_free(
 
     .. math:: L = (1 - p_t)^\gamma (-\log p_t)^\beta
 
+    Use when: paper 002 is to be repeated: mind that the formula is a reconstruction.
+    Avoid when: a loss is wanted whose formula its paper states.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = -[\beta c^{\beta-1} (1-p_t)^\gamma + \gamma p_t
         (1-p_t)^{\gamma-1} c^\beta] (Y_j - p_j)` with :math:`c = -\log p_t` (variant power).
@@ -441,6 +457,8 @@ def false_positive(
 
     .. math:: L = -\alpha_t \log p_t - \sum_{F \in \text{top k wrong}} \alpha_F \log(1 - p_F)
 
+    Use when: one wrong class takes most of the mistakes and shall be pushed down by itself.
+    Avoid when: there are two classes: it is a multiple of cross_entropy there.
     Range: [0, ∞); with form="mse" [0, 2] for alpha up to 1 and top_k 1.
     Gradient: :math:`\partial L / \partial z_j = -\alpha_t (Y_j - p_j) + \alpha_F \frac{p_F}{1 - p_F}
         (\delta_{jF} - p_j)` (form ce, top_k 1); bounded, although the fraction is not.
@@ -530,6 +548,8 @@ def confidence_penalty(
 
     .. math:: L = -\log p_t + \lambda \sum_i p_i \log p_i
 
+    Use when: the network is too sure of itself and targets shall stay as they are.
+    Avoid when: probabilities must reach 1: it pays for doubt.
     Range: [-λ log C, ∞): it can be negative.
     Gradient: :math:`\partial L / \partial z_j = p_j - Y_j + \lambda p_j (\log p_j + H)`, H the entropy of p.
     At p -> 0: as cross_entropy, plus a bounded term.

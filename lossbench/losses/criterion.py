@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -34,8 +35,8 @@ def check_inputs(name: str, inputs: Tensor, *, columns: int | None, takes: str) 
     """
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         raise TypeError(f"{name}: {takes} must be a floating-point tensor, got {_kind(inputs)}")
-    what = "(batch, classes)" if takes == "logits" else "(batch, dim)"
     if inputs.dim() != 2:
+        what = "(batch, classes) or (batch, classes, d1, ...)" if takes == "logits" else "(batch, dim)"
         raise ValueError(f"{name}: {takes} must have shape {what}, got {tuple(inputs.shape)}")
     if takes == "logits" and inputs.shape[1] < 2:
         raise ValueError(f"{name}: logits must have at least 2 classes, got shape {tuple(inputs.shape)}")
@@ -108,10 +109,12 @@ def check_returned(name: str, loss: object, batch: int, *, slopes: bool, changed
         )
 
 
-def check_target(name: str, target: Tensor, *, batch: int, classes: int | None, soft: bool, ignore: int | None) -> None:
+def check_target(name: str, target: Tensor, *, batch: int, classes: int | None, soft: bool, ignore: int | None) -> bool:
     """Class indices (batch,), or class probabilities (batch, classes) if `soft`.
 
     `classes` None: any index from 0. `ignore` None: no index is ignored.
+
+    Returns: whether every sample counts, as far as it can be seen without waiting for a device.
 
     Raises:
         TypeError: neither integers nor allowed probabilities.
@@ -121,13 +124,16 @@ def check_target(name: str, target: Tensor, *, batch: int, classes: int | None, 
         raise TypeError(f"{name}: target must be a tensor, got {_kind(target)}")
     if target.is_floating_point():
         _check_probabilities(name, target, batch=batch, classes=classes, soft=soft, ignore=ignore)
-        return
+        return True
     if target.dtype == torch.bool or target.is_complex():
         raise TypeError(f"{name}: target must hold class indices (int64), got {_kind(target)}")
     if tuple(target.shape) != (batch,):
         raise ValueError(f"{name}: target must have shape ({batch},), got {tuple(target.shape)}")
     if not _values_readable(target):
-        return
+        return False
+    low, high = (bound.item() for bound in target.aminmax())
+    if low >= 0 and (classes is None or high < classes):
+        return ignore is None or not low <= ignore <= high
     wrong = target < 0 if classes is None else (target < 0) | (target >= classes)
     if ignore is not None:
         wrong &= target != ignore
@@ -135,6 +141,7 @@ def check_target(name: str, target: Tensor, *, batch: int, classes: int | None, 
         allowed = "0 or more" if classes is None else f"in 0..{classes - 1}"
         allowed += "" if ignore is None else f" or ignore_index={ignore}"
         raise ValueError(f"{name}: target must be {allowed}, got {target[wrong][0].item()}")
+    return False
 
 
 def _check_probabilities(
@@ -185,9 +192,10 @@ class Criterion(nn.Module):
     >>> loss = criterion(torch.zeros(4, 10), torch.tensor([0, 1, 2, 3]))
 
     Call it with logits (batch, classes), or with embeddings (batch, dim) when `takes` is "embeddings", and a
-    target: class indices (batch,) or, where the loss allows, class probabilities (batch, classes). float16
-    and bfloat16 are computed in float32 outside autocast, and the loss is float32. A probability function's
-    margin applies in train() mode only. It can be pickled, copied and saved as any module.
+    target: class indices (batch,) or, where the loss allows, class probabilities (batch, classes). As in torch, logits
+    (batch, classes, d1, ...) go with indices (batch, d1, ...) or probabilities like the logits. float16 and bfloat16
+    are computed in float32 outside autocast, and the loss is float32. A probability function's margin applies in
+    train() mode only. It can be pickled, copied and saved as any module.
 
     Args:
         name: a name in `LOSSES`, or as on the command line with parameters, "focal:gamma=2".
@@ -285,27 +293,35 @@ class Criterion(nn.Module):
         self._dated = True
 
     def forward(self, inputs: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits (or embeddings) and target: 0-d, or (batch,) with reduction "none".
+        """Loss of logits (or embeddings) and target: 0-d, or (batch, ...) with reduction "none".
 
         Raises:
             TypeError, ValueError: naming the argument and what it got. Values of the target are read on the
                 CPU only, outside torch.compile and vmap.
         """
-        self._check_call(inputs, target)
+        places: tuple[int, ...] = ()
+        if isinstance(inputs, Tensor) and inputs.dim() > 2 and self.takes == "logits":
+            inputs, target, places = _flatten(self.entry.name, inputs, target)
+        complete = self._check_call(inputs, target)
         with _full_precision(inputs.device.type):
             inputs = widen(inputs)
             if target.is_floating_point():
-                return self._reduce_soft(inputs, target.to(inputs.dtype))
-            return self._reduce_hard(inputs, target.long())
+                loss = self._reduce_soft(inputs, target.to(inputs.dtype))
+            else:
+                loss = self._reduce_hard(inputs, target.long(), complete)
+        return loss.reshape(places) if places and self.reduction == "none" else loss
 
     def log_probs(self, logits: Tensor) -> Tensor:
-        """Log-probabilities (batch, classes) to predict and score with: no margin, leaves of a tree.
+        """Log-probabilities (batch, classes, ...) to predict and score with: no margin, leaves of a tree.
 
         Raises:
             TypeError, ValueError: logits of the wrong type or shape, or a loss on embeddings, which has none.
         """
         if self.takes == "embeddings":
             raise TypeError(f"{self.entry.name} works on embeddings: it gives no class probabilities")
+        if isinstance(logits, Tensor) and logits.dim() > 2:
+            rows = self.log_probs(logits.movedim(1, -1).flatten(0, -2))
+            return rows.reshape(logits.shape[0], *logits.shape[2:], -1).movedim(-1, 1)
         self._check_logits(logits)
         with _full_precision(logits.device.type):
             return self.state.class_log_probs(widen(logits), self._probability)
@@ -321,8 +337,9 @@ class Criterion(nn.Module):
         settings = ", ".join([repr(self.entry.name), *(f"{name}={value!r}" for name, value in shown.items())])
         return f"Criterion({settings})"
 
-    def _check_call(self, inputs: Tensor, target: Tensor) -> None:
-        name = self.entry.name
+    def _check_call(self, inputs: Tensor, target: Tensor) -> bool:
+        """Whether every sample is known to count."""
+        name, weight = self.entry.name, self.weight
         if self.takes == "logits":
             self._check_logits(inputs)
             classes: int | None = self.num_classes or inputs.shape[1]
@@ -330,7 +347,7 @@ class Criterion(nn.Module):
             check_inputs(name, inputs, takes="embeddings", columns=None)
             classes = self.num_classes
         ignorable = self.takes == "logits" or "valid" in self.entry.tensors
-        check_target(
+        complete = check_target(
             name,
             target,
             batch=inputs.shape[0],
@@ -338,10 +355,11 @@ class Criterion(nn.Module):
             soft=self.entry.soft_target != "no",
             ignore=self.ignore_index if ignorable else None,
         )
-        if self.weight is not None and len(self.weight) != classes:
-            raise ValueError(f"{name}: weight must have shape ({classes},), got {tuple(self.weight.shape)}")
-        if target.is_floating_point() and self.weight is not None and self.entry.soft_target == "whole":
+        if weight is not None and len(weight) != classes:
+            raise ValueError(f"{name}: weight must have shape ({classes},), got {tuple(weight.shape)}")
+        if weight is not None and target.is_floating_point() and self.entry.soft_target == "whole":
             raise ValueError(f"{name}: weight needs class indices as target, got class probabilities")
+        return complete
 
     def _check_logits(self, logits: Tensor) -> None:
         columns = None if self.num_classes is None else self.num_outputs(self.num_classes)
@@ -353,11 +371,13 @@ class Criterion(nn.Module):
 
     def _per_sample(self, inputs: Tensor, target: Tensor, weighted: Tensor, valid: Tensor | None) -> Tensor:
         """The loss function on what its signature asks for; `weighted`: the target times class weights."""
-        arguments = {**self.loss_params, **self.state(), "target": weighted}
-        tensors = self.entry.tensors
+        state, tensors = self.state, self.entry.tensors
+        plain = type(state) is LossState
+        arguments = {**self.loss_params, **({} if plain else state()), "target": weighted}
         if "log_probs" in tensors:
             margin_target = target if self.training else None
-            arguments["log_probs"] = self.state.training_log_probs(inputs, margin_target, self._probability)
+            make = self._probability if plain else partial(state.training_log_probs, log_probs=self._probability)
+            arguments["log_probs"] = make(inputs, margin_target)
         for name in ("logits", "embeddings"):
             if name in tensors:
                 arguments[name] = inputs
@@ -396,7 +416,9 @@ class Criterion(nn.Module):
         self._proven.add(case)
         return loss
 
-    def _reduce_hard(self, inputs: Tensor, target: Tensor) -> Tensor:
+    def _reduce_hard(self, inputs: Tensor, target: Tensor, complete: bool) -> Tensor:
+        if complete and self.weight is None and not self.label_smoothing and "valid" not in self.entry.tensors:
+            return _reduce(self._per_sample(inputs, target, target, None), self.reduction)
         valid = target != self.ignore_index
         target = torch.where(valid, target, 0)
         weight = valid.to(inputs.dtype)
@@ -425,13 +447,33 @@ class Criterion(nn.Module):
     def _reduce_soft(self, inputs: Tensor, target: Tensor) -> Tensor:
         if self.label_smoothing:
             target = (1 - self.label_smoothing) * target + self.label_smoothing / target.shape[1]
-        loss = self._per_sample(inputs, target, self._weigh(target), None)
-        if self.reduction == "none":
-            return loss
-        return loss.mean() if self.reduction == "mean" else loss.sum()
+        return _reduce(self._per_sample(inputs, target, self._weigh(target), None), self.reduction)
 
     def _weigh(self, target: Tensor) -> Tensor:
         return target if self.weight is None else target * self.weight.to(target.dtype)
+
+
+def _reduce(loss: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def _flatten(name: str, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Logits (batch, classes, d1, ...) and their target with a row for each place, and the shape of places."""
+    places = (logits.shape[0], *logits.shape[2:])
+    rows = logits.movedim(1, -1).reshape(-1, logits.shape[1])
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{name}: target must be a tensor, got {_kind(target)}")
+    probabilities = target.is_floating_point()
+    if tuple(target.shape) != (tuple(logits.shape) if probabilities else places):
+        kind, shape = ("class probabilities", tuple(logits.shape)) if probabilities else ("class indices", places)
+        raise ValueError(
+            f"{name}: for logits {tuple(logits.shape)} a target of {kind} must have shape {shape}, got "
+            f"{tuple(target.shape)}"
+        )
+    flat = target.movedim(1, -1).reshape(-1, target.shape[1]) if probabilities else target.reshape(-1)
+    return rows, flat, places
 
 
 def _is_transformed() -> bool:
@@ -440,5 +482,6 @@ def _is_transformed() -> bool:
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:
-    available = torch.amp.is_autocast_available(device)
-    return torch.autocast(device, enabled=False) if available else nullcontext()
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)

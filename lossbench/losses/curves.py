@@ -107,6 +107,9 @@ def side(
     if not entry.curve:
         why = "compares embeddings" if entry.takes == "embeddings" else "looks at several logits, so it is no curve"
         raise ValueError(unknown("loss on logits", loss, drawable_losses()) + f"; {loss} {why}")
+    if not PROBABILITIES[probability].curve:
+        why = f"{probability} is no rising curve over one logit that is the same for any number of classes"
+        raise ValueError(unknown("probability function of a curve", probability, drawable_probabilities()) + f"; {why}")
     if loss_params.get("alpha") == "batch":
         raise ValueError(f'{loss}: alpha="batch" depends on the other samples; the explorer takes "dataset" or "none"')
     values = {**entry.starts, **loss_params}
@@ -118,6 +121,11 @@ def side(
 def drawable_losses() -> list[str]:
     """Names of the losses that the explorer can draw: those on logits that do not jump along one of them."""
     return [name for name, entry in LOSSES.items() if entry.curve]
+
+
+def drawable_probabilities() -> list[str]:
+    """Names of the probability functions that the explorer can draw."""
+    return [name for name, entry in PROBABILITIES.items() if entry.curve]
 
 
 def _assignments(loss: str, shown: tuple[str, ...], params: Mapping[str, Any]) -> list[str]:

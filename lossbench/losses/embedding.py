@@ -190,6 +190,8 @@ def contrastive(
 
     D is the Euclidean distance of the embeddings brought to length 1; both means are over the terms above zero.
 
+    Use when: pairs of images are what is known, and neighbours are to be found.
+    Avoid when: class probabilities are needed, or batches hold few pairs of one class.
     Range: [0, 4 + m²], as unit vectors are at most 2 apart.
     Gradient: :math:`2 D` along the line between the two for a pair of one class, :math:`-2 (m - D)` for another pair
         within the margin; zero for embeddings that coincide, so a wrong pair that has collapsed stays collapsed.
@@ -228,6 +230,8 @@ def triplet(
 
     D is the Euclidean distance of the embeddings brought to length 1; the mean is over the terms above zero.
 
+    Use when: a ranking of neighbours is wanted, with classes that are not known in advance.
+    Avoid when: batches hold a single image of most classes: there is no triplet then.
     Range: [0, 4 + m].
     Gradient: :math:`2 (f_n - f_p)` on the anchor of a term above zero (before the embeddings' length is fixed), zero
         for the others. Zero at D = 0, without a kink there, because the distances are squared.
@@ -311,6 +315,8 @@ def margin(
     s is +1 within a class and -1 across; D is the Euclidean distance of the embeddings brought to length 1; the mean
     is over the terms above zero. With learn_b the trainer also learns b, and :math:`\nu b` is added.
 
+    Use when: neighbours are to be found and all distances shall be comparable across classes.
+    Avoid when: its border and its sampling cannot be tuned: both decide what is learned.
     Range: [0, α + max(b, 2 - b)], plus νb where b is learned.
     Gradient: :math:`s_{ij}` along the line between the two for a term above zero, whatever their distance; zero for
         embeddings that coincide.
@@ -368,6 +374,8 @@ def n_pair(
     The embeddings keep their length. The anchor and the partner of a class are its first and second sample in the
     batch; its other samples, and classes with one sample, are not used.
 
+    Use when: batches hold pairs of many classes, and each shall be told from all others at once.
+    Avoid when: classes are few: most of a batch cannot be used.
     Range: [0, ∞); with one pair alone the first part is 0.
     Gradient: :math:`\sum_j q_j f_j^+ - f_i^+ + \lambda f_i` on the anchor, q the softmax of its products with the
         partners.
@@ -448,6 +456,8 @@ def proxy_nca(
     D is the Euclidean distance of embedding and proxy, both brought to length 1. With include_target the sum has the
     target too, which makes it cross-entropy on the scaled cosines.
 
+    Use when: neighbours are to be found without any care for how batches are put together.
+    Avoid when: there are more classes than images of each: every one has a vector to be learned.
     Range: [log(C - 1) - 4s, log(C - 1) + 4s], so it can be negative; with include_target from
         :math:`\log(1 + (C - 1) e^{-4s})` to :math:`\log(1 + (C - 1) e^{4s})`.
     Gradient: :math:`2 s (\sum_z q_z c_z - c_t)` on the embedding brought to length 1, q the softmax over the proxies
@@ -503,6 +513,8 @@ def angular_margin(
     :math:`\theta_j` is the angle between the embedding and the direction of class j. With an angle a it is ArcFace,
     with a margin m CosFace, with neither the normalised softmax.
 
+    Use when: faces or products are to be recognised by the angle between embeddings.
+    Avoid when: its scale and margin cannot be tuned: they decide whether it learns.
     Range: above :math:`\log(1 + (C - 1) e^{s (m - 2)})`, below :math:`\log(1 + (C - 1) e^{s (m + 3)})`.
     Gradient: with q the softmax of these logits, :math:`s q_j` on each other cosine and
         :math:`-s (1 - q_t) \frac{\sin(\theta_t + a)}{\sin \theta_t}` on the target's.
@@ -557,6 +569,8 @@ def supervised_contrastive(
     The embeddings are brought to length 1; :math:`P_i` holds the other samples of the anchor's class. The mean is over
     the anchors that have any.
 
+    Use when: batches are large, and an embedding for many later tasks is wanted.
+    Avoid when: batches are small, or class probabilities are needed without a second stage.
     Range: [0, :math:`\log(N - 1) + 2 / \tau`), N the size of the batch.
     Gradient: :math:`\frac{1}{\tau} [\sum_a q_a f_a - \frac{1}{|P_i|} \sum_p f_p]` on the anchor brought to length 1,
         q the softmax over all others.

@@ -96,10 +96,15 @@ def asymmetric(
     Returns: (batch,) loss.
     """
     share = epsilon / log_probs.shape[1]
-    faded = (gamma_target * log1m(log_probs)).exp() * log_probs if gamma_target else log_probs
+    own = of_target(log_probs, target)
+    faded = -(1 - epsilon + share) * ((gamma_target * log1m(own)).exp() * own if gamma_target else own)
+    if epsilon == 0:
+        return over_target(faded, target)
     lowest = log_probs.clamp(min=LOWEST) if gamma_rest else log_probs
-    rest = (gamma_rest * lowest).exp() * lowest if epsilon else torch.zeros_like(log_probs)
-    return over_target_and_rest(-(1 - epsilon + share) * faded, -share * rest, target)
+    rest = (gamma_rest * lowest).exp() * lowest if gamma_rest else lowest
+    if target.dim() == 2:
+        return over_target_and_rest(faded, -share * rest, target)
+    return faded - share * (rest.sum(1) - of_target(rest, target))
 
 
 @register(
@@ -109,9 +114,13 @@ def two_scale(
     log_probs: Tensor,
     target: Tensor,
     *,
-    inner: Annotated[float, at_least(0.0, up_to=1.0), slider(0.0, 1.0, 0.05), search(0.01, 1.0, log=True)] = 0.1,
-    threshold: Annotated[float, at_least(-1.0, up_to=1.0), slider(-1.0, 1.0, 0.05), search(-0.5, 0.9)] = 0.0,
-    width: Annotated[float, above(0.0), slider(0.02, 1.0, 0.02)] = 0.1,
+    inner: Annotated[
+        float, at_least(0.0, up_to=1.0), slider(0.0, 1.0, 0.05), search(0.01, 1.0, log=True), symbol("κ")
+    ] = 0.1,
+    threshold: Annotated[
+        float, at_least(-1.0, up_to=1.0), slider(-1.0, 1.0, 0.05), search(-0.5, 0.9), symbol("b")
+    ] = 0.0,
+    width: Annotated[float, above(0.0), slider(0.02, 1.0, 0.02), symbol("w")] = 0.1,
 ) -> Tensor:
     r"""Cross-entropy on one scale for samples that are classified badly, on a smaller one for those classified well.
 

@@ -275,6 +275,8 @@ def hierarchical_cross_entropy(
     inner nodes, the root included. The weight w is 1 (path),
     the number of nodes in the subtree (literal) or :math:`e^{-\alpha h}`, h the height above the farthest leaf (exp).
 
+    Use when: classes form a tree and a mistake within a branch is a smaller one.
+    Avoid when: the tree is not about what the images show: it then pulls classes together that look different.
     Range: [0, ∞) at κ = 0; the second sum is between the smallest and the largest number of inner nodes above a class
         in modes conditional and leaf, and at least 1 in flat_nodes.
     Gradient: at κ = 0 and w = 1, :math:`P_j - Y_j` within each group of siblings on the path (conditional), or

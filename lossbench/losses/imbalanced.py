@@ -43,6 +43,8 @@ def logit_adjusted(
 
     .. math:: L = -\log \frac{p_t \pi_t^\tau}{\sum_k p_k \pi_k^\tau}
 
+    Use when: classes are unequal in training and equal where it counts.
+    Avoid when: the test images are as unequal as the training images: it trades their accuracy away.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = a_j - Y_j`, a being the adjusted probabilities.
     At p -> 0: grows without bound as -log p.
@@ -98,6 +100,8 @@ def ldam(
     .. math:: L = -\log \frac{e^{s (\cos \theta_t - m_t)}}{e^{s (\cos \theta_t - m_t)} + \sum_{j \ne t}
     e^{s \cos \theta_j}}, \quad m_k = m \left(\frac{\min n}{n_k}\right)^{1/4}
 
+    Use when: classes are very unequal, and the rare ones shall have room.
+    Avoid when: the embeddings shall have a length that means something: it sees their directions only.
     Range: above :math:`\log(1 + (C - 1) e^{-2 s})`, below :math:`\log(1 + (C - 1) e^{s (m + 2)})`.
     Gradient: with q the softmax of these logits, :math:`s (q_j - Y_j)` on each cosine.
     At p -> 0: grows with s times the cosines' difference, hence bounded.

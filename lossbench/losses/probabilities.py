@@ -26,9 +26,12 @@ class ProbabilityEntry(Entry):
 
     Attributes:
         marker: of its points in figures, one of matplotlib's; "" for a dot.
+        curve: whether p of one class over p of another rises with their logits and asks no third one; the explorer
+            draws those.
     """
 
     marker: str
+    curve: bool
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled by name, so that a criterion is one in another process too."""
@@ -48,12 +51,18 @@ def register_probability(function: ProbabilityFunction, /) -> ProbabilityFunctio
 
 @overload
 def register_probability(
-    *, title: str = "", marker: str = "", shown: tuple[str, ...] = ()
+    *, title: str = "", marker: str = "", shown: tuple[str, ...] = (), curve: bool = True
 ) -> Callable[[ProbabilityFunction], ProbabilityFunction]: ...
 
 
 def register_probability(
-    function: Any = None, /, *, title: str = "", marker: str = "", shown: tuple[str, ...] = ()
+    function: Any = None,
+    /,
+    *,
+    title: str = "",
+    marker: str = "",
+    shown: tuple[str, ...] = (),
+    curve: bool = True,
 ) -> Any:
     """Add a probability function to `PROBABILITIES` under its own name, as `lossbench.losses.register` adds a loss."""
 
@@ -65,7 +74,7 @@ def register_probability(
         if name in PROBABILITIES:
             raise ValueError(f"a probability function named {name!r} is registered already")
         common = describe_function(function, parameters, title=title, shown=shown)
-        PROBABILITIES[name] = ProbabilityEntry(**common, marker=marker)
+        PROBABILITIES[name] = ProbabilityEntry(**common, marker=marker, curve=curve)
         return function
 
     return add if function is None else add(function)
@@ -176,7 +185,7 @@ def taylor_softmax(
 STEPS = 8  # of Newton's method: enough for float64 up to t = 4 and logits of any size
 
 
-@register_probability(title="tempered softmax", marker="D", shown=("t",))
+@register_probability(title="tempered softmax", marker="D", shown=("t",), curve=False)
 def tempered_softmax(
     logits: Tensor,
     target: Tensor | None = None,
@@ -219,7 +228,7 @@ def tempered_softmax(
     return -torch.log1p(power * (shift + behind)) / power
 
 
-@register_probability(title="spherical softmax", marker="P")
+@register_probability(title="spherical softmax", marker="P", curve=False)
 def spherical_softmax(
     logits: Tensor,
     target: Tensor | None = None,
@@ -259,12 +268,12 @@ def project_on_simplex(logits: Tensor) -> Tensor:
     return (shifted - thresholds.amax(1, keepdim=True)).relu()
 
 
-@register_probability(marker="X")
+@register_probability(marker="X", curve=False)
 def sparsemax(
     logits: Tensor,
     target: Tensor | None = None,
     *,
-    floor: Annotated[float, above(0.0, up_to=0.1), slider(0.001, 0.1, 0.001), symbol("ε")] = 1e-6,
+    floor: Annotated[float, above(0.0, up_to=0.1), choices(1e-6, 1e-3, 0.01, 0.1), symbol("ε")] = 1e-6,
 ) -> Tensor:
     r"""The probabilities nearest to the logits: classes that lie far enough behind get none.
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lossbench.losses.catalogue import LOSSES, Parameter
+
 Params = Mapping[str, Any]
 
 
@@ -78,3 +80,33 @@ EDGES = (
         context={"class_counts": [5] * 10},
     ),
 )
+
+
+def describe(entry: Edge) -> str:
+    """The condition under which an edge holds, in the symbols of labels, such as "q → 0" or "γ = 0"; "" for always.
+
+    What both losses have alike is left out. Spaces within a part do not break.
+    """
+    alike = entry.terms[-1][2].items() if len(entry.terms) == 1 else ()
+    params = {name: value for name, value in entry.params.items() if (name, value) not in alike}
+    parts = [_condition(LOSSES[entry.loss].parameters[name], value, entry.gap) for name, value in params.items()]
+    parts += ["classes of one size"] if len(set(entry.context.get("class_counts", (1, 2)))) == 1 else []
+    parts += [f"{entry.classes}\N{NO-BREAK SPACE}classes"] if entry.classes != 10 else []
+    return ", ".join(parts)
+
+
+def _condition(parameter: Parameter, value: Any, gap: float) -> str:
+    if isinstance(value, bool):
+        return parameter.name
+    if isinstance(value, str) and parameter.symbol == parameter.name:
+        return value
+    tends = gap and not isinstance(value, str) and not 0.01 < value < 0.99
+    end = ("∞" if value > 1 else round(value)) if tends else value if isinstance(value, str) else f"{value:g}"
+    return "\N{NO-BREAK SPACE}".join([parameter.symbol, "→" if tends else "=", str(end)])
+
+
+def describe_terms(entry: Edge) -> str:
+    """What stands before the last of an edge's terms: "2 ×", or "cross-entropy + 2 ×"; "" where it is that term."""
+    *before, (factor, _, _) = entry.terms
+    sums = [f"{'' if share == 1 else f'{share:g} '}{LOSSES[name].title} +" for share, name, _ in before]
+    return " ".join([*sums, *([] if factor == 1 else [f"{factor:.3g}\N{NO-BREAK SPACE}×"])])

@@ -29,6 +29,8 @@ def generalized_cross_entropy(
 
     .. math:: L = \frac{1 - p_t^q}{q}
 
+    Use when: wrong labels are expected: q says how much they count.
+    Avoid when: classes are many and q is near 1: it hardly learns from a fresh start.
     Range: [0, 1/q].
     Gradient: :math:`\partial L / \partial z_j = -p_t^q (Y_j - p_j)` on the softmax logits.
     At p -> 0: levels off at 1/q, and the gradient vanishes like :math:`p^q`.
@@ -64,6 +66,8 @@ def symmetric_cross_entropy(
 
     .. math:: L = -\alpha \sum_k Y_k \log p_k - \beta \sum_k p_k \max(\log Y_k, -4)
 
+    Use when: wrong labels are expected and training shall start as with cross_entropy.
+    Avoid when: labels are clean: it is Poly-1 with a large ε.
     Range: [0, ∞) for class indices; at α 0 [0, 4 β].
     Gradient: :math:`\partial L / \partial z_j = -(\alpha + 4 \beta p_t)(Y_j - p_j)` on the softmax logits, for class
         indices.
@@ -104,6 +108,8 @@ def generalized_js(
     .. math:: L = \frac{\pi KL(q \| m) + (1 - \pi) KL(p \| m)}{-(1 - \pi) \log(1 - \pi)}, \quad
         m = \pi q + (1 - \pi) p
 
+    Use when: wrong labels are expected, and targets may be class probabilities.
+    Avoid when: training is short: near π = 1 it is as slow as the absolute error.
     Range: [0, H(π) / Z] with :math:`H(\pi) = -\pi \log \pi - (1 - \pi) \log(1 - \pi)` and
         :math:`Z = -(1 - \pi) \log(1 - \pi)`.
     Gradient: :math:`\partial L / \partial z_j = \frac{1 - \pi}{Z} p_t \log \frac{(1 - \pi) p_t}{\pi + (1 - \pi) p_t}
@@ -151,6 +157,8 @@ def active_passive(
 
     .. math:: L = \alpha \frac{\log p_t}{\sum_k \log p_k} + 2 \beta (1 - p_t)
 
+    Use when: wrong labels are spread evenly over the classes.
+    Avoid when: α and β cannot be tuned, or a class can be masked: its logit is in the sum.
     Range: [0, α + 2 β].
     Gradient: with :math:`S = -\sum_k \log p_k` and :math:`c = -\log p_t`, on the softmax logits
         :math:`\partial L / \partial z_j = \alpha [\frac{p_j - Y_j}{S} - \frac{c (C p_j - 1)}{S^2}]
@@ -208,12 +216,12 @@ def bi_tempered(
     Returns: (batch,) loss.
     """
     power = 1 - t1
-    log_t = torch.expm1(power * log_probs) / power if power else log_probs
+    own = of_target(log_probs, target)
+    log_t = torch.expm1(power * own) / power if power else own
     powers = ((1 + power) * log_probs).exp()
     if target.dim() == 1:
-        own = of_target(log_probs, target)
         rest = powers.scatter(1, target[:, None], 0.0).sum(1)
-        return -of_target(log_t, target) + (rest + torch.expm1((1 + power) * own)) / (1 + power)
+        return -log_t + (rest + torch.expm1((1 + power) * own)) / (1 + power)
     spread = target ** (1 + power)
     of_itself = (spread - target) / power if power else torch.xlogy(target, target)
     return (of_itself - target * log_t + (powers - spread) / (1 + power)).sum(1)

@@ -28,6 +28,11 @@ def over_target_and_rest(own: Tensor, other: Tensor, target: Tensor) -> Tensor:
     return other.scatter(1, index, own.gather(1, index)).sum(1)
 
 
+def replace_target(values: Tensor, target: Tensor, own: Tensor) -> Tensor:
+    """The values (batch, classes) with `own` (batch,) in the target's place."""
+    return values.scatter(1, target[:, None], own[:, None])
+
+
 @register(
     title="binary cross-entropy", colour="green", shown=("aggregate",), soft_target="by_class", origin="likelihood"
 )
@@ -38,6 +43,9 @@ def binary_cross_entropy(
 
     .. math:: L = -\log \sigma(z_t) - \sum_{j \ne t} \log \sigma(-z_j), \quad \sigma(z) = \frac{1}{1 + e^{-z}}
 
+    Use when: an image may show several classes or none, or a class shall be judged by itself.
+    Avoid when: probabilities must sum to 1, or the learning rate of cross_entropy is kept: its first gradient is
+        another.
     Range: [0, ∞); for class probabilities as target, at least the sum of their binary entropies.
     Gradient: :math:`\partial L / \partial z_j = \sigma(z_j) - Y_j`
     At p -> 0: grows without bound with the logits, as fast as cross_entropy or faster.
@@ -56,7 +64,10 @@ def binary_cross_entropy(
 
     Returns: (batch,) loss in nats.
     """
-    loss = over_target_and_rest(F.softplus(-logits), F.softplus(logits), target)
+    if target.dim() == 2:
+        loss = over_target_and_rest(F.softplus(-logits), F.softplus(logits), target)
+    else:
+        loss = F.softplus(replace_target(logits, target, -of_target(logits, target))).sum(1)
     return loss / logits.shape[1] if aggregate == "mean" else loss
 
 
@@ -74,6 +85,8 @@ def square_loss(
 
     .. math:: L = \frac{1}{C} \left[ k (z_t - M)^2 + \sum_{j \ne t} z_j^2 \right]
 
+    Use when: the logits shall be goals of a regression, with few classes.
+    Avoid when: classes are many and k and M stay 1: the target drowns among zeros.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_t = \frac{2 k}{C} (z_t - M)`, and :math:`\frac{2}{C} z_j` elsewhere.
     At p -> 0: grows with the square of the logits, and its gradient with the logits.
@@ -93,7 +106,9 @@ def square_loss(
 
     Returns: (batch,) loss.
     """
-    return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
+    if target.dim() == 2:
+        return over_target_and_rest(factor * (logits - goal).square(), logits.square(), target) / logits.shape[1]
+    return replace_target(logits, target, factor**0.5 * (of_target(logits, target) - goal)).square().mean(1)
 
 
 @register(colour="purple", soft_target="by_class", curve=False, origin="heuristic")
@@ -102,6 +117,8 @@ def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
 
     .. math:: L = -\log p_t + \frac{1}{C - 1} \sum_{j \ne t} z_j^2
 
+    Use when: the logits shall stay near 0 without a parameter to tune.
+    Avoid when: logits are shifted or masked afterwards: it cares where they lie.
     Range: (0, ∞).
     Gradient: :math:`\partial L / \partial z_j = p_j - Y_j + \frac{2}{C - 1} (1 - Y_j) z_j` on the softmax logits.
     At p -> 0: as cross_entropy, plus the square.
@@ -118,7 +135,11 @@ def squentropy(log_probs: Tensor, target: Tensor, logits: Tensor) -> Tensor:
 
     Returns: (batch,) loss.
     """
-    return over_target_and_rest(-log_probs, logits.square() / (logits.shape[1] - 1), target)
+    rest = logits.shape[1] - 1
+    if target.dim() == 2:
+        return over_target_and_rest(-log_probs, logits.square() / rest, target)
+    own = of_target(log_probs, target)
+    return replace_target(logits, target, torch.zeros_like(own)).square().sum(1) / rest - own
 
 
 @register(title="multi-class hinge", colour="vermillion", shown=("margin",), curve=False, origin="surrogate")
@@ -133,6 +154,8 @@ def multi_margin(
 
     .. math:: L = \frac{1}{C} \sum_{j \ne t} \max(0, m - z_t + z_j)
 
+    Use when: only the order of the classes counts, as for a support vector machine.
+    Avoid when: probabilities are wanted: it stops learning once the margin is kept.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = \frac{1}{C}` for each class within the margin, and minus their number
         over C on the target's logit; it does not depend on how far within.

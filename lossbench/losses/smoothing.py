@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from torch import Tensor, expm1
 
 from lossbench.losses.catalogue import register, search, slider, symbol
 from lossbench.losses.classification import of_target, over_target
-from lossbench.losses.embedding import unit_vectors
 from lossbench.registry import above, at_least, whole
 
 
@@ -23,6 +23,8 @@ def label_smoothing(
 
     .. math:: L = -(1 - \epsilon) \log p_t - \frac{\epsilon}{C} \sum_k \log p_k
 
+    Use when: a recipe for clean labels shall be calibrated better at no cost.
+    Avoid when: the size of the probabilities is used afterwards, as in distillation, or classes can be masked.
     Range: at least the entropy of the smoothed target, which is above 0 for ε > 0; no upper bound.
     Gradient: :math:`\partial L / \partial z_j = p_j - (1 - \epsilon) Y_j - \frac{\epsilon}{C}` on the softmax logits.
     At p -> 0: grows without bound as :math:`-(1 - \epsilon + \epsilon / C) \log p`.
@@ -62,6 +64,8 @@ def poly1(
 
     .. math:: L = -\log p_t + \epsilon (1 - p_t)
 
+    Use when: the last tenths of a point are looked for, with one number to tune.
+    Avoid when: there is no budget for tuning: its best ε depends on the data.
     Range: [0, ∞).
     Gradient: :math:`\partial L / \partial z_j = -(1 + \epsilon p_t) (Y_j - p_j)` on the softmax logits.
     At p -> 0: as cross_entropy, plus ε.
@@ -92,6 +96,8 @@ def taylor_cross_entropy(
 
     .. math:: L = \sum_{k=1}^{n} \frac{(1 - p_t)^k}{k}
 
+    Use when: wrong labels are expected, and how much to forgive shall be a whole number.
+    Avoid when: labels are clean: low orders learn slowly.
     Range: [0, 1 + 1/2 + ... + 1/n].
     Gradient: :math:`\partial L / \partial z_j = -(1 - (1 - p_t)^n) (Y_j - p_j)` on the softmax logits.
     At p -> 0: levels off at the sum of 1/k, and the gradient vanishes like n p.
@@ -135,6 +141,8 @@ def logit_norm(
 
     .. math:: L = -\log \frac{e^{z_t / (\tau \lVert z \rVert)}}{\sum_k e^{z_k / (\tau \lVert z \rVert)}}
 
+    Use when: images of unknown kinds shall be recognised by a low confidence.
+    Avoid when: the loss itself is read: its lowest value is not 0 and depends on τ.
     Range: with two classes at least :math:`\log(1 + e^{-√2 / \tau})`; above it and below
         :math:`\log C + 2 / \tau` for any number.
     Gradient: :math:`\partial L / \partial z = (I - u u^\top)(p - Y) / (\tau \lVert z \rVert)` with
@@ -157,5 +165,8 @@ def logit_norm(
 
     Returns: (batch,) loss in nats.
     """
-    log_probs = (unit_vectors(logits) / tau).log_softmax(1)
+    length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    flat = length == 0
+    scale = torch.where(flat, 0.0, 1 / (tau * length.masked_fill(flat, 1.0)))
+    log_probs = (logits * scale).log_softmax(1)
     return over_target(-of_target(log_probs, target), target)

@@ -60,8 +60,9 @@ class Classifier(nn.Module):
         self.embedding_dim = embedding_dim
         self.body = body
         # The head comes last: with one seed, losses that need other heads still start from the same body.
-        self.head = (nn.Linear if head == "linear" else CosineHead)(embedding_dim, num_outputs)
+        self.head: nn.Module = (nn.Linear if head == "linear" else CosineHead)(embedding_dim, num_outputs)
         self.dropout = nn.Dropout(dropout)
+        self.has_embeddings = True
         self._frozen: list[nn.Module] = []
 
     def set_trainable(self, which: str) -> None:
@@ -96,6 +97,50 @@ class Classifier(nn.Module):
         """Turn images (batch, channels, height, width) into logits and embeddings."""
         embeddings = self.body(images)
         return Output(self.head(self.dropout(embeddings)), embeddings)
+
+
+def split_network(network: nn.Module, num_outputs: int, in_channels: int, side: int, name: str) -> Classifier:
+    """A network with its own last layer as a `Classifier`.
+
+    Where one linear layer is proven to make the logits, what goes into it are the embeddings; else the logits are.
+
+    Raises: ValueError where the network cannot take such images or gives something else than (batch, num_outputs).
+    """
+    images = torch.linspace(-1, 1, 2 * in_channels * side * side).reshape(2, in_channels, side, side)
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    hooks = [
+        layer.register_forward_hook(lambda _, given, out, path=path: seen.update({path: (given[0], out)}))
+        for path, layer in network.named_modules()
+        if type(layer) is nn.Linear and layer.out_features == num_outputs
+    ]
+    shape = f"images of {in_channels} x {side} x {side}"
+    training = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(images)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"model {name!r} cannot take {shape} ({type(error).__name__}: {reason}); choose another model or data set"
+        ) from error
+    finally:
+        network.train(training)
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, num_outputs):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model {name!r} must turn 2 {shape} into logits of shape (2, {num_outputs}), got {got}")
+    heads = [path for path, (given, out) in seen.items() if given.dim() == 2 and torch.equal(out, logits) and path]
+    if len(heads) != 1:
+        whole = Classifier(network, num_outputs, num_outputs)
+        whole.head, whole.has_embeddings = nn.Identity(), False
+        return whole
+    head = network.get_submodule(heads[0])
+    assert isinstance(head, nn.Linear)
+    network.set_submodule(heads[0], nn.Identity())
+    parted = Classifier(network, head.in_features, num_outputs)
+    parted.head = head
+    return parted
 
 
 # The ConvNet of paper 001. Its figure 2 shows three blocks and ELU; all numbers here are our reconstruction.
@@ -171,3 +216,38 @@ def _conv_block(in_channels: int, out_channels: int) -> list[nn.Module]:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     ]
+
+
+# A residual network that a processor trains in minutes.
+
+
+def resnet9(in_channels: int) -> nn.Module:
+    """Eight convolutions, widths 32 to 128: a stem of stride 2, two residual pairs, one pooling, the global maximum."""
+    return nn.Sequential(
+        *_normalised(in_channels, 32, stride=2),
+        *_normalised(32, 64),
+        Residual(64),
+        *_normalised(64, 128),
+        nn.MaxPool2d(2),
+        Residual(128),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+    )
+
+
+class Residual(nn.Module):
+    """Two convolutions whose result is added to what they saw."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pair = nn.Sequential(*_normalised(channels, channels), *_normalised(channels, channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        changed: Tensor = self.pair(maps)
+        return maps + changed
+
+
+def _normalised(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution, batch normalisation and ReLU."""
+    convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]

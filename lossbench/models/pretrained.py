@@ -7,8 +7,9 @@ import re
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lossbench.models.networks import Classifier, Head
+from lossbench.models.networks import Classifier, Head, split_network
 from lossbench.registry import unknown
 
 INSTALL_EXTRA = "pip install 'lossbench[pretrained]'"
@@ -206,6 +207,10 @@ class ModelEntry:
             body = self._build(in_channels, self._choose_stem(stem, image_size))
         return Classifier(body, self.embedding_dim, num_outputs, head or self.head, self.dropout)
 
+    def find_embedding_dim(self, in_channels: int, image_size: int) -> int | None:
+        """The length of an embedding for such images; None where the network has none."""
+        return self.embedding_dim
+
     def _build_pretrained(self, stem: Stem | None) -> nn.Module:
         if self.pretrained is None:
             raise ValueError(f"model {self.name!r} has no published weights; set pretrained=False")
@@ -224,6 +229,72 @@ class ModelEntry:
         if stem is not None or not self.stems:
             return stem
         return "cifar" if image_size is None or image_size <= CIFAR_STEM_UP_TO else "imagenet"
+
+
+@dataclass(frozen=True)
+class NetworkEntry(ModelEntry):
+    """A network with a head of its own: `build` takes, by name, `num_outputs` and what it needs of the others.
+
+    `embedding_dim` and `num_parameters` are not known before it is built, and 0.
+    """
+
+    def __call__(
+        self,
+        num_outputs: int,
+        in_channels: int = 1,
+        *,
+        image_size: int | None = None,
+        stem: Stem | None = None,
+        head: Head | None = None,
+        pretrained: bool = False,
+    ) -> Classifier:
+        """Build the network; the `stem` and `head` are its own. ValueError where it cannot take such images."""
+        if pretrained or stem is not None or head is not None:
+            raise ValueError(f"model {self.name!r} has its own weights, stem and head; leave these options out")
+        side = image_size or 32
+        offered = {"num_outputs": num_outputs, "in_channels": in_channels, "image_size": side}
+        taken = {name: offered[name] for name in offered if name in signature(self.build).parameters}
+        return split_network(self.build(**taken), num_outputs, in_channels, side, self.name)
+
+    def find_embedding_dim(self, in_channels: int, image_size: int) -> int | None:
+        """That of the network, which is built for it once; random streams stand afterwards where they stood."""
+        with torch.random.fork_rng(devices=[]):
+            network = self(7, in_channels, image_size=image_size)
+        return network.embedding_dim if network.has_embeddings else None
+
+
+LIBRARIES = {"torchvision": "pip install torchvision", "timm": "pip install 'lossbench[timm]'"}
+
+
+@cache
+def library_network(text: str) -> NetworkEntry:
+    """The entry of `torchvision:NAME` or `timm:NAME`, with fresh weights. ValueError where there is no such network."""
+    library, _, name = text.partition(":")
+    if library not in LIBRARIES:
+        raise ValueError(unknown("library of networks", library, LIBRARIES))
+    try:
+        import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise
+        raise ValueError(f"model {text!r} needs the package {library}; install it with {LIBRARIES[library]}") from None
+    models = import_module("torchvision.models" if library == "torchvision" else "timm")
+    names = models.list_models(module=models) if library == "torchvision" else models.list_models()
+    if name not in names:
+        raise ValueError(unknown(f"network of {library}", name, names))
+    build = {"torchvision": _torchvision_network, "timm": _timm_network}[library]
+    return NetworkEntry(text, partial(build, name=name), 0, 0, f"{name} of {library}, fresh weights", library)
+
+
+def _torchvision_network(num_outputs: int, in_channels: int, name: str) -> nn.Module:
+    auxiliary = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = import_module("torchvision.models").get_model(name, num_classes=num_outputs, **auxiliary)
+    return nn.Sequential(Rgb(), network) if in_channels == 1 else network
+
+
+def _timm_network(num_outputs: int, in_channels: int, name: str) -> nn.Module:
+    network: nn.Module = import_module("timm").create_model(name, num_classes=num_outputs, in_chans=in_channels)
+    return network
 
 
 # torchvision's networks as bodies. With the cifar stem they halve images three times, not five.

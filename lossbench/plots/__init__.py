@@ -28,10 +28,13 @@ from lossbench.plots.runs import (
     verdicts,
 )
 from lossbench.plots.style import Style, in_order, loss_styles, styles_of, titles_of, use_style
+from lossbench.plots.tuning import accuracy_by_rate, best_of_trials, ranks_before_and_after, tuned_differences
 
 __all__ = [
     "Style",
     "accuracy",
+    "accuracy_by_rate",
+    "best_of_trials",
     "by_class",
     "class_tree",
     "confusion_matrix",
@@ -49,6 +52,7 @@ __all__ = [
     "loss_styles",
     "mistakes",
     "published_and_measured",
+    "ranks_before_and_after",
     "reliability",
     "reliability_curves",
     "robustness",
@@ -57,6 +61,7 @@ __all__ = [
     "strips",
     "styles_of",
     "titles_of",
+    "tuned_differences",
     "use_style",
     "verdicts",
 ]

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.plots.style import FIGURE_FONT, GREY, INK, LINES, VERMILLION, Style, axes, loss_styles, settle, title_of
+from lossbench.plots.style import (
+    BLUE,
+    FIGURE_FONT,
+    GREEN,
+    GREY,
+    INK,
+    LINES,
+    PURPLE,
+    VERMILLION,
+    Style,
+    axes,
+    loss_styles,
+    settle,
+    title_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,3 +261,136 @@ def _grid(table: pd.DataFrame, what: str) -> tuple[Any, Any, Any]:
 
 def _scale(what: str) -> int:
     return 100 if what == "accuracy" else 1
+
+
+# The map of losses: a row for each, between cross-entropy on the left and the mean absolute error on the right.
+
+TINTS = {"likelihood": BLUE, "scoring rule": GREEN, "surrogate": VERMILLION, "heuristic": PURPLE}
+ROW = 0.3  # inches
+POST = 0.2
+
+
+def loss_map(ax: Any = None, *, narrow: bool = False, link: str = "") -> Any:
+    """Draw which losses equal or tend to which, and at which parameters: every line is a test of the package.
+
+    Args:
+        ax: new axes of the right size if left out.
+        narrow: for 400 pixels instead of 1,100.
+        link: what a loss's address begins with, such as `#card-`; in SVG each box then leads there.
+    """
+    from lossbench.losses import LOSSES
+    from lossbench.losses.catalogue import ORIGINS
+
+    pen = _MapPen(narrow, link)
+    lines = _lines_of_map()
+    groups = {origin: [name for name in lines if LOSSES[name].origin == origin] for origin in ORIGINS}
+    height = ROW * (sum(len(lines[name]) for names in groups.values() for name in names) + 1.3 * len(groups) + 1)
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.figure(figsize=(pen.width, height)).add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, pen.width), ylim=(height, 0))
+    ax.set_axis_off()
+    pen.post(ax, 0, height, "cross_entropy", LOSSES["cross_entropy"].title)
+    pen.post(ax, pen.width - POST, height, "generalized_cross_entropy", "mean absolute error")
+    y = 0.0
+    for origin, names in groups.items():
+        y += ROW
+        ax.text(pen.node[0], y, origin, fontsize=pen.font + 0.5, color=TINTS[origin], fontweight="bold", va="center")
+        for name in names:
+            for number, (left, right, other) in enumerate(lines[name]):
+                y += ROW
+                pen.row(ax, y, name, TINTS[origin], left, right, other, first=number == 0)
+        y += 0.3 * ROW
+    return ax
+
+
+def _lines_of_map() -> dict[str, list[tuple[str, str, str]]]:
+    """The rows of each loss: what leads left to cross-entropy, what leads right, and to which loss; "" for nothing."""
+    from lossbench.losses import LOSSES
+    from lossbench.losses.relations import ABSOLUTE_ERROR, EDGES, describe, describe_terms
+
+    left: dict[str, list[str]] = {name: [] for name in LOSSES if name != "cross_entropy"}
+    right: dict[str, list[tuple[str, str]]] = {name: [] for name in left}
+    right["generalized_cross_entropy"].append(("q = 1", ""))
+    for entry in EDGES:
+        _, name, params = entry.terms[-1]
+        text = ": ".join(part for part in (describe(entry), describe_terms(entry)) if part)
+        if name == "cross_entropy":
+            left[entry.loss].append(text or "always")
+        else:
+            right[entry.loss].append((text, "" if (name, params) == ABSOLUTE_ERROR[1:] else name))
+    rows: dict[str, list[tuple[str, str, str]]] = {}
+    for name in left:
+        pairs = itertools.zip_longest(["\nor ".join(left[name])], right[name] or [("", "")], fillvalue="")
+        rows[name] = [(to_left, *(on or ("", ""))) for to_left, on in pairs]
+    return rows
+
+
+class _MapPen:
+    """Where things stand in a row of the map, in inches, and how they are drawn."""
+
+    def __init__(self, narrow: bool, link: str) -> None:
+        self.link = link
+        self.width, self.font = (4.2, 6.4) if narrow else (8.4, FIGURE_FONT)
+        self.node = (1.22, 2.48) if narrow else (2.5, 4.6)
+        self.other = (3.16, 3.94) if narrow else (6.3, 8.1)
+        self.letters = 16.5 if narrow else 14.5  # to the inch
+
+    def row(self, ax: Any, y: float, name: str, colour: str, left: str, right: str, other: str, *, first: bool) -> None:
+        """One row: the loss's box where it is the `first` of its rows, its lines, and the box of another loss."""
+        from lossbench.losses import LOSSES
+
+        if first:
+            self.box(ax, y, self.node, name, LOSSES[name].title, colour)
+        if left:
+            self.line(ax, y, POST, self.node[0], left)
+        if right:
+            end = self.other[0] if other else self.width - POST
+            self.line(ax, y, self.node[1] if first else self.node[1] - 0.12, end, right)
+            if not first:
+                ax.plot([self.node[1] - 0.12] * 2, [y, y - ROW], color=GREY, linewidth=0.8, zorder=1)
+        if other:
+            self.box(ax, y, self.other, other, LOSSES[other].title, GREY)
+
+    def box(self, ax: Any, y: float, ends: tuple[float, float], name: str, text: str, colour: str) -> None:
+        """A loss's title in a frame that leads to its card."""
+        from matplotlib.patches import FancyBboxPatch
+
+        style = "round,pad=0,rounding_size=0.05"
+        start, size = (ends[0], y - 0.42 * ROW), (ends[1] - ends[0], 0.84 * ROW)
+        frame = FancyBboxPatch(start, *size, boxstyle=style, facecolor="white", edgecolor=colour, linewidth=1, zorder=3)
+        folded = self.fold(text, ends[1] - ends[0])
+        words = ax.text(sum(ends) / 2, y, folded, fontsize=self.font, color=INK, ha="center", va="center", zorder=4)
+        words.set_linespacing(0.95)
+        ax.add_patch(frame)
+        if self.link:
+            for part in (frame, words):
+                part.set_url(self.link + name)
+
+    def line(self, ax: Any, y: float, start: float, end: float, text: str) -> None:
+        """A line with what holds on it."""
+        ax.plot([start, end], [y, y], color=GREY, linewidth=0.8, zorder=1, solid_capstyle="butt")
+        folded = "\n".join(self.fold(part, end - start - 0.1) for part in text.split("\n"))
+        look = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        words = {"fontsize": self.font - 0.6, "color": INK, "ha": "center", "va": "center", "bbox": look, "zorder": 2}
+        ax.text((start + end) / 2, y, folded, **words).set_linespacing(0.95)
+
+    def fold(self, text: str, inches: float) -> str:
+        """The text in lines that fit."""
+        return textwrap.fill(text, int(inches * self.letters), break_on_hyphens=False, break_long_words=False)
+
+    def post(self, ax: Any, start: float, height: float, name: str, text: str) -> None:
+        """The bar that stands for a loss which many are tied to."""
+        from matplotlib.patches import Rectangle
+
+        bar = Rectangle((start, 0), POST, height, color=INK, linewidth=0)
+        ax.add_patch(bar)
+        places = np.linspace(0, height, 6)[1:-1:2] if height > 6 else [height / 2]
+        words = [
+            ax.text(start + POST / 2, y, text, rotation=90, color="white", fontsize=self.font, ha="center", va="center")
+            for y in places
+        ]
+        if self.link:
+            for part in (bar, *words):
+                part.set_url(self.link + name)

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lossbench.files import SHIPPED
+from lossbench.records.declaration import NAME as DECLARED
 from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_study, write_study
 from lossbench.records.record import Record, output_folder
 from lossbench.records.tables import Damaged, Damages, live_rows, load_history, load_runs, read_tables
+from lossbench.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,7 @@ __all__ = [
     "load_tables",
     "pack",
     "read_description",
+    "reference",
     "reference_folder",
 ]
 
@@ -57,6 +61,10 @@ class AllTables:
             key: message for table in vars(self).values() for key, message in table.attrs.get("damaged", {}).items()
         }
 
+    def without(self, run_ids: Collection[str]) -> AllTables:
+        """The tables without these runs."""
+        return AllTables(**{name: table[~table["run_id"].isin(run_ids)] for name, table in vars(self).items()})
+
 
 def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTables:
     """Read all tables of a folder, each file once; arguments and errors are those of `load_runs`."""
@@ -66,18 +74,25 @@ def load_tables(output: Output = None, *, damaged: Damaged = "raise") -> AllTabl
 def reference_folder() -> Path:
     """The folder of the studies that are committed with lossbench, each with at least five paired seeds.
 
-    Looks from the working directory, or from its parent where that is `notebooks`, then beside the package.
+    Looks from the working directory, or from its parent where that is `notebooks`, then beside the package and in it.
 
-    Raises: FileNotFoundError when lossbench was installed without its repository.
+    Raises: FileNotFoundError when they are nowhere.
     """
-    for place in (REFERENCE, Path("..") / REFERENCE, Path(__file__).resolve().parents[2] / REFERENCE):
+    beside = Path(__file__).resolve().parents[2] / REFERENCE
+    for place in (REFERENCE, Path("..") / REFERENCE, beside, SHIPPED / "reference"):
         if packed_folders(place):
             return place
     raise FileNotFoundError(
-        "the committed studies are not here: they are part of the repository, in outputs/reference, and not of the "
-        "installed package; clone the repository and work in its folder, or read your own runs, such as those in "
-        "'outputs'"
+        "the committed studies are not here: they are in outputs/reference of the repository and in the wheel; clone "
+        "or install one of them, or read your own runs, such as those in 'outputs'"
     )
+
+
+def reference(table: str = "runs") -> pd.DataFrame:
+    """One table of the committed studies, a column `study` first: `runs history confusion reliability folds`."""
+    if table not in TABLES:
+        raise ValueError(unknown("table", table, TABLES))
+    return read_tables([table], reference_folder())[table]
 
 
 def load_confusion(
@@ -145,9 +160,9 @@ def pack(
 ) -> Path:
     """Write the tables of all runs under `output` into `folder`, small enough for a repository.
 
-    `folder` gets `runs.csv.gz`, `history.csv.gz`, `confusion.csv.gz`, `reliability.csv.gz`, `folds.csv.gz` and
-    `study.json`. Numbers come back exactly. The same runs give the same bytes. The folder is whole or as it was: an
-    earlier packed study in it is replaced, never merged.
+    `folder` gets `runs.csv.gz`, `history.csv.gz`, `confusion.csv.gz`, `reliability.csv.gz`, `folds.csv.gz`,
+    `study.json`, and `study-plan.json` where the study was declared. Numbers come back exactly. The same runs give the
+    same bytes. The folder is whole or as it was: an earlier packed study in it is replaced, never merged.
 
     Args:
         output: an output folder with finished runs.
@@ -169,6 +184,8 @@ def pack(
         fresh = Path(scratch) / "new"
         fresh.mkdir()
         write_study(fresh, _describe(source, tables["runs"], name or goal.name, note), tables)
+        if (source / DECLARED).exists():
+            (fresh / DECLARED).write_bytes((source / DECLARED).read_bytes())
         _swap(fresh, goal, Path(scratch) / "old")
     return goal
 
@@ -233,7 +250,7 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 def _require_replaceable(folder: Path, run_ids: Collection[str], overwrite: bool) -> None:
     if not folder.exists():
         return
-    ours = {"study.json", *(f"{table}.csv.gz" for table in TABLES)}
+    ours = {"study.json", DECLARED, *(f"{table}.csv.gz" for table in TABLES)}
     if not folder.is_dir() or (others := sorted(path.name for path in folder.iterdir() if path.name not in ours)):
         what = f"holds {others[0]!r}" if folder.is_dir() else "is a file"
         raise ValueError(f"{str(folder)!r} {what}, so it is no packed study; choose another folder")

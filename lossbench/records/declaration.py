@@ -14,12 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable, write_text
 from lossbench.records.record import Record, output_folder
 from lossbench.stats.runs import COMPARED, IDLE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "study-plan.json"
 
@@ -54,7 +57,10 @@ class TunedDeclaration:
         runs: run id, study, loss and point of each trial; "point 0" is the default.
         finished_before: trials that had finished when it was declared, 0 for an honest declaration.
         widened: run id, study, loss and end of the range of each trial beyond a range, added by the rule above.
-        winners: run id, study, loss and final run ids of each winner, added when all trials had ended.
+        winners: of each winner run id, study, loss, label, lr, weight_decay, the ends of ranges that are near, and the
+            run ids of its finals; added when all trials had ended.
+        conditions: of each condition under which the winners ran again its time, the changes of RunConfig, and the
+            winners with the run ids of these finals; added when it was planned.
     """
 
     setting: dict[str, Any]
@@ -72,17 +78,24 @@ class TunedDeclaration:
     finished_before: int = 0
     widened: list[dict[str, Any]] = field(default_factory=list)
     winners: list[dict[str, Any]] = field(default_factory=list)
+    conditions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def plan(self) -> str:
-        """What was declared, but for the time and what the runs have added, as text."""
-        added = ("time", "finished_before", "widened", "winners")
-        return _key({name: value for name, value in asdict(self).items() if name not in added})
+        """What was declared, as text; the same when a later version of lossbench has more fields with defaults."""
+        defaults, values = RunConfig.defaults(), self._declared
+        changed = {name: value for name, value in self.setting.items() if value != defaults.get(name)}
+        return _key({**values, "setting": changed})
 
     @property
     def digest(self) -> str:
         """Of what was declared and when; what the runs have added leaves it alone."""
-        return hashlib.sha256(f"{self.time} {self.plan}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.time} {_key(self._declared)}".encode()).hexdigest()
+
+    @property
+    def _declared(self) -> dict[str, Any]:
+        added = ("time", "finished_before", "widened", "winners", "conditions")
+        return {name: value for name, value in asdict(self).items() if name not in added}
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class Declaration:
         looks: numbers of pairs after which the study looks and stops what is decided; None for a fixed number of seeds.
         finished_before: runs of the setting that had finished when it was declared, 0 for an honest declaration.
         added_after_looking: what later starts added.
+        tuned: fields that are no part of the setting: each loss has its own value, in `losses`.
     """
 
     setting: dict[str, Any]
@@ -110,6 +124,7 @@ class Declaration:
     looks: list[int] | None
     finished_before: int = 0
     added_after_looking: list[Addition] = field(default_factory=list)
+    tuned: list[str] = field(default_factory=list)
 
     @property
     def sequential(self) -> bool:
@@ -143,7 +158,7 @@ def declare_tuned(plan: TunedDeclaration, output: str | os.PathLike[str] | None 
         plan = replace(plan, finished_before=finished)
         _write(folder, settings, [*plans, plan])
         return plan
-    added = {name: getattr(plan, name) or getattr(earlier, name) for name in ("widened", "winners")}
+    added = {name: getattr(plan, name) or getattr(earlier, name) for name in ("widened", "winners", "conditions")}
     current = replace(earlier, **added)
     if current != earlier:
         _write(folder, settings, [current if entry is earlier else entry for entry in plans])
@@ -182,6 +197,7 @@ def declare(
     margin: float,
     looks: Sequence[int] | None = None,
     study: str | None = None,
+    tuned: Sequence[str] = (),
 ) -> list[Declaration]:
     """Write down what is about to be run, before it is; what was declared for other settings stands.
 
@@ -191,41 +207,68 @@ def declare(
         margin: smallest difference of accuracy that matters, as a fraction.
         looks: of a study that goes on until each loss is decided.
         study: its name.
+        tuned: fields that each loss may have its own value of.
 
     Returns: every declaration of the folder.
     """
     folder = require_writable(output_folder(output))
-    before, tuned = _read(folder)
+    before, studies = _read(folder)
     entries = {_key(entry.setting): entry for entry in before}
     plans: dict[str, list[RunConfig]] = {}
     for config in configs:
-        plans.setdefault(_key(setting_of(config)), []).append(config)
+        plans.setdefault(_key(setting_of(config, tuned)), []).append(config)
     for key, plan in plans.items():
         finished = sum(Record.of(config, folder).finished for config in plan)
         entry = Declaration(
-            setting=setting_of(plan[0]),
+            setting=setting_of(plan[0], tuned),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             study=study,
-            losses=_distinct(_compared(config) for config in plan),
+            losses=_distinct(_compared(config, tuned) for config in plan),
             seeds=sorted({config.seed for config in plan}),
             margin=margin,
             looks=None if looks is None else list(looks),
             finished_before=finished,
+            tuned=sorted(tuned),
         )
         if key in entries and finished:
             entry = _with_additions(entries[key], entry)
         entries[key] = entry
     after = list(entries.values())
     if after != before:
-        _write(folder, after, tuned)
+        _write(folder, after, studies)
     return after
 
 
-def setting_of(config: RunConfig) -> dict[str, Any]:
-    """The fields of a config that all runs of its setting share; one without effect has its default."""
+def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
+    """The trials of a declared study that have a record, in the order of the plan, with `study` and `point`."""
+    return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
+
+
+def finals_table(
+    runs: pd.DataFrame, declaration: TunedDeclaration, condition: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """The finals of a declared study that have a record, with the `study` whose winner they repeat.
+
+    `condition` is one of the declaration's; its finals are then meant.
+    """
+    winners = declaration.winners if condition is None else condition["winners"]
+    return _at_their_places(
+        runs, [{"run_id": final, "study": row["study"]} for row in winners for final in row["finals"]]
+    )
+
+
+def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
+    return places.merge(runs.drop(columns="study", errors="ignore"), on="run_id")
+
+
+def setting_of(config: RunConfig, tuned: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a config that all runs of its setting share, the `tuned` not among them; an idle one is default."""
     values, defaults = config.trained(), RunConfig.defaults()
     idle = {name: defaults[name] for name, switch in IDLE.items() if not values[switch]}
-    return {name: value for name, value in {**values, **idle}.items() if name not in COMPARED}
+    return {name: value for name, value in {**values, **idle}.items() if name not in (*COMPARED, *tuned)}
 
 
 def _with_additions(first: Declaration, now: Declaration) -> Declaration:
@@ -248,13 +291,15 @@ def _with_additions(first: Declaration, now: Declaration) -> Declaration:
     return replace(first, added_after_looking=[*first.added_after_looking, addition])
 
 
-def _compared(config: RunConfig) -> Compared:
+def _compared(config: RunConfig, tuned: Sequence[str]) -> Compared:
+    own = {"tuned": {name: getattr(config, name) for name in sorted(tuned)}} if tuned else {}
     return {
         "label": config.label,
         "loss": config.loss,
         "loss_params": config.full_loss_params,
         "probability": config.probability,
         "probability_params": config.full_probability_params,
+        **own,
     }
 
 

@@ -29,7 +29,7 @@ from lossbench.files import Owner, naming_full_disk
 HEARTBEAT_SECONDS = 10.0
 STALE_AFTER = 3  # heartbeats
 
-_NAME = "lease.json"
+LEASE = "lease.json"
 
 
 class Held(RuntimeError):
@@ -46,7 +46,7 @@ def hold(folder: Path) -> Iterator[Lease]:
 
     Raises: Held when a live process has it, PermissionError or OSError when the lease cannot be written.
     """
-    lease = Lease(folder / _NAME)
+    lease = Lease(folder / LEASE)
     lease.take()
     stop = threading.Event()
     heart = threading.Thread(target=lease.beat_until, args=(stop,), daemon=True, name=f"lease {folder.name}")
@@ -59,6 +59,17 @@ def hold(folder: Path) -> Iterator[Lease]:
         lease.release()
         with suppress(OSError):  # unless something was written there
             folder.rmdir()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a live process works on `folder`; True also where its lease cannot be looked at."""
+    if not (folder / LEASE).exists():
+        return False
+    try:
+        found = _look(folder / LEASE)
+    except OSError:
+        return True
+    return found is not None and _alive(*found)
 
 
 class Lease:
@@ -82,7 +93,7 @@ class Lease:
                 continue
             text, age = found
             owner = _owner(text)
-            if not (owner and owner.dead) and age <= STALE_AFTER * HEARTBEAT_SECONDS:
+            if _alive(text, age):
                 who = f"process {owner.pid} on {owner.host}" if owner else "another process"
                 message = (
                     f"{self.path.parent} is being worked on by {who}, last heard of {max(age, 0):.0f} s ago; "
@@ -136,7 +147,7 @@ class Lease:
 
     def _remove_stale(self, text: str) -> None:
         """Remove the lease that says `text`. Raises Held while another process is doing so."""
-        claim = self.path.with_name(f".{_NAME}.{sha256(text.encode()).hexdigest()[:16]}")
+        claim = self.path.with_name(f".{LEASE}.{sha256(text.encode()).hexdigest()[:16]}")
         try:
             claim.open("x").close()
         except FileExistsError:
@@ -167,6 +178,11 @@ def _look(path: Path) -> tuple[str, float] | None:
             return file.read(), os.fstat(probe.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return None
+
+
+def _alive(text: str, age: float) -> bool:
+    owner = _owner(text)
+    return not (owner and owner.dead) and age <= STALE_AFTER * HEARTBEAT_SECONDS
 
 
 def _owner(text: str) -> Owner | None:

@@ -203,6 +203,31 @@ class Record:
             raise damaged_file(path, error) from error
         return target, log_probs
 
+    def missing_metrics(self, config: RunConfig) -> list[str]:
+        """The metrics of `config` that a finished record lacks, or has from another version of the user's file."""
+        from lossbench.stats.metrics import METRICS
+
+        if not config.metrics or not self.finished:
+            return []
+        result = self.result
+        if result["status"] != "finished":
+            return []
+        versions = {name: note["version"] for name, note in result.get(METRIC_NOTES, {}).items()}
+        return [name for name in config.metrics if versions.get(name) != (METRICS.version(name) or "")]
+
+    def add_metrics(self, config: RunConfig) -> None:
+        """Score the kept predictions by the metrics that are missing, and write the result anew."""
+        from lossbench.stats.metrics import measure_all
+
+        if not (names := self.missing_metrics(config)):
+            return
+        result = self.result
+        target, log_probs = self.predictions
+        values, notes = measure_all(names, log_probs, target)
+        whole = {**result, **values, METRIC_NOTES: {**result.get(METRIC_NOTES, {}), **notes}}
+        files = {name: self.read(name) for name in result.get(CHECKSUMS, {}) if name != OWN_CHECKSUM}
+        write_text(self.path / "result.json", _json(seal(whole, files)))
+
     def __repr__(self) -> str:
         if not self.finished:
             return f"Record({self.path.name}, not finished)"
@@ -251,6 +276,7 @@ class Record:
 
 WEIGHTS = "model.safetensors"
 KEEPS = ("weights",)
+METRIC_NOTES = "metrics"  # of the result: for each metric that was asked for its version, and why it is missing
 CHECKSUMS = "checksums"
 OWN_CHECKSUM = "these values"  # the checksum of the table that holds the checksums, without them
 

@@ -8,15 +8,23 @@ from typing import Any
 
 from lossbench.claims import decide
 from lossbench.files import require_writable, write_text
+from lossbench.records import archive
 from lossbench.records.packed import packed_folders
 from lossbench.records.record import output_folder
-from lossbench.report import claims, page, study, tables
+from lossbench.report import claims, page, study, tables, tuned
 from lossbench.report.drawing import Figure
 from lossbench.report.evidence import Study, gather, read
 
 __all__ = ["build", "page_folder"]
 
-OURS = ("setting-*", "across-*", "published-00*", "claims.*", "comparisons.*")  # of an earlier report, perhaps a larger
+OURS = (
+    "setting-*",
+    "tuned-*",
+    "across-*",
+    "published-00*",
+    "claims.*",
+    "comparisons.*",
+)  # of an earlier report, perhaps a larger
 
 MOST_PDFS = 30  # figures that are written as PDF unasked
 
@@ -35,19 +43,32 @@ def build(
         to: folder for the page; None takes `page_folder(output)`.
         pdf: whether figures are also written as PDF, which takes as long as all the rest; None: if they are few.
 
-    Returns: the path of the page.
+    Studies in which every loss was tuned have a page of their own, `tuned.html`, and no place on the other.
+
+    Returns: the path of the page; that of `tuned.html` where there are no other runs.
 
     Raises:
         ValueError: no finished run there; the message says how to make some.
         PermissionError: the folder cannot be written.
     """
     source = output_folder(output)
-    read_tables = read(source)
-    studies = gather(source, read_tables)
+    read_tables, plans = read(source), tuned.plans_of(source)
+    others = read_tables.without(tuned.run_ids(plans))
     folder = require_writable(page_folder(source) if to is None else Path(to))
     for kind in ("figures", "tables"):
         for stale in (path for pattern in OURS for path in (folder / kind).glob(pattern)):
             stale.unlink()
+    if plans:
+        kinds = ["png", "svg", *(["pdf"] if pdf or (pdf is None and len(plans) <= MOST_PDFS // 4) else [])]
+        written = tuned.build(plans, read_tables.runs, folder, kinds)
+        if others.runs.empty:
+            return written
+    return _write(others, source, folder, pdf)
+
+
+def _write(read_tables: archive.AllTables, source: Path, folder: Path, pdf: bool | None) -> Path:
+    """Write the page about the runs that are not part of a tuned study."""
+    studies = gather(source, read_tables)
     comparison = tables.comparisons(studies)
     write_text(folder / "tables" / "comparisons.csv", comparison[list(tables.COMPARISONS)].to_csv(index=False))
     shown = contents(studies, comparison)

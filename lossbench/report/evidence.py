@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,12 +61,24 @@ class Evidence:
         """Each configuration against cross-entropy, as `stats.compare` gives it, or `stats.sequential` as declared."""
         margin = self.declaration.margin if self.declaration else None
         if self.declaration and self.declaration.looks:
-            table = stats.sequential(self.runs, margin=margin, looks=self.declaration.looks)
+            table = stats.sequential(self.runs, margin=margin, tuned=self.tuned, looks=self.declaration.looks)
         else:
-            table = stats.compare(self.runs, margin=margin)
+            table = stats.compare(self.runs, margin=margin, tuned=self.tuned)
         table = table.assign(study=self.study, setting=self.setting.name)
         functions = [name for name, _ in self.by_probability()]
         return table.sort_values("probability", key=lambda names: names.map(functions.index), kind="stable")
+
+    @property
+    def tuned(self) -> list[str]:
+        """The fields that each loss was declared to have its own value of."""
+        return self.declaration.tuned if self.declaration else []
+
+    def text_of(self, name: str) -> str:
+        """A field that the runs share, or of a tuned one the value of each loss."""
+        if name not in self.tuned:
+            return _number(self.setting.fields[name])
+        values = self.runs.drop_duplicates("label").set_index("label")[name]
+        return ", ".join(f"{_number(value)} for {self.titles[str(label)]}" for label, value in values.items())
 
     @property
     def coverage(self) -> str:
@@ -161,7 +173,7 @@ def _study(
     versions = ", ".join(f"{name} {' and '.join(values)}" for name, values in about["versions"].items())
     declarations = declared(folder or output)
     settings = []
-    for number, setting in enumerate(stats.settings(runs), start=first):
+    for number, (setting, plan) in enumerate(_grouped(runs, declarations), start=first):
         # The table of runs knows the parameters of the probability function.
         names = setting.runs[["run_id", "probability_params"]]
         ids = set(names["run_id"])
@@ -170,16 +182,53 @@ def _study(
         own = history.merge(names, on="run_id")
         study = folder.name if folder and folder != output else ""
         counted = (own, confusion, reliability, classes, damaged, versions)
-        plan = next((entry for entry in declarations if _declares(entry, setting)), None)
         settings.append(Evidence(f"setting-{number}", study, setting, *counted, plan))
     slug = f"across-{folder.name}" if folder else "across"
     return Study(slug, str(about.get("name", "")), str(about.get("note", "")), settings)
 
 
+def _grouped(
+    runs: pd.DataFrame, declarations: Sequence[Declaration]
+) -> Iterator[tuple[stats.Setting, Declaration | None]]:
+    """The settings with what was declared for them; runs that a plan with tuned fields names are kept together."""
+    rows = [{str(name): value for name, value in row.items()} for row in runs.to_dict("records")]
+    plain = [entry for entry in declarations if not entry.tuned]
+    left = [True] * len(rows)
+    for entry in declarations:
+        if entry.tuned:
+            own = [_names(entry, row) for row in rows]
+            left = [other and not mine for other, mine in zip(left, own, strict=True)]
+            yield from ((setting, entry) for setting in stats.settings(runs[own], entry.tuned))
+    left = [other or any(_names(entry, row) for entry in plain) for other, row in zip(left, rows, strict=True)]
+    for setting in stats.settings(runs[left]):
+        yield setting, next((entry for entry in plain if _declares(entry, setting)), None)
+
+
+def _names(declaration: Declaration, row: Mapping[str, Any]) -> bool:
+    """Whether a declaration names this run: its setting, its loss, and that loss's own value of what is tuned."""
+    shared = all(
+        row[name] == value or (value is None and pd.isna(row[name]))
+        for name, value in declaration.setting.items()
+        if name in row
+    )
+    return shared and any(
+        all(row[name] == value for name, value in {**_plain(loss), **loss.get("tuned", {})}.items())
+        for loss in declaration.losses
+    )
+
+
+def _plain(loss: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: loss[name] for name in ("label", "probability")}
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _declares(declaration: Declaration, setting: stats.Setting) -> bool:
     """Whether these runs have the fields that were declared; a table has no None."""
     return all(
-        setting.fields[name] == value or (value is None and pd.isna(setting.fields[name]))
+        value is None if pd.isna(setting.fields[name]) else setting.fields[name] == value
         for name, value in declaration.setting.items()
         if name in setting.fields
     )

@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 72, 108
 MANY_COLUMNS = 7
 
 
-def render(contents: dict[str, Any], folder: Path, kinds: Sequence[str]) -> str:
+def render(contents: dict[str, Any], folder: Path, kinds: Sequence[str], template: str = "template.html") -> str:
     """The whole page; `figures/` and `tables/` in `folder` get what the template shows, in the order of the page."""
     figure_numbers, table_numbers = itertools.count(1), itertools.count(1)
 
@@ -28,7 +28,7 @@ def render(contents: dict[str, Any], folder: Path, kinds: Sequence[str]) -> str:
         return {"number": next(table_numbers), **_table(block)}
 
     files = {"show": show, "css": source("style.css"), "kinds": kinds}
-    return str(environment().get_template("template.html").render(**contents, **files))
+    return str(environment().get_template(template).render(**contents, **files))
 
 
 def figures_of(contents: Any) -> Iterator[Figure]:

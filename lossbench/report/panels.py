@@ -80,7 +80,7 @@ def differences(evidence: Evidence) -> Figure:
     """Each loss minus cross-entropy, paired by seed, with the word that is said of it."""
     table = evidence.comparison
     margin = 100 * table["margin"].to_numpy(dtype=float)
-    values = 100 * stats.paired_differences(evidence.runs)["difference"].to_numpy(dtype=float)
+    values = 100 * stats.paired_differences(evidence.runs, tuned=evidence.tuned)["difference"].to_numpy(dtype=float)
     ends = 100 * table[["low", "high"]].to_numpy(dtype=float).ravel()
     limits, cut = _limits(np.concatenate([values, [0.0], 1.1 * margin, -1.1 * margin]), ends)
     panels = []
@@ -94,7 +94,12 @@ def differences(evidence: Evidence) -> Figure:
             for row in rows.to_dict("records")
         )
         alt = f"Test accuracy minus that of cross-entropy with {label}, a row a loss. {shown}."
-        panels.append(Panel(_within(partial(plots.differences, runs, title=label, comparison=rows), limits), alt))
+        panels.append(
+            Panel(
+                _within(partial(plots.differences, runs, title=label, comparison=rows, tuned=evidence.tuned), limits),
+                alt,
+            )
+        )
     height = 1.0 + 0.36 * int(table.groupby("probability").size().max())
     caption = say(
         "figure_differences", margin=float(margin.max()), cut=cut, seeds=span(table["n"]), coverage=evidence.coverage

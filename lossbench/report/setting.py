@@ -77,9 +77,11 @@ def facts(evidence: Evidence) -> dict[str, Any]:
     finished, seconds = runs["status"] == "finished", runs["seconds"].astype(float)
     seeds = sorted(runs["seed"].astype(int).unique())
     means = stats.summarise(runs)["mean"].dropna()
-    told = ("dataset", "model", "epochs", "selection", "optimizer", "lr", "scheduler", "batch_size")
+    tunable = ("optimizer", "lr", "scheduler")
+    told = ("dataset", "model", "epochs", "selection", "batch_size", *tunable)
     return {
-        **{name: fields[name] for name in told},
+        **{name: fields[name] for name in told if name not in tunable},
+        **{name: evidence.text_of(name) for name in tunable},
         "runs": len(runs),
         "finished": int(finished.sum()),
         "losses": [evidence.titles[label] for label in dict.fromkeys(runs["label"])],
@@ -162,7 +164,7 @@ def gaps(evidence: Evidence) -> dict[str, Any]:
     finished = runs[runs["status"] == "finished"]
     mixed = [
         {"name": name.replace("_", " "), "kinds": runs[name].astype(str).nunique()}
-        for name in ("device", "threads", "commit", "dataset_fingerprint")
+        for name in ("device", "threads", "engine", "commit", "dataset_fingerprint")
         if name in runs and runs[name].astype(str).nunique() > 1
     ]
     return {
@@ -205,7 +207,9 @@ def unsaid(evidence: Evidence) -> dict[str, Any]:
     images = runs["test_images"].dropna().astype(float).max() if "test_images" in runs else math.nan
     known = math.isfinite(accuracy) and math.isfinite(images) and images > 0
     return {
-        **{name: fields[name] for name in ("dataset", "model", "epochs", "lr")},
+        **{name: fields[name] for name in ("dataset", "model", "epochs")},
+        "lr": evidence.text_of("lr"),
+        "tuned": "lr" in evidence.tuned,
         "accuracy": accuracy,
         "images": images,
         "spread": math.sqrt(accuracy * (1 - accuracy) / images) if known else None,

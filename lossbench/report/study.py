@@ -103,6 +103,8 @@ def differences(study: Study) -> Figure | None:
         )
         for table in (rows.assign(value=100 * rows["mean"]), rows.assign(value=marked))
     )
+    if means.empty:  # no pair anywhere
+        return None
     means, marks = means.rename(columns=titles), marks.reindex(means.index).fillna("")
     differing = int((marks == "*").to_numpy().sum())
     alt = f"{table_in_words('Difference to cross-entropy in points', means.T, True)} {differing} cells differ."

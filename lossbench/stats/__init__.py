@@ -35,6 +35,7 @@ from lossbench.stats.runs import (
     t_interval,
 )
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
+from lossbench.stats.tuning import best_of, judge_finals, trial_scores, trials_to_pass, tuning_table
 
 __all__ = [
     "LOOKS",
@@ -45,12 +46,14 @@ __all__ = [
     "Ranking",
     "Setting",
     "at_chance",
+    "best_of",
     "compare",
     "compare_folds",
     "critical_difference",
     "finished",
     "judge",
     "judge_by_look",
+    "judge_finals",
     "judged_accuracy",
     "merge_idle",
     "minimum_detectable_effect",
@@ -74,4 +77,7 @@ __all__ = [
     "single_run_spread",
     "summarise",
     "t_interval",
+    "trial_scores",
+    "trials_to_pass",
+    "tuning_table",
 ]

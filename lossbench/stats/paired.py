@@ -72,6 +72,8 @@ OUTCOMES: dict[str, Outcome] = {
     "test_accuracy": Outcome("test accuracy", "points", 100.0, 0.005, counts_images=True),
     "test_class_mean_accuracy": Outcome("accuracy by nearest class mean", "points", 100.0, 0.005, counts_images=True),
     "test_macro_f1": Outcome("macro F1", "points", 100.0, 0.005),
+    "test_balanced_accuracy": Outcome("balanced accuracy", "points", 100.0, 0.005),
+    "test_auroc": Outcome("AUROC", "points", 100.0),
     "test_ece": Outcome("calibration error (ECE)", "points", 100.0, 0.005, higher_is_better=False),
     "test_top5": Outcome("top-5 accuracy", "points", 100.0, 0.005, counts_images=True),
     "test_nmi": Outcome("NMI", "points", 100.0),
@@ -395,6 +397,7 @@ class _Family:
 
     def _row(self, cell: _Cell, judgement: Judgement, comparisons: int) -> dict[str, Any]:
         diverged = int((cell.runs["status"] != "finished").sum())
+        guessing = at_chance(cell.runs)
         verdict = SAME_FUNCTION if cell.same_function else UNDECIDED if diverged else judgement.verdict
         sd = judgement.se * math.sqrt(judgement.n)
         open_question = verdict == UNDECIDED and not diverged
@@ -404,22 +407,26 @@ class _Family:
             **cell.names,
             **vars(judgement),
             "diverged": diverged,
-            "at_chance": at_chance(cell.runs),
+            "at_chance": guessing,
             "margin": math.nan if self.margin is None else self.margin,
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
             "single_run_sd": single_run_spread(cell.partners, self.metric),
-            "limits": "; ".join(self._limits(cell, judgement)),
+            "limits": "; ".join(self._limits(cell, judgement, guessing)),
         }
 
-    def _limits(self, cell: _Cell, judgement: Judgement) -> Iterator[str]:
-        """What keeps a comparison from saying more."""
-        for name, runs in ((cell.names["label"], cell.runs), (self.reference, cell.partners)):
+    def _limits(self, cell: _Cell, judgement: Judgement, guessing: int) -> Iterator[str]:
+        """What keeps a comparison from saying more; `guessing` of the loss's runs are no better than chance."""
+        counted = (
+            (cell.names["label"], cell.runs, guessing),
+            (self.reference, cell.partners, at_chance(cell.partners)),
+        )
+        for name, runs, chance in counted:
             scores = runs.loc[runs["status"] == "finished", self.metric].astype(float)
             for count, what in (
                 (int((runs["status"] != "finished").sum()), "diverged"),
                 (int((~np.isfinite(scores)).sum()), f"have no finite {self.metric}"),
-                (at_chance(runs), "stayed at chance"),
+                (chance, "stayed at chance"),
             ):
                 if count:
                     yield f"{count} of {len(runs)} runs of {name} {what}"
@@ -440,12 +447,20 @@ class _Family:
             yield "classified by the nearest class mean, cross-entropy by its trained head"
 
 
+def _outcome_of(metric: str) -> Outcome:
+    """How a column of scores is read: lossbench's own, a registered metric, or any other: higher is better."""
+    from lossbench.stats.metrics import METRICS
+
+    registered = METRICS.get(metric.removeprefix("test_"))
+    return OUTCOMES.get(metric, Outcome(metric, higher_is_better=registered is None or registered.higher_is_better))
+
+
 def _families(
     runs: pd.DataFrame, metric: str, reference: str, margin: float | None, tuned: Sequence[str]
 ) -> Iterator[_Family]:
     if metric not in runs:
         raise ValueError(f"there is no column {metric!r} of scores; there are {', '.join(map(str, runs.columns))}")
-    outcome = OUTCOMES.get(metric, Outcome(metric))
+    outcome = _outcome_of(metric)
     margin = outcome.margin if margin is None else margin
     studies = runs.groupby("study", sort=False) if "study" in runs else [("", runs)]
     for study, part in studies:

@@ -22,7 +22,7 @@ from lossbench.records.lease import Held, Lease, hold
 from lossbench.records.record import Record
 from lossbench.studies.execute import HELD_SECONDS, Job
 from lossbench.studies.worker import perform
-from lossbench.training.checkpoint import describe_origin
+from lossbench.training.checkpoint import describe_origin, undisturbed
 from lossbench.training.ensemble import shared_settings, shared_state, train_together
 from lossbench.training.loop import Diverged, Training
 from lossbench.training.machine import keep_freed_memory
@@ -98,10 +98,11 @@ def _run_together(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
         held += [config for config in leases if config not in todo]  # by another process, a moment ago
         if todo:
             dataset = load_images(todo[0], job.data)
-            splits = prepare(todo[0], dataset, torch.device(job.device))
-            members = [_Member.open(job, config, leases[config], dataset, splits) for config in todo]
-            for alike in _alike(members):
-                held += _train(job, alike, dataset, splits)
+            with undisturbed():
+                splits = prepare(todo[0], dataset, torch.device(job.device))
+                members = [_Member.open(job, config, leases[config], dataset, splits) for config in todo]
+                for alike in _alike(members):
+                    held += _train(job, alike, dataset, splits)
     return held
 
 
@@ -181,7 +182,8 @@ def _end_epoch(job: Job, member: _Member, answer: dict[str, float] | Diverged, s
 
 
 def _finish(job: Job, member: _Member, answer: dict[str, float] | Diverged, dataset: Dataset, splits: Splits) -> None:
-    status = "diverged" if isinstance(answer, Diverged) else "finished"
-    known = {"status": status, "epoch_seconds": member.epoch_seconds}
+    known: dict[str, Any] = {"status": "finished", "epoch_seconds": member.epoch_seconds, "engine": "ensemble"}
+    if isinstance(answer, Diverged):
+        known |= {"status": "diverged", "diverged": answer}
     finish(member.record, member.training, splits, dataset, known, job.keep)
     job.board.done(member.config, member.record.outcome)

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,9 @@ class _Lines:
 
     def flush(self) -> None:
         self.stream.flush()
+
+
+Done = Callable[[RunConfig, Mapping[str, Any]], object]  # a run that has its record, and its `Record.outcome`
 
 
 @dataclass
@@ -100,7 +104,14 @@ class Board:
     `execute`.
     """
 
-    def __init__(self, todo: Sequence[RunConfig], *, skipped: int = 0, show_progress: bool = False) -> None:
+    def __init__(
+        self,
+        todo: Sequence[RunConfig],
+        *,
+        skipped: int = 0,
+        show_progress: bool = False,
+        on_done: Done = lambda config, outcome: None,
+    ) -> None:
         from tqdm.auto import tqdm
 
         self.summary = Summary(planned=len(todo) + skipped, skipped=skipped)
@@ -109,6 +120,7 @@ class Board:
         self._epochs = dict.fromkeys(todo, 0)
         self._runs_done = 0
         self._best: Mapping[str, Any] | None = None
+        self._on_done = on_done
         in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
         self._in_log = not in_notebook and not sys.stderr.isatty()
         self._bar = tqdm(
@@ -139,6 +151,7 @@ class Board:
             if score is not None and (self._best is None or score > self._best["test_accuracy"]):
                 self._best = answer
         self._end(config)
+        self._on_done(config, answer)
 
     def failed(self, config: RunConfig, why: str, *, disk_full: bool = False) -> None:
         """The run cannot be done; on a full disk the study stops, as after the first Ctrl-C."""
@@ -190,6 +203,7 @@ class Job:
         board: where to report.
         timeout: seconds that a run may take until it is ended and has failed; None for no limit.
         keep: as in `run`.
+        template: what the engine has prepared for its workers.
     """
 
     todo: tuple[RunConfig, ...]
@@ -202,6 +216,7 @@ class Job:
     board: Board
     timeout: float | None = None
     keep: str | None = None
+    template: Any = None
 
     @property
     def out_of_time(self) -> str:
@@ -307,6 +322,11 @@ class Engine:
     def __call__(self, job: Job) -> None:
         import_module(f"lossbench.studies.{self.name}").execute(job)
 
+    def prepared(self, workers: int) -> AbstractContextManager[Any]:
+        """What the engine begins to load for so many workers while this process prepares the study."""
+        prepare: Any = getattr(import_module(f"lossbench.studies.{self.name}"), "prepared", None)
+        return nullcontext() if prepare is None else prepare(workers)
+
     def accept(self, options: Iterable[str]) -> Engine:
         """The engine itself, if it takes these options; else TypeError that says which engine does."""
         for option in options:
@@ -344,6 +364,7 @@ def run_configs(
     tensorboard: bool = False,
     timeout: float | None = None,
     keep: str | None = None,
+    on_done: Done = lambda config, outcome: None,
     **options: Any,
 ) -> Summary:
     """Run every config that has no finished record yet.
@@ -360,6 +381,7 @@ def run_configs(
         shard: `i/n` runs only the i-th of n parts of the plan, see `take_shard`.
         show_progress: draw a bar on standard error.
         timeout: seconds that a run may take; one that takes longer, such as a loss that hangs, is ended and has failed.
+        on_done: called after each run that has got its record, in whichever thread was told so.
         options: what the engine takes beyond that.
 
     Raises:
@@ -381,17 +403,19 @@ def run_configs(
     data = None if data is None else Path(data).resolve()
     todo = tuple(config for config in unique if not Record.of(config, folder).has(config, data))
     keep = what_to_keep(keep)
-    for config in unique:
-        if keep is not None and config not in todo:
+    for config in set(unique) - set(todo):
+        Record.of(config, folder).add_metrics(config)
+        if keep is not None:
             Record.of(config, folder).require_kept(keep)
     if not todo:
         return Summary(planned=len(unique), skipped=len(unique))
-    where = check_before_start(todo, device, data, elsewhere=entry.elsewhere)
-    if not entry.here:
-        for config in todo:
-            config.require_in_files()
-    board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress)
-    _execute(entry, Job(todo, folder, where, data, workers, tensorboard, options, board, timeout, keep))
+    with entry.prepared(min(workers or len(todo), len(todo))) as template:
+        where = check_before_start(todo, device, data, elsewhere=entry.elsewhere)
+        if not entry.here:
+            for config in todo:
+                config.require_in_files()
+        board = Board(todo, skipped=len(unique) - len(todo), show_progress=show_progress, on_done=on_done)
+        _execute(entry, Job(todo, folder, where, data, workers, tensorboard, options, board, timeout, keep, template))
     return board.summary
 
 
@@ -399,6 +423,7 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
     """Find the device, the weights and each data set once, so that what is missing is said before any work starts."""
     from lossbench.data import load
     from lossbench.models import MODELS
+    from lossbench.stats.metrics import try_metrics
     from lossbench.training.machine import find_device, warn_of_slow_precision
 
     name_of_device = device or "cpu"
@@ -407,8 +432,11 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
         name_of_device = str(where)
         for precision in dict.fromkeys(config.precision for config in configs):
             warn_of_slow_precision(precision, where)
-    for name in dict.fromkeys(config.dataset for config in configs):
-        load(name, data)
+    asked: dict[str, dict[str, None]] = {}
+    for config in configs:
+        asked.setdefault(config.dataset, {}).update(dict.fromkeys(config.metrics))
+    for name, metrics in asked.items():
+        try_metrics(metrics, load(name, data).num_classes)
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
         if (published := MODELS[name].pretrained) is not None:
             published.find(name)

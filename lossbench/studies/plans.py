@@ -42,9 +42,16 @@ EMBEDDING_LOSSES: tuple[LossSpec, ...] = (
 )
 
 
-def with_losses(base: RunConfig, losses: Sequence[LossSpec]) -> list[RunConfig]:
-    """One config a loss, everything else as in `base`."""
-    return [replace(base, loss=name, loss_params=params) for name, params in losses]
+TUNABLE = ("lr", "weight_decay", "clip_norm", "optimizer", "scheduler", "warmup_epochs")
+
+
+def with_losses(base: RunConfig, losses: Sequence[LossSpec], own: Sequence[Mapping[str, Any]] = ()) -> list[RunConfig]:
+    """One config a loss, everything else as in `base` but for the settings that are a loss's `own`."""
+    each = own or [{}] * len(losses)
+    return [
+        replace(base, loss=name, loss_params=params, **settings)
+        for (name, params), settings in zip(losses, each, strict=True)
+    ]
 
 
 def thesis(base: RunConfig) -> list[RunConfig]:
@@ -302,6 +309,7 @@ def plan_losses(
     datasets: Sequence[str] = (),
     seeds: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    own: Sequence[Mapping[str, Any]] = (),
 ) -> list[RunConfig]:
     """Configs that compare losses with cross-entropy, which is added if it is not among them, seed by seed.
 
@@ -310,13 +318,20 @@ def plan_losses(
         datasets: names of data sets; none takes the default one.
         seeds: how many paired seeds, counted from 0; None takes 5.
         settings: fields of RunConfig that all runs share.
+        own: for each loss the settings, of those in `TUNABLE`, that only its runs have; then give them to
+            `stats.compare` as `tuned`.
 
-    Raises: ValueError or TypeError for an unknown name or setting.
+    Raises: ValueError or TypeError for an unknown name or setting, or one that no loss may have of its own.
     """
-    compared = [("cross_entropy", {}), *losses] if "cross_entropy" not in dict(losses) else losses
+    for name in (name for fields in own for name in fields):
+        if name not in TUNABLE:
+            raise ValueError(unknown("setting of a loss's own", name, TUNABLE))
+    compared, each = list(losses), list(own or [{}] * len(losses))
+    if "cross_entropy" not in dict(losses):
+        compared, each = [("cross_entropy", {}), *compared], [{}, *each]
     shared = RunConfig.from_dict(settings or {})
     every = range(5 if seeds is None else seeds)
-    return _seed_by_seed(partial(with_losses, losses=compared), shared, datasets or (shared.dataset,), every)
+    return _seed_by_seed(partial(with_losses, losses=compared, own=each), shared, datasets or (shared.dataset,), every)
 
 
 def _seed_by_seed(

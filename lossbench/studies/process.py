@@ -9,17 +9,26 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from lossbench.config import RunConfig
 from lossbench.studies.execute import TRIES, Job, Queue, Slot, work
+from lossbench.studies.template import Forked, Template, forks_safely, started
 
 LOG_BYTES = 1 << 20  # of what one run prints; a loss may print at each step
 LOG_SECONDS = 5.0  # for the last words of a worker that has ended
 
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+COMMAND = (sys.executable, "-m", "lossbench.studies.worker")
+
+
+def prepared(workers: int) -> AbstractContextManager[Template | None]:
+    """Load what workers need in a process that forks them, while this one prepares; one worker starts alone."""
+    if workers == 1 or not forks_safely():
+        return nullcontext()
+    return started([*COMMAND, "template"], {**os.environ, **SINGLE_THREAD})
 
 
 def execute(job: Job) -> None:
@@ -37,7 +46,7 @@ class _Worker(Slot):
     def __init__(self, job: Job, queue: Queue, log: Path) -> None:
         super().__init__(job, queue)
         self.log, self.told_to_stop = log, False
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
         self.keeper: threading.Thread | None = None
         self.heading, self.room = b"", LOG_BYTES
         self.deadline, self.timed_out = math.inf, False
@@ -84,7 +93,7 @@ class _Worker(Slot):
         self.heading, self.room, self.timed_out = f"--- {config.run_id}\n".encode(), LOG_BYTES, False
         if self.process is None or self.process.poll() is not None:
             self._end_log()
-            self.process = _start_worker()
+            self.process = _start_worker(self.job.template)
             self.keeper = threading.Thread(target=self._keep_log, args=(self.process,), daemon=True)
             self.keeper.start()
             if self.board.stopping.is_set():  # asked before there was anybody to pass it on to
@@ -96,7 +105,7 @@ class _Worker(Slot):
         finally:
             self.deadline = math.inf
 
-    def _read_answer(self, config: RunConfig, process: subprocess.Popen[str]) -> dict[str, Any]:
+    def _read_answer(self, config: RunConfig, process: subprocess.Popen[str] | Forked) -> dict[str, Any]:
         assert process.stdout is not None
         for line in process.stdout:
             answer: dict[str, Any] = json.loads(line)
@@ -112,7 +121,7 @@ class _Worker(Slot):
         if self.job.timeout is not None:
             self.deadline = time.monotonic() + self.job.timeout
 
-    def _keep_log(self, process: subprocess.Popen[str]) -> None:
+    def _keep_log(self, process: subprocess.Popen[str] | Forked) -> None:
         """Append to the log what the worker prints, of each run no more than `LOG_BYTES`; runs in a thread."""
         assert process.stderr is not None
         while chunk := os.read(process.stderr.fileno(), 1 << 16):
@@ -128,10 +137,12 @@ class _Worker(Slot):
             self.keeper.join(LOG_SECONDS)
 
 
-def _start_worker() -> subprocess.Popen[str]:
+def _start_worker(template: Template | None) -> subprocess.Popen[str] | Forked:
     """Start a worker in a process group of its own, so that Ctrl-C reaches only the study."""
+    if template is not None and (forked := template.fork()) is not None:
+        return forked
     return subprocess.Popen(
-        [sys.executable, "-m", "lossbench.studies.worker"],
+        COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -142,7 +153,7 @@ def _start_worker() -> subprocess.Popen[str]:
     )
 
 
-def _send(worker: subprocess.Popen[str], line: str) -> None:
+def _send(worker: subprocess.Popen[str] | Forked, line: str) -> None:
     try:
         assert worker.stdin is not None
         worker.stdin.write(line + "\n")

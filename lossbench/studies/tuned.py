@@ -7,13 +7,13 @@ run next is a function of the records alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
-from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, setting_of
+from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, finals_table, setting_of
 from lossbench.records.record import output_folder
 from lossbench.studies.execute import Summary, run_configs
 from lossbench.studies.space import (
@@ -45,6 +45,8 @@ class TunedPlan:
         trials, studies, finals: points a loss and study, independent studies, final runs of each study's winner.
         widen: extend a range once, for all losses, where a winner lies in its outer tenth.
         margin: smallest difference of accuracy that matters, as a fraction.
+        conditions: fields of RunConfig under which the winners run again after the finals, such as
+            `{"label_noise": 0.4}`; nothing is tuned anew.
     """
 
     base: RunConfig
@@ -54,6 +56,7 @@ class TunedPlan:
     finals: int = FINALS
     widen: bool = True
     margin: float = 0.005
+    conditions: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         least = {"trials": 2, "studies": 1, "finals": 1}
@@ -84,7 +87,7 @@ class TunedPlan:
 
         return TunedDeclaration(
             setting={key: value for key, value in setting_of(self.base).items() if key not in TUNED_FIELDS},
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=_now(),
             losses=[{"loss": name, "loss_params": dict(params)} for name, params in self.losses],
             space=describe(self.base, self.losses),
             trials=self.trials,
@@ -111,7 +114,7 @@ class Tuned:
 
         if self.table is None or self.table.empty:
             return "\n".join([*self.notes, "the finals have not all run, so nothing is judged yet"])
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 str(row["loss"]),
                 f"{row['n']} in {row['draws']} studies",
@@ -185,16 +188,34 @@ def run_tuned(
         places |= more
     winners = _winners(places, folder)
     finals = {config: plan.finals_of(config, study) for config, (study, _) in winners.items()}
-    rows = [
-        {"run_id": config.run_id, "study": study, "loss": loss, "finals": [final.run_id for final in finals[config]]}
-        for config, (study, loss) in winners.items()
-    ]
-    declare_tuned(replace(declaration, winners=rows), folder)
+    rows = [_row(config, *place, finals[config]) for config, place in winners.items()]
+    declaration = declare_tuned(replace(declaration, winners=rows), folder)
     notes = tuple(_notes(winners))
     for line in notes:
         say(line)
     summary += run_configs([config for group in finals.values() for config in group], output, **how)
-    return Tuned(summary, notes, judge_tuned(folder, declaration.digest) if summary.complete else None)
+    if not summary.complete:
+        return Tuned(summary, notes)
+    for changes in plan.conditions:
+        changed = {config: [replace(final, **changes) for final in group] for config, group in finals.items()}
+        rows = [_row(config, *place, changed[config]) for config, place in winners.items()]
+        planned = {"time": _now(), "changes": dict(changes), "winners": rows}
+        if dict(changes) not in [entry["changes"] for entry in declaration.conditions]:
+            declaration = declare_tuned(replace(declaration, conditions=[*declaration.conditions, planned]), folder)
+        say(f"the winners under {changes}")
+        summary += run_configs([config for group in changed.values() for config in group], output, **how)
+    return Tuned(summary, notes, judge_tuned(folder, declaration.digest))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _row(config: RunConfig, study: int, loss: str, finals: Sequence[RunConfig]) -> dict[str, Any]:
+    """A winner as it is declared."""
+    facts = {"run_id": config.run_id, "study": study, "loss": loss, "label": config.label, "lr": config.lr}
+    ends = list(outer_ends(config))
+    return facts | {"weight_decay": config.weight_decay, "ends": ends, "finals": [final.run_id for final in finals]}
 
 
 def judge_tuned(folder: str | os.PathLike[str], digest: str) -> pd.DataFrame:
@@ -205,24 +226,6 @@ def judge_tuned(folder: str | os.PathLike[str], digest: str) -> pd.DataFrame:
     declaration = next(entry for entry in declared_tuned(folder) if entry.digest == digest)
     finals = finals_table(load_runs(folder, damaged="skip"), declaration)
     return judge_finals(finals, margin=declaration.margin)
-
-
-def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
-    """The trials of a declared study that have a record, in the order of the plan, with `study` and `point`."""
-    return _rows(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
-
-
-def finals_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
-    """The finals of a declared study that have a record, with the `study` whose winner they repeat."""
-    rows = [{"run_id": final, "study": row["study"]} for row in declaration.winners for final in row["finals"]]
-    return _rows(runs, rows)
-
-
-def _rows(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
-    return places.merge(runs.drop(columns="study", errors="ignore"), on="run_id")
 
 
 def _all_ended(summary: Summary, places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> bool:
@@ -244,7 +247,10 @@ def _winners(places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) 
     table = pd.DataFrame([{**place, **score} for place, score in zip(places.values(), scores, strict=True)])
     configs = list(places)
     best = choose(table)
-    return {configs[i]: (int(row["study"]), str(row["loss"])) for i, row in best.iterrows()}
+    return {
+        configs[int(i)]: (int(study), str(loss))
+        for i, study, loss in zip(best.index, best["study"], best["loss"], strict=True)
+    }
 
 
 def _ends(plan: TunedPlan, places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """A worker process: reads one run a line from standard input, answers in lines of JSON on standard output.
 
-`studies/process.py` starts it as `python -m lossbench.studies.worker`. It leaves when standard input closes, so that
-no worker outlives a study that was killed.
+`studies/process.py` starts it as `python -m lossbench.studies.worker`, or with the word `template` to fork workers. It
+leaves when standard input closes, so that no worker outlives a study that was killed.
 """
 
 from __future__ import annotations
@@ -51,6 +51,17 @@ def gentle_interrupt(stopping: threading.Event, say: Callable[[str], object]) ->
 
 
 def main() -> None:
+    """Serve runs until standard input closes, or, with the word `template`, fork processes that do."""
+    if sys.argv[1:] == ["template"]:
+        import lossbench.training.run  # noqa: F401  what all of them share
+        from lossbench.studies.template import serve_forks
+
+        serve_forks(serve)
+    else:
+        serve()
+
+
+def serve() -> None:
     """Serve runs until standard input closes."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a loss prints must not be taken for an answer

@@ -11,6 +11,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -37,19 +38,27 @@ def with_features(config: RunConfig, dataset: Dataset, device: torch.device) -> 
     return Split(train, dataset.train.target), Split(test, dataset.test.target)
 
 
+class _Seen(Normalise):
+    """Features are what a network has made of images that were on its scale: they stay as they are."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return images
+
+
 def see_features(training: Training) -> None:
     """Let a training that was begun on images go on with their features: its body and its scale have done their part.
 
-    What the body weighs is still counted.
+    The body waits in `training.frozen`, out of the way of checkpoints and steps.
     """
-    body = training.model.body
-    training.frozen_parameters = sum(parameter.numel() for parameter in body.parameters())
-    training.model.body = nn.Identity()
-    training.normalise = _unchanged
+    training.frozen, training.model.body = training.model.body, nn.Identity()
+    training.normalise = _Seen(training.normalise.mean, training.normalise.std)
 
 
-def _unchanged(features: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    return features
+def whole_model(training: Training) -> nn.Module:
+    """The network with its body, also where it has learned from features."""
+    if training.frozen is not None:
+        training.model.body, training.frozen = training.frozen, None
+    return training.model
 
 
 @dataclass(frozen=True)
@@ -80,23 +89,26 @@ def _features(config: RunConfig, dataset: Dataset, device: torch.device) -> tupl
     weights = hashlib.sha256(published.find(config.model).read_bytes()).hexdigest()
     known = (dataset.name, dataset.fingerprint, config.model, weights)
     origin = _Origin(*known, published.mean, published.std, config.precision)
-    if (stored := _read(origin)) is None:
+    stored = _read(origin, origin.path.stat().st_mtime_ns) if origin.path.exists() else None
+    if stored is None:
         stored = _compute(config, dataset, device, published)
         _write(origin, *stored)
     train, test = stored
     return train.to(device), test.to(device)
 
 
-def _read(origin: _Origin) -> tuple[Tensor, Tensor] | None:
-    """The stored features; None where there are none, or the file is damaged."""
+@lru_cache(maxsize=1)
+def _read(origin: _Origin, written: int) -> tuple[Tensor, Tensor] | None:
+    """The stored features, read once by a process that makes many runs; None where the file is damaged.
+
+    `written` is the file's time: one that was replaced is read again.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(origin.path, framework="pt") as file:
             metadata = file.metadata() or {}
             train, test = file.get_tensor("train"), file.get_tensor("test")
-    except FileNotFoundError:
-        return None
     except (SafetensorError, OSError):
         metadata, train, test = {}, torch.empty(0), torch.empty(0)
     if metadata.get("origin") != origin.text or metadata.get("digest") != _digest(train, test):

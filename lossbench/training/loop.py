@@ -56,6 +56,14 @@ OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
 )
 
 
+def describe_optimizer(name: str) -> str:
+    """The class of an optimizer, and what it is set to beside the learning rate and the decay."""
+    entry: Any = OPTIMIZERS[name]
+    options = {key: value for key, value in getattr(entry, "keywords", {}).items() if key not in ("fused", "foreach")}
+    kind = getattr(entry, "func", entry).__name__
+    return " ".join([kind, *(f"{key}={value}" for key, value in options.items())])
+
+
 def build_optimizer(model: nn.Module, criterion: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer that the config names, over the model's and the loss's own parameters that are not frozen."""
     kernels = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Conv2d)}
@@ -149,14 +157,14 @@ class Training:
 
     model: Classifier
     criterion: Criterion
-    normalise: Callable[..., Tensor]
+    normalise: Normalise
     config: RunConfig
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     best_state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
-    frozen_parameters: int = 0  # of a body whose features stand in the place of images, see `features`
+    frozen: nn.Module | None = None  # the body whose features stand in the place of images, see `features`
 
     def __post_init__(self) -> None:
         seed = self.config.seed
@@ -208,7 +216,8 @@ class Training:
 
     def set_rate(self, step: int, steps: int) -> None:
         """Set the learning rate of a step, counted from 0, of this epoch's `steps`, where each has its own."""
-        factor = step_factor(self.config, self.epoch - 1, step, steps)
+        first = max(0, self.epoch - 1)  # steps may be taken before the first epoch is counted, as an estimate does
+        factor = step_factor(self.config, first, step, steps)
         if factor is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.lr * factor
@@ -397,6 +406,7 @@ def class_means(training: Training, split: Split, num_classes: int) -> Tensor:
 def fit_head(training: Training, split: Split) -> None:
     """Make the head a nearest-class-mean classifier by cosine, since a loss on embeddings does not train it."""
     head = training.model.head
+    assert isinstance(head, nn.Linear)
     head.weight.copy_(class_means(training, split, len(head.weight)))
     if head.bias is not None:
         head.bias.zero_()

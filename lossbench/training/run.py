@@ -22,13 +22,13 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.dataset import require_enough_images
 from lossbench.data.loading import search_roots
 from lossbench.files import remove_temporaries, require_writable
-from lossbench.losses import Criterion
+from lossbench.losses import LOSSES, Criterion
 from lossbench.losses.criterion import BadLoss
 from lossbench.models import MODELS, ModelEntry
 from lossbench.records.lease import Held, Lease, hold
-from lossbench.records.record import Record, output_folder, what_to_keep
+from lossbench.records.record import METRIC_NOTES, Record, output_folder, what_to_keep
 from lossbench.registry import unknown
-from lossbench.stats.metrics import SCORES, score
+from lossbench.stats.metrics import SCORES, measure_all, score, try_metrics
 from lossbench.training.checkpoint import (
     RESUMES,
     describe_origin,
@@ -120,6 +120,9 @@ def run(
         require_tensorboard()
     if _is_done(record, config, place):
         record.require_kept(keep)
+        if record.missing_metrics(config):
+            with hold(record.path):
+                record.add_metrics(config)
         return record
     require_writable(output_folder(output))
     warn_of_slow_precision(config.precision, where)
@@ -252,6 +255,7 @@ def start(
     np.random.seed(config.seed % 2**32)  # noqa: NPY002  libraries that a loss calls may use the global stream
     torch.manual_seed(config.seed)
     num_classes = len(dataset.class_names)
+    try_metrics(config.metrics, num_classes)
     channels = dataset.image_shape[0]
     entry = entry or MODELS[config.model]
     if min(dataset.image_shape[1:]) < entry.min_size:
@@ -259,20 +263,26 @@ def start(
             f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "
             f"{dataset.name} has {dataset.image_shape[1]} x {dataset.image_shape[2]}; choose another model"
         )
+    size = min(dataset.image_shape[1:])
+    width = entry.find_embedding_dim(channels, size) if LOSSES[config.loss].takes == "embeddings" else None
+    if width is None and LOSSES[config.loss].takes == "embeddings":
+        raise ValueError(
+            f"{config.loss} works on embeddings and model {config.model!r} gives none: no linear layer of its own is "
+            "proven to make its logits; choose a loss on logits or another model"
+        )
     criterion = Criterion(
         config.loss,
         probability=config.probability,
         probability_params=dict(config.probability_params),
         num_classes=num_classes,
         class_names=dataset.class_names,
-        embedding_dim=entry.embedding_dim,
+        embedding_dim=width,
         class_counts=torch.bincount(train_split.target, minlength=num_classes).cpu(),
         weight=None if config.class_weight == "none" else config.class_weight,
         label_smoothing=config.label_smoothing,
         seed=config.seed,
         **config.loss_params,
     )
-    size = min(dataset.image_shape[1:])
     model = entry(criterion.num_outputs(num_classes), channels, image_size=size, pretrained=config.pretrained)
     torch.manual_seed(config.seed)  # heads differ in size; dropout draws the same masks behind all of them
     scale = entry.pretrained if entry.pretrained and config.pretrained else dataset
@@ -296,7 +306,8 @@ def finish(
 ) -> None:
     """Score the test images with the selected epoch's weights and write the record.
 
-    `known` holds `status` and `epoch_seconds`, and the error as `diverged` where there was one.
+    `known` holds `status` and `epoch_seconds`, the error as `diverged` where there was one, and the `engine` where its
+    numbers are not those of a run alone to the last bit.
     """
     config, status, diverged = training.config, known["status"], known.get("diverged")
     scores: dict[str, Any] = {}
@@ -322,14 +333,20 @@ def finish(
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "num_parameters": training.frozen_parameters
-        + sum(p.numel() for p in (*training.model.parameters(), *training.criterion.parameters())),
+        "num_parameters": _count_parameters(training),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
         "events": dict(training.criterion.events),
         **learned_by_loss(training),
         **describe_machine(splits.train.images.device),
     }
+    if "engine" in known:
+        result["engine"] = known["engine"]
+    if config.metrics and target is not None and predicted is not None:
+        values, notes = measure_all(config.metrics, predicted, target)
+        result |= {**values, METRIC_NOTES: notes}
+        for name in (name for name, note in notes.items() if "missing" in note):
+            warnings.warn(f"{record.path.name}: {notes[name]['missing']}; the record is without it", stacklevel=4)
     if diverged is not None:
         value = str(diverged.value)
         result["diverged"] = {"what": diverged.what, "value": value, "epoch": diverged.epoch, "step": diverged.step}
@@ -340,17 +357,24 @@ def finish(
     remove_checkpoint(record.path)
 
 
+def _count_parameters(training: Training) -> int:
+    parts = (training.model, training.frozen, training.criterion)
+    return sum(parameter.numel() for part in parts if part is not None for parameter in part.parameters())
+
+
 def _score_test(
     training: Training, splits: Splits, dataset: Dataset
 ) -> tuple[dict[str, Any], NDArray[Any], NDArray[Any]]:
     """The scores of the test images, their targets and log-probabilities. Diverged where one is not finite."""
     training.restore_best()
     output, log_probs = predict(training, splits.test)
-    means = class_means(training, splits.train, len(dataset.class_names))
+    parts = []  # embeddings of the test images, mean directions of the classes
+    if training.config.embedding_scores:
+        parts = [output.embeddings, class_means(training, splits.train, len(dataset.class_names))]
     own = log_probs.gather(1, splits.test.target[:, None])  # of other classes it may be -inf
-    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": (output.embeddings, means)}
+    values = {"a test prediction": (own, log_probs[log_probs.isnan()]), "an embedding": parts}
     for what, tensors in values.items():
         require_finite(what, tensors, training.best_epoch, steps_of(training, splits.train))
     target, predicted = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
-    embeddings = output.embeddings.cpu().numpy()
-    return score(target, predicted, embeddings, means.cpu().numpy(), dataset.class_names), target, predicted
+    embeddings, means = (part.cpu().numpy() for part in parts) if parts else (None, None)
+    return score(target, predicted, embeddings, means, dataset.class_names), target, predicted

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lossbench.data import Dataset, Split
+from lossbench.training.features import whole_model
 from lossbench.training.loop import Training
 
 PARTS = ("model", "criterion")  # of a training, whose tensors are named `model.body.0.weight`, `criterion.state.raw`
@@ -58,10 +59,12 @@ def learned_by_loss(training: Training) -> dict[str, Any]:
 
 def pack_weights(training: Training, dataset: Dataset, train_split: Split) -> bytes:
     """The content of `model.safetensors`: everything that the network and the loss have learned or counted."""
+    whole_model(training)
+    state = {part: getattr(training, part).state_dict() for part in PARTS}
     tensors = {
         f"{part}.{name}": value.detach().cpu().contiguous()
-        for part in PARTS
-        for name, value in getattr(training, part).state_dict().items()
+        for part, values in state.items()
+        for name, value in values.items()
     }
     return safetensors.torch.save(tensors, {"task": json.dumps(asdict(Task.of(dataset, train_split)))})
 

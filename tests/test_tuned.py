@@ -1,0 +1,273 @@
+"""Losses tuned with equal budgets: the points, the choice, what is judged, and the study from its plan to its page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats as scipy_stats
+from scipy.stats import qmc
+from typer.testing import CliRunner
+
+from lossbench import LOSSES, RunConfig, load_runs, report
+from lossbench.cli import app
+from lossbench.losses import Criterion
+from lossbench.records import archive
+from lossbench.records.declaration import declared_tuned, finals_table, trials_table
+from lossbench.records.record import Record
+from lossbench.stats.tuning import best_of, best_of_band, choose, judge_finals, trial_scores, trials_to_pass
+from lossbench.studies.space import DECAY, RATES, TUNED_FIELDS, TUNED_LOSSES, outer_ends, tuned
+from lossbench.studies.tuned import TunedPlan, plan_tuned, run_tuned
+
+ADAM, SGD = RunConfig(), RunConfig(optimizer="sgd")
+
+
+def by_loss(configs: list[RunConfig]) -> dict[str, list[RunConfig]]:
+    return {loss: [config for config in configs if config.loss == loss] for loss, _ in TUNED_LOSSES}
+
+
+def test_the_first_trial_of_every_loss_is_its_default() -> None:
+    for loss, configs in by_loss(tuned(ADAM)).items():
+        assert configs[0] == RunConfig(loss=loss)
+
+
+def test_every_loss_gets_the_same_points_of_scipys_sobol_sequence() -> None:
+    shares = qmc.Sobol(4, scramble=True, seed=2).random_base2(4)[1:]
+    for configs in by_loss(tuned(replace(ADAM, seed=2))).values():
+        assert len(configs) == 16
+        rates, decays = (np.array([getattr(config, name) for config in configs[1:]]) for name in TUNED_FIELDS)
+        np.testing.assert_allclose(rates, 1e-4 * 300 ** shares[:, 0], rtol=6e-3)
+        np.testing.assert_allclose(decays, 1e-6 * 1e4 ** shares[:, 1], rtol=6e-3)
+
+
+def test_under_sgd_a_loss_with_a_weaker_gradient_gets_a_rate_as_much_larger() -> None:
+    losses = by_loss(tuned(SGD))
+    for loss, configs in losses.items():
+        for config, reference in zip(configs, losses["cross_entropy"], strict=True):
+            logits = torch.zeros(10, 10, dtype=torch.float64, requires_grad=True)
+            criterion = Criterion(loss, num_classes=10, class_counts=torch.ones(10), **config.loss_params)
+            length = torch.autograd.grad(criterion(logits, torch.arange(10)), logits)[0].norm(dim=1).mean().item()
+            step, wanted = config.lr * length, reference.lr * np.sqrt(0.9**2 + 9 * 0.1**2) / 10
+            assert step == pytest.approx(wanted, rel=6e-3)
+
+
+@pytest.mark.parametrize("study", [0, 1, 2])
+def test_a_losss_own_parameters_lie_in_the_range_that_it_declares(study: int) -> None:
+    for loss, configs in by_loss(tuned(replace(ADAM, seed=study))).items():
+        searched = [entry for entry in LOSSES[loss].parameters.values() if entry.search][:2]
+        for entry in searched:
+            values = [config.full_loss_params[entry.name] for config in configs[1:]]
+            assert all(entry.search and entry.search.low <= value <= entry.search.high for value in values)
+            assert len(set(values)) > 3
+        changed = {name for config in configs for name in config.loss_params}
+        assert changed <= {entry.name for entry in searched}
+
+
+def test_an_extended_range_has_the_same_new_points_for_every_loss() -> None:
+    plan = TunedPlan(ADAM, TUNED_LOSSES[:3])
+    for end, low, high in (("lr high", 3e-2, 0.3), ("lr low", 1e-5, 1e-4)):
+        extended = plan.points(end)
+        assert len(extended) == 3 * 3 * 4
+        assert all(low <= config.lr <= high for config in extended)
+        assert len({config.lr for config in extended}) == 3 * 4
+        assert not set(extended) & set(plan.points())
+
+
+@pytest.mark.parametrize(
+    ("change", "ends"),
+    [
+        ({"lr": 2.5e-2}, ["lr high"]),
+        ({"lr": 1.5e-4, "weight_decay": 5e-3}, ["lr low", "weight_decay high"]),
+        ({"loss": "focal", "loss_params": {"gamma": 4.9}}, ["gamma high"]),
+        ({"lr": 2e-3, "weight_decay": 1e-4}, []),
+        ({"optimizer": "sgd", "loss": "squared_hinge", "lr": 24.0}, ["lr high"]),
+    ],
+)
+def test_a_winner_in_the_outer_tenth_of_a_range_is_named(change: dict[str, Any], ends: list[str]) -> None:
+    assert list(outer_ends(replace(ADAM, **change))) == ends
+    assert RATES["adam"].at(0) == 1e-4
+    assert DECAY.at(1) == 1e-2
+
+
+@pytest.mark.parametrize(
+    ("losses", "settings", "message"),
+    [
+        ([], {"lr": 0.1}, "lr cannot be set in a tuned study"),
+        ([], {"optimizer": "adadelta"}, r"unknown optimizer with a range of learning rates 'adadelta'; choose from"),
+        ([("triplet", {})], {}, "triplet works on embeddings"),
+        ([], {"selection": "best_test"}, "chooses by validation accuracy"),
+        ([("focal", {}), ("focal", {"gamma": 1.0})], {}, "each loss is tuned once"),
+    ],
+)
+def test_what_cannot_be_tuned_alike_is_refused(losses: list[Any], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_tuned(losses, (), settings)
+
+
+# The tables.
+
+
+def trials_of(scores: dict[str, list[list[float]]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"loss": loss, "study": study, "point": point, "val_accuracy": score, "status": "finished"}
+            for loss, studies in scores.items()
+            for study, row in enumerate(studies)
+            for point, score in enumerate(row)
+        ]
+    )
+
+
+def test_the_expected_best_of_n_trials_is_the_mean_over_all_orders_behind_the_default() -> None:
+    draws = np.random.default_rng(0)
+    scores = draws.uniform(size=(2, 5)).round(2)
+    orders = list(itertools.permutations(range(1, 5)))
+    expected = [
+        np.mean([max(row[[0, *order[:n]]]) for row in scores for order in orders]) for n in range(scores.shape[1])
+    ]
+    np.testing.assert_allclose(best_of(scores), expected)
+    low, high = best_of_band(scores)
+    assert (low <= high).all()
+    assert high[-1] <= scores.max()
+
+
+def test_the_choice_is_by_validation_accuracy_the_earliest_of_equals_and_never_a_diverged_trial() -> None:
+    trials = trials_of({"focal": [[0.5, 0.9, 0.9, 0.99], [0.8, 0.1, 0.2, 0.3]]})
+    trials.loc[3, "status"] = "diverged"
+    trials = trials.assign(test_accuracy=1 - trials["val_accuracy"])
+    assert list(choose(trials)["point"]) == [1, 0]
+    assert trial_scores(trials)["focal"][0].tolist() == [0.5, 0.9, 0.9, 0.0]
+
+
+def test_a_loss_passes_cross_entropy_from_the_first_trial_on_that_keeps_it_above() -> None:
+    scores = {
+        "cross_entropy": np.array([[0.5, 0.6, 0.6]]),
+        "better": np.array([[0.6, 0.7, 0.7]]),
+        "later": np.array([[0.4, 0.7, 0.7]]),
+        "never": np.array([[0.9, 0.1, 0.1]]) * 0.5,
+    }
+    assert trials_to_pass(scores) == {"better": 1, "later": 2, "never": None}
+
+
+def test_finals_are_averaged_within_a_study_and_judged_by_students_t_over_the_studies() -> None:
+    draws = np.random.default_rng(1)
+    rows = [
+        {"loss": loss, "study": study, "seed": 1000 * (study + 1) + i, "status": "finished", "test_images": 2000,
+         "test_accuracy": 0.8 + 0.02 * (loss == "focal") + 0.002 * draws.normal()}
+        for loss in ("cross_entropy", "focal") for study in range(3) for i in range(5)
+    ]  # fmt: skip
+    finals = pd.DataFrame(rows)
+    (row,) = judge_finals(finals).to_dict("records")
+    means = finals.pivot_table(index="study", columns="loss", values="test_accuracy")
+    expected = scipy_stats.ttest_1samp(means["focal"] - means["cross_entropy"], 0)
+    assert (row["n"], row["draws"], row["verdict"]) == (15, 3, "better")
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+# A whole study.
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[TunedPlan, Path]:
+    output = tmp_path_factory.mktemp("tuned")
+    [plan] = plan_tuned(
+        [("focal", {})], ["shapes"], {"epochs": 2, "train_size": 60}, trials=4, studies=2, finals=2, widen=False
+    )
+    assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
+    [halfway] = declared_tuned(output)
+    assert not halfway.winners, "no choice before the last trial"
+    result = run_tuned(plan, output, workers=1, show_progress=False)
+    assert result.table is not None
+    assert list(result.table["n"]) == [4]
+    return plan, output
+
+
+def test_a_study_is_declared_before_its_runs_and_chooses_by_validation(study: tuple[TunedPlan, Path]) -> None:
+    plan, output = study
+    [declaration] = declared_tuned(output)
+    assert declaration.finished_before == 0
+    assert [row["run_id"] for row in declaration.runs] == [config.run_id for config in plan.points()]
+    runs = load_runs(output)
+    trials, finals = trials_table(runs, declaration), finals_table(runs, declaration)
+    assert (len(trials), len(finals)) == (2 * 2 * 4, 2 * 2 * 2)
+    assert not set(finals["seed"]) & set(trials["seed"])
+    for winner in declaration.winners:
+        mine = trials[(trials["loss"] == winner["loss"]) & (trials["study"] == winner["study"])]
+        own = mine[mine["run_id"] == winner["run_id"]]
+        assert own["val_accuracy"].item() == mine["val_accuracy"].max()
+        repeated = finals[finals["run_id"].isin(winner["finals"])]
+        assert set(repeated["lr"]) == set(own["lr"])
+    paired = finals.groupby(["study", "seed"])["loss"].nunique()
+    assert (paired == 2).all()
+
+
+def test_the_same_study_again_runs_nothing_and_keeps_its_plan(study: tuple[TunedPlan, Path]) -> None:
+    plan, output = study
+    before = (output / "study-plan.json").read_bytes()
+    result = run_tuned(plan, output, workers=1, show_progress=False)
+    assert (result.summary.finished, result.summary.skipped) == (0, 24)
+    assert (output / "study-plan.json").read_bytes() == before
+    [declaration] = declared_tuned(output)
+    older = {name: value for name, value in declaration.setting.items() if name != "augmentation"}
+    assert replace(declaration, setting=older).plan == declaration.plan, "a later version may have more fields"
+    changed = replace(plan, margin=0.01)
+    assert changed.declaration().plan != plan.declaration().plan
+
+
+def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_finals(
+    study: tuple[TunedPlan, Path], tmp_path: Path
+) -> None:
+    plan, output = study
+    [before] = declared_tuned(output)
+    run_tuned(replace(plan, conditions=({"label_noise": 0.4},)), output, workers=1, show_progress=False)
+    [declaration] = declared_tuned(output)
+    assert declaration.digest == before.digest
+    runs = load_runs(output)
+    [condition] = declaration.conditions
+    clean, noisy = finals_table(runs, declaration), finals_table(runs, declaration, condition)
+    assert set(noisy["label_noise"]) == {0.4}
+    columns = ["study", "loss", "seed", "lr", "weight_decay"]
+    assert noisy[columns].equals(clean[columns])
+    page = report.build(output, tmp_path, pdf=False).read_text(encoding="utf-8")
+    assert "At the tuned rates: label noise 0.4" in page
+
+
+def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[TunedPlan, Path], tmp_path: Path) -> None:
+    _, output = study
+    [declaration] = declared_tuned(output)
+    packed = archive.pack(output, tmp_path / "packed")
+    assert declared_tuned(packed) == [declaration]
+    assert archive.pack(output, packed) == packed, "packed once more into the same place"
+    for source in (output, packed):
+        page = tmp_path / "page"
+        assert report.build(source, page, pdf=False) == page / "tuned.html"
+        text = (page / "tuned.html").read_text(encoding="utf-8")
+        assert declaration.digest in text
+        assert "Tuned against tuned" in text
+        assert (page / "tables" / "tuned-1-gains.csv").exists()
+        assert (page / "figures" / "tuned-1-best-of-n.png").exists()
+        assert not (page / "report.html").exists()
+
+
+def test_a_dry_run_lists_the_trials_that_are_left(study: tuple[TunedPlan, Path], tmp_path: Path) -> None:
+    plan, _ = study
+    command = "study tuned --dataset shapes --epochs 2 --train-size 60 --loss focal --trials 4 --studies 2 --finals 2"
+    printed = CliRunner().invoke(app, [*command.split(), "--dry-run", "--output", str(tmp_path)])
+    assert printed.stdout.split() == [config.run_id for config in plan.points()]
+    assert "then 8 finals" in printed.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study-plan.json").write_text(json.dumps({"settings": [], "tuned": [{"what": 1}]}))
+    with pytest.raises(ValueError, match="is damaged"):
+        declared_tuned(tmp_path)
+    assert not Record(tmp_path / "runs" / "none").finished
