@@ -195,6 +195,7 @@ def execute(
     output: str | os.PathLike[str] | None = None,
     *,
     name_as: str | None = None,
+    keep_others: bool = False,
     leave_out: str = "skip-execution",
     kernel: Kernel | None = None,
 ) -> Path:
@@ -208,6 +209,7 @@ def execute(
         parameters: JSON values for names in its `parameters` cell.
         output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
         name_as: name of the executed copy, without `.ipynb`; None takes the notebook's.
+        keep_others: refuse to replace an executed copy of other parameters.
         leave_out: a tag; cells that have it are kept as they are and not executed.
         kernel: how to start the kernel; None starts it for somebody who waits, with a progress bar.
 
@@ -226,6 +228,10 @@ def execute(
     finished, failed, part = (folder / f"{stem}{end}.ipynb" for end in ("", ".failed", ".part"))
     if source.resolve() in (finished, failed, part):
         raise ValueError(f"{source} would be overwritten by its own result; choose another --output")
+    if keep_others and (before := _executed_with(finished)) not in (None, dict(parameters)):
+        raise ValueError(
+            f"{finished} was executed with other parameters, {before}; give this one a name with --to NAME"
+        )
     try:
         _run(
             source,
@@ -388,6 +394,15 @@ def _read(path: Path) -> Any:
         return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except (NotJSONError, nbformat.ValidationError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+
+
+def _executed_with(path: Path) -> dict[str, Any] | None:
+    """The parameters that papermill noted in an executed copy; None where there is no such copy."""
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(noted)
 
 
 def _file_name(name: str) -> str:
