@@ -178,8 +178,11 @@ def fold_answers(cells: list[Any]) -> list[Any]:
     """Cells tagged `answer`, with those that follow each other in one fold that a reader opens after predicting."""
     folded: list[Any] = []
     for is_answer, group in groupby(cells, lambda cell: "answer" in cell.metadata.get("tags", [])):
-        edges = map(new_markdown_cell, ("<details class=answer><summary>Show the answer</summary>", "</details>"))
-        folded += [next(edges), *group, next(edges)] if is_answer else group
+        if is_answer:
+            opening = new_markdown_cell("<details class=answer><summary>Show the answer</summary>")
+            folded += [opening, *group, new_markdown_cell("</details>")]
+        else:
+            folded += group
     return folded
 
 

@@ -62,7 +62,7 @@ class Trained:
         if batch.dtype != torch.uint8 or batch.shape[1:] != shape:
             wanted = f"(N, {', '.join(map(str, shape))}), 0 to 255"
             raise ValueError(f"images must be uint8 {wanted}, got {batch.dtype} {tuple(batch.shape)}")
-        batch = batch.to(self.model.head.weight.device)
+        batch = batch.to(next(self.model.parameters()).device)
         target = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
         return predict(self.training, Split(batch, target))[1]
 
@@ -111,6 +111,7 @@ def load(
             getattr(training, part).load_state_dict(tensors)
     except RuntimeError as error:  # of load_state_dict: names or shapes
         raise damaged_file(record.path / WEIGHTS, error) from error
+    training.criterion.set_epoch(record.result["best_epoch"], config.epochs)
     for module in (training.model, training.criterion):
         module.eval().requires_grad_(False)
     return Trained(record, task, training)
