@@ -10,7 +10,7 @@ TEST_OUTPUT := $(CURDIR)/outputs/test
 
 INSTALL := $(BIN)/python .ci/install $(BIN)/python
 
-.PHONY: demo demo-full test lint unit notebooks report site explore clean help
+.PHONY: demo demo-full test lint audit unit notebooks report site explore clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,12 +21,17 @@ demo: $(VENV)/.installed  ## five losses, right and wrong targets: a first compa
 demo-full: $(VENV)/.installed  ## the 45 runs of the thesis study: five losses under three probability functions
 	$(BIN)/lossbench study thesis --dataset fashion-mini --seeds 3 --report
 
-test: lint unit notebooks  ## ruff, mypy, pytest, and every notebook under nbval
+test: lint unit notebooks  ## ruff, mypy, codespell, pytest, and every notebook under nbval
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs notebooks/*.ipynb lossbench benchmarks
+
+audit: $(VENV)/.installed-test  ## look installed versions up among known vulnerabilities; needs a network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

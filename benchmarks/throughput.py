@@ -133,6 +133,7 @@ def main() -> None:
         augmentation=chosen.augmentation,
         epochs=chosen.epochs,
         train_size=chosen.train_size,
+        embedding_scores=False,  # the plain loop does not compute them
     )
     configs = [replace(base, seed=seed) for seed in range(chosen.seeds)]
     halved = [replace(config, precision="bfloat16") for config in configs]

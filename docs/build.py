@@ -177,10 +177,12 @@ def adapt(notebook: Any, number: str) -> Any:
 def fold_answers(cells: list[Any]) -> list[Any]:
     """Cells tagged `answer`, with those that follow each other in one fold that a reader opens after predicting."""
     folded: list[Any] = []
-    for is_answer, cells_in_a_row in groupby(cells, lambda cell: "answer" in cell.metadata.get("tags", [])):
-        group = list(cells_in_a_row)
-        opening = new_markdown_cell("<details class=answer><summary>Show the answer</summary>")
-        folded += [opening, *group, new_markdown_cell("</details>")] if is_answer else group
+    for is_answer, group in groupby(cells, lambda cell: "answer" in cell.metadata.get("tags", [])):
+        if is_answer:
+            opening = new_markdown_cell("<details class=answer><summary>Show the answer</summary>")
+            folded += [opening, *group, new_markdown_cell("</details>")]
+        else:
+            folded += group
     return folded
 
 

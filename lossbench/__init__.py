@@ -8,26 +8,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lossbench.doors import on_first_use
+
 __version__ = "0.1.0"
 
 _HOME = {
-    "Criterion": "lossbench.losses",
-    "LOSSES": "lossbench.losses",
-    "PROBABILITIES": "lossbench.losses.probabilities",
-    "MODELS": "lossbench.models",
-    "DATASETS": "lossbench.data",
-    "STUDIES": "lossbench.studies.plans",
-    "RunConfig": "lossbench.config",
-    "extend": "lossbench.registry",
-    "load": "lossbench.training.trained",
-    "load_history": "lossbench.records.tables",
-    "load_runs": "lossbench.records.tables",
-    "reference": "lossbench.records.archive",
-    "register": "lossbench.losses",
-    "register_dataset": "lossbench.data",
-    "register_metric": "lossbench.stats.metrics",
-    "register_model": "lossbench.models",
-    "run": "lossbench.training.run",
+    "Criterion": "losses",
+    "LOSSES": "losses",
+    "PROBABILITIES": "losses.probabilities",
+    "MODELS": "models",
+    "DATASETS": "data",
+    "STUDIES": "studies.plans",
+    "RunConfig": "config",
+    "extend": "registry",
+    "load": "training.trained",
+    "load_history": "records.tables",
+    "load_runs": "records.tables",
+    "reference": "records.archive",
+    "register": "losses",
+    "register_dataset": "data",
+    "register_metric": "stats.metrics",
+    "register_model": "models",
+    "run": "training.run",
 }
 _MODULES = {  # rooms, and the modules in them that are known by a name of their own
     **{
@@ -77,12 +79,11 @@ __all__ = [
 ]
 
 
+_load = on_first_use(__name__, _HOME)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _MODULES:
-        return import_module(f"lossbench.{_MODULES[name]}")
-    raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
+    return import_module(f"lossbench.{_MODULES[name]}") if name in _MODULES else _load(name)
 
 
 def __dir__() -> list[str]:

@@ -136,6 +136,13 @@ Widen = Annotated[
         help="Extend a range that holds a winner in its outer tenth, once and for all losses. (study tuned)",
     ),
 ]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--condition",
+        help="Run the winners once more with a field changed, such as label_noise=0.4; may repeat. (study tuned)",
+    ),
+]
 Optimizer = Annotated[str | None, typer.Option(help="adam, sgd, ...: the optimizer of all runs.")]
 TrainSize = Annotated[int | None, typer.Option(min=1, help="Images to train on, evenly of each class.")]
 Price = Annotated[float | None, typer.Option(min=0, help="Of an hour of one core, for --plan.")]
@@ -488,6 +495,7 @@ def run_study(
     studies: Studies = None,
     finals: Finals = None,
     widen: Widen = None,
+    condition: Conditions = None,
     engine: EngineName = "process",
     workers: Workers = None,
     shard: Shard = None,
@@ -523,7 +531,8 @@ def run_study(
 
     named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
     shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
-    own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen}
+    changes = tuple(parse_pairs([text], "--condition") for text in condition or ()) or None
+    own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen, "conditions": changes}
     budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
     how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
     how |= {"timeout": timeout, "tensorboard": tensorboard, "keep": keep, **options}
@@ -533,7 +542,9 @@ def run_study(
             loss, dataset, shared, budget | {"margin": read_margin(margin)}, refused, output, dry_run, report, how
         )
     if budget:
-        raise ValueError(f"--{next(iter(budget))} belongs to `lossbench study tuned`")
+        raise ValueError(
+            f"--{next(iter(budget)).replace('conditions', 'condition')} belongs to `lossbench study tuned`"
+        )
     looks = [look for look in LOOKS if seeds is None or look <= seeds] if until else []
     most = max(LOOKS) if plan and seeds is None else max(looks, default=seeds)
     configs = _plan(name, loss, dataset or (), most, shared, scale)
@@ -733,6 +744,9 @@ def copy_notebooks(
 def run_notebook(
     name: Annotated[str, typer.Argument(help="A notebook's name, part of it, or a path.")],
     parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="Such as epochs=3.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Name of the executed copy. (default: the notebook's, once)", show_default=False)
+    ] = None,
     extensions: Extend = None,
     output: Output = None,
 ) -> None:
@@ -741,7 +755,8 @@ def run_notebook(
 
     extend(*extensions or ())
     try:
-        typer.echo(execute(name, parse_pairs(parameter, "--parameter"), output))
+        given = parse_pairs(parameter, "--parameter")
+        typer.echo(execute(name, given, output, name_as=to, keep_others=to is None))
     except NotebookFailed as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)

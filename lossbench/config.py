@@ -209,8 +209,8 @@ class RunConfig:
     trainable: Annotated[str, _OneOf("choice of trainable weights", TRAINABLE)] = "all"
     selection: Annotated[str, _OneOf("selection", SELECTIONS)] = "validation"
     precision: Annotated[str, _OneOf("precision", PRECISIONS)] = "float32"
-    metrics: Annotated[tuple[str, ...], _Metrics()] = field(default=(), compare=False)
     embedding_scores: Annotated[bool, boolean()] = True
+    metrics: Annotated[tuple[str, ...], _Metrics()] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name, check in _checks().items():

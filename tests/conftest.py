@@ -24,7 +24,7 @@ from lossbench.data.dataset import Arrays, DatasetSpec
 from lossbench.data.readers import IDX_FILES, write_idx
 from lossbench.records.record import Record, seal
 from lossbench.registry import VARIABLE
-from lossbench.stats.metrics import score
+from lossbench.stats.metrics import METRICS, score
 from lossbench.training.loop import OPTIMIZERS
 
 # A loss in a file of the user's own, which leaves no trace in other tests.
@@ -60,7 +60,7 @@ def leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_loaded", {})
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     modules = dict(sys.modules)
-    tables: list[registry.Registry[Any]] = [LOSSES, PROBABILITIES, MODELS, DATASETS, AUGMENTATIONS, OPTIMIZERS]
+    tables: list[registry.Registry[Any]] = [LOSSES, PROBABILITIES, MODELS, DATASETS, AUGMENTATIONS, OPTIMIZERS, METRICS]
     kept = [(table, dict(table)) for table in tables]
     yield
     for table, before in kept:

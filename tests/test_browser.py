@@ -138,7 +138,7 @@ def page(chromium):
 
 @pytest.mark.browser
 @pytest.mark.skipif(not PAGES, reason="no site is built: make site")
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
 @pytest.mark.parametrize("name", PAGES, ids=str)
 def test_a_page_opens_on_a_phone_without_errors_or_another_host(page, name):
     page.goto((HTML / name).as_uri(), wait_until="load")
@@ -151,7 +151,7 @@ def test_a_page_opens_on_a_phone_without_errors_or_another_host(page, name):
 
 @pytest.mark.browser
 @pytest.mark.skipif(not PAGES, reason="no site is built: make site")
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
 def test_formulas_are_drawn_without_a_network(page):
     page.goto((HTML / "losses.html").as_uri())
     page.wait_for_selector("mjx-container svg", timeout=30_000)
@@ -161,7 +161,7 @@ def test_formulas_are_drawn_without_a_network(page):
 
 @pytest.mark.browser
 @pytest.mark.skipif(not PAGES, reason="no site is built: make site")
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
 def test_search_finds_a_loss(page):
     page.goto((HTML / "search.html").as_uri() + "?q=focal")
     page.wait_for_selector("ul.search li a[href*='04_loss_functions']", timeout=30_000)  # the list is filled bit by bit

@@ -1326,8 +1326,27 @@ PAPERS = {  # geometry, horizontal flips, vertical flips, share moved, degrees, 
 }
 
 
+def test_a_crop_moves_whole_pixels_of_the_mirrored_image_and_flips_half_of_them() -> None:
+    images = torch.rand(400, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    changed = AUGMENTATIONS["crop_flip"](images, torch.Generator().manual_seed(0))
+    mirrored = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    places, flips = set(), 0
+    for before, after in zip(mirrored, changed.numpy(), strict=True):
+        crops = {(y, x): before[:, y : y + 16, x : x + 16] for y in range(5) for x in range(5)}
+        both = {
+            (*place, flipped): crop[..., ::-1] if flipped else crop
+            for place, crop in crops.items()
+            for flipped in (0, 1)
+        }
+        [(y, x, flipped)] = [place for place, crop in both.items() if np.array_equal(crop, after)]
+        places.add((y, x))
+        flips += flipped
+    assert len(places) == 25
+    assert 160 < flips < 240
+
+
 def test_every_augmentation_of_a_paper_has_its_ranges_checked() -> None:
-    assert set(PAPERS) == set(AUGMENTATIONS) - {"none"}
+    assert set(PAPERS) == set(AUGMENTATIONS) - {"none", "crop_flip"}
 
 
 @pytest.mark.parametrize("name", list(PAPERS))

@@ -124,3 +124,13 @@ def test_worker_processes_follow_the_epochs(tmp_path: Path, annealed: RunConfig)
     run_configs(configs, tmp_path / "workers", workers=2, show_progress=False)
     for config in configs:
         assert outcome(tmp_path / "workers", config) == outcome(tmp_path / "here", config)
+
+
+def test_a_loaded_run_s_criterion_stands_at_the_selected_epoch(tmp_path: Path, annealed: RunConfig):
+    record = run(annealed, tmp_path, keep="weights")
+    criterion = lossbench.load(record.path.name, tmp_path).criterion
+    weight = 4 * (1 - (record.result["best_epoch"] - 1) / 4)
+    expected = F.cross_entropy(EMBEDDINGS[:, :4], TARGET) + weight * (
+        1 - EMBEDDINGS[:, :4].softmax(1).gather(1, TARGET[:, None]).mean()
+    )
+    torch.testing.assert_close(criterion(EMBEDDINGS[:, :4], TARGET), expected)

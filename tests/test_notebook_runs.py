@@ -227,6 +227,22 @@ def test_a_notebook_runs_in_this_python_with_its_parameters_and_this_output(real
     assert source.read_bytes() == before
 
 
+def test_the_command_line_keeps_a_copy_of_other_parameters(real, monkeypatch, capsys):
+    write_notebook(Path("mine.ipynb"), "print(epochs)")
+
+    def call(*options):
+        monkeypatch.setattr(sys, "argv", ["lossbench", "notebook", "run", "mine.ipynb", "--output", "out", *options])
+        with suppress(SystemExit):
+            main()
+        return capsys.readouterr().err
+
+    assert call("-p", "epochs=4") == ""
+    assert call("-p", "epochs=4") == "", "the same again is made anew"
+    assert "with other parameters, {'epochs': 4}; give this one a name with --to NAME" in call("-p", "epochs=5")
+    assert call("-p", "epochs=5", "--to", "five") == ""
+    assert [printed(Path(f"out/notebooks/{name}.ipynb")) for name in ("mine", "five")] == ["4\n", "5\n"]
+
+
 def test_links_in_an_executed_copy_lead_where_those_of_the_source_lead(real):
     Path("docs").mkdir()
     Path("docs/words.md").write_text("# Words\n")

@@ -16,6 +16,7 @@ import pytest
 import scipy.stats
 import torch
 from IPython.lib.pretty import pretty
+from scipy import optimize
 
 from conftest import write_run
 from lossbench import Criterion, claims, stats
@@ -38,6 +39,7 @@ OTHER_VALUES = {
         "dataset": "shapes", "model": "small_cnn_cosine", "loss": "js_divergence", "loss_params": {}, "epochs": 1,
         "train_size": 100, "seeds": [4, 5],
     },
+    "02_where_losses_come_from": {"true_share": 0.6, "images": 300, "seed": 1},
     "19_theory_of_the_thesis": {
         "dataset": "shapes", "seed": 1, "step_size": 0.2, "steps": 5, "epochs": 1, "train_size": 100,
     },
@@ -45,6 +47,9 @@ OTHER_VALUES = {
         "dataset": "shapes", "margin": 1.0, "order": 4, "epochs": 1, "train_size": 100, "seed": 1,
     },
     "04_loss_functions": {"num_classes": 4, "steps": 10, "seed": 1},
+    "06_training_loop": {
+        "dataset": "mnist-mini", "epochs": 1, "train_size": 100, "batch_size": 16, "lr": 0.01, "seed": 1,
+    },
     "05_explorer": {"gamma": 0.5, "num_classes": 3, "noise": 0.1, "seeds": [7, 8]},
     RUN: {
         "dataset": "shapes", "model": "small_cnn_cosine", "loss": "focal", "loss_params": {"gamma": 0.5},
@@ -53,7 +58,8 @@ OTHER_VALUES = {
         "weight_decay": 1e-4, "weight_decay_on": "convolutions", "clip_norm": 1, "scheduler": "step",
         "batch_size": 16, "epochs": 2, "patience": 5, "seed": 3, "train_size": 100, "label_noise": 0.1,
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
-        "trainable": "head", "selection": "best_test", "precision": "bfloat16", "metrics": ["auroc"],
+        "trainable": "head", "selection": "best_test", "precision": "bfloat16",
+        "embedding_scores": False, "metrics": ["auroc"],
     },
     "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
@@ -320,6 +326,24 @@ def test_a_notebook_shows_a_sentence_without_quotes():
     assert pretty(check(2, 1, hint="less")) == "Not yet. Hint: less."
 
 
+one_hot = torch.nn.functional.one_hot
+
+
+def golden(function):
+    """Where a function of one valley between 0 and 1 is lowest."""
+    return optimize.minimize_scalar(function, bounds=(0, 1), method="bounded").x
+
+
+def slope(loss, weight):
+    return torch.autograd.grad(loss, weight)[0]
+
+
+def gradient_step(weight, x, target, lr):
+    weight = weight.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(x @ weight, target).backward()
+    return (weight - lr * weight.grad).detach()
+
+
 def first_slope(loss, num_classes):
     """Gradient of a loss on the target's logit where all logits are 0."""
     logits = torch.zeros(1, num_classes, requires_grad=True)
@@ -357,6 +381,21 @@ ANSWERS = {
     ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
                              [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
+    ("02", "kl_bits"): ([lambda q, p: (torch.xlogy(q, q) - q * p.log()).sum(1) / math.log(2),
+                         lambda q, p: [2, 0],
+                         lambda q, p: torch.where(q > 0, q * (q / p).log2(), 0 * q).sum(1)],
+                        [lambda q, p: (q * (q / p).log2()).sum(1), lambda q, p: [1.386, 0], lambda q, p: p.log2()]),
+    ("02", "minimiser"): ([lambda score, q: min(range(1, 1000), key=lambda k: q * score(k / 1000)
+                                                + (1 - q) * score(1 - k / 1000)) / 1000,
+                           lambda score, q: 0.67,
+                           lambda score, q: golden(lambda p: q * score(p) + (1 - q) * score(1 - p))],
+                          [lambda score, q: q, lambda score, q: 1.0,
+                           lambda score, q: golden(lambda p: (1 - q) * score(p) + q * score(1 - p))]),
+    ("02", "poisson"): ([lambda z, y: z.exp() - y * z, lambda z, y: [1, 2.718, -2.611],
+                         lambda z, y: -(torch.distributions.Poisson(z.exp()).log_prob(y) + torch.lgamma(y + 1))],
+                        [lambda z, y: y * z - z.exp(), lambda z, y: z - y * z.log(),
+                         lambda z, y: -torch.distributions.Poisson(z.exp()).log_prob(y)]),
+    ("02", "bits_of_nothing"): ([9.97, 9.966, math.log2(1000)], [6.91, 3, 0.001]),
     ("19", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
                          [[0.213, -0.107, -0.107], [0.787, 0.107, 0.107], [-0.213, 0.107]]),
     ("19", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
@@ -369,6 +408,24 @@ ANSWERS = {
     ("04", "adma_at_a_quarter"): ([1.07, 1.0696, E - E**0.5], [1.65, 2.72, 0.61]),
     ("04", "as_loud_at"): ([0.3, 0.298, 0.29], [0.5, 0.25, 0.7]),
     ("04", "best_p"): ([0.68, 0.679, 0.6786], [0.5, 0.85, 1]),
+    ("06", "step"): ([gradient_step, lambda *_, lr: [[-0.083, -0.33, 0.42], [0.42, -0.083, -0.33]],
+                      lambda w, x, target, lr: w - lr * x.T @ ((x @ w).softmax(1) - one_hot(target)) / 2],
+                     [lambda w, x, target, lr: w + lr * x.T @ ((x @ w).softmax(1) - one_hot(target)) / 2,
+                      lambda w, x, target, lr: w - lr * x.T @ ((x @ w).softmax(1) - one_hot(target)),
+                      lambda weight, x, target: weight]),
+    ("06", "log_rest"): ([lambda logits, target: (1 - logits.double().softmax(1)[[0, 1], target]).log(),
+                          lambda logits, target: [-11.31, -8.0],
+                          lambda z, target: torch.log(-torch.expm1(z.double().log_softmax(1)[[0, 1], target]))],
+                         [lambda logits, target: (1 - logits.softmax(1)[[0, 1], target]).log(),
+                          lambda logits, target: logits.float().log_softmax(1)[[0, 1], target],
+                          lambda logits, target: torch.tensor([1.2e-5, 3.4e-4])]),
+    ("06", "accumulated"): ([lambda loss_of, weight, x, part: slope(loss_of(weight, x).mean(), weight),
+                             lambda loss_of, weight, x, part: 104,
+                             lambda loss_of, w, x, _: sum(slope(loss_of(w, few).sum() / 5, w) for few in x.split(2))],
+                            [lambda loss_of, w, x, _: sum(slope(loss_of(w, few).mean(), w) for few in x.split(2)) / 3,
+                             lambda loss_of, weight, x, part: slope(loss_of(weight, x).sum(), weight),
+                             lambda loss_of, weight, x, part: weight.grad]),
+    ("06", "smallest_scale"): ([16, 16.0, 2**4], [8, 32, 20]),
     ("05", "gamma_for_a_quarter"): ([3.1, 3.0999, np.float64(3.1)], [2, 2.9, 3.3]),
     ("05", "meeting_point"): ([0.37, 1 / E, 0.3679], [E, 0.5, 0.34]),
     ("05", "lowest_p"): ([0.005, 0.00503, 0.5 / 99.5], [0.01, 0.5, 0.0099]),

@@ -85,38 +85,53 @@ def scores(output: Path) -> dict[str, dict[str, float]]:
     return table[COMPARED].to_dict("index")
 
 
-@pytest.mark.slow
-def test_own_network_data_metric_and_loss_are_compared_by_every_engine_and_after_a_kill(
-    mine: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def unbroken(mine: Path, tmp_path: Path) -> dict[str, dict[str, float]]:
+    """What the runs come to in this process, each in one go."""
     extend(mine)
-    plan, killed = plan_of_mine(), tmp_path / "process"
+    for config in plan_of_mine():
+        run(config, tmp_path / "unbroken")
+    return scores(tmp_path / "unbroken")
+
+
+def test_a_study_of_own_parts_that_is_killed_ends_as_if_nothing_had_happened(
+    unbroken: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    plan, output = plan_of_mine(), tmp_path / "process"
 
     def study() -> None:
         quick_workers()
-        run_configs(plan, killed, workers=1, show_progress=False)
+        run_configs(plan, output, workers=1, show_progress=False)
 
     child = fork(study)
-    wait_for(lambda: any(killed.glob("runs/*/result.json")) or child.poll() is not None)
+    wait_for(lambda: any(output.glob("runs/*/result.json")) or child.poll() is not None)
     assert child.kill(), "it still had runs to do"
-    assert len(load_runs(killed)) < len(plan)
-    child = fork(study)
-    assert child.wait() == 0
-    others = ["papermill", *(["ray"] if find_module("ray") else [])]
-    for engine in others:
-        summary = run_configs(plan, tmp_path / engine, engine=engine, workers=2, show_progress=False)
-        assert (summary.finished, summary.failed) == (6, {})
-    expected = scores(killed)
-    assert len(expected) == 6
-    for engine in others:
-        assert scores(tmp_path / engine) == expected
-    for run_id in expected:
-        target, log_probs = Record(killed / "runs" / run_id).predictions
-        table = load_runs(killed).set_index("run_id").loc[run_id]
-        assert table["test_bright_recall"] == (log_probs[target == 1].argmax(1) == 1).mean()
-        assert table["test_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, log_probs.argmax(1)))
-    (row,) = stats.compare(load_runs(killed), "test_bright_recall").to_dict("records")
+    assert len(load_runs(output)) < len(plan)
+    assert fork(study).wait() == 0
+    assert len(unbroken) == 6
+    assert scores(output) == unbroken
+    table = load_runs(output).set_index("run_id")
+    for run_id, row in table.iterrows():
+        target, log_probs = Record(output / "runs" / str(run_id)).predictions
+        assert row["test_bright_recall"] == (log_probs[target == 1].argmax(1) == 1).mean()
+        assert row["test_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, log_probs.argmax(1)))
+    (row,) = stats.compare(load_runs(output), "test_bright_recall").to_dict("records")
     assert (row["label"], row["n"]) == ("half_focal", 3)
+
+
+needs_ray = pytest.mark.skipif(find_module("ray") is None, reason="needs Ray: pip install 'lossbench[ray]'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["papermill", pytest.param("ray", marks=needs_ray)])
+def test_own_parts_are_known_to_executed_notebooks_and_tasks_of_ray(
+    engine: str, unbroken: dict[str, dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    summary = run_configs(plan_of_mine(), tmp_path / engine, engine=engine, workers=2, show_progress=False)
+    assert (summary.finished, summary.failed) == (6, {})
+    assert scores(tmp_path / engine) == unbroken
 
 
 def random_scores(classes: int = 4, images: int = 90) -> tuple[np.ndarray, np.ndarray]:
@@ -365,7 +380,9 @@ def test_the_blocks_of_the_page_are_one_file_that_is_all_right_and_trains(
     path.write_text("\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), encoding="utf-8")
     (expected,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
     monkeypatch.setattr(sys, "argv", ["lossbench", "check", str(path)])
-    main()
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected.splitlines())
     values = {
         "dataset": "shades", "model": "two_layers", "loss": "power_loss", "augmentation": "darker", "epochs": 1,

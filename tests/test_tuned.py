@@ -215,8 +215,29 @@ def test_the_same_study_again_runs_nothing_and_keeps_its_plan(study: tuple[Tuned
     result = run_tuned(plan, output, workers=1, show_progress=False)
     assert (result.summary.finished, result.summary.skipped) == (0, 24)
     assert (output / "study-plan.json").read_bytes() == before
+    [declaration] = declared_tuned(output)
+    older = {name: value for name, value in declaration.setting.items() if name != "augmentation"}
+    assert replace(declaration, setting=older).plan == declaration.plan, "a later version may have more fields"
     changed = replace(plan, margin=0.01)
     assert changed.declaration().plan != plan.declaration().plan
+
+
+def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_finals(
+    study: tuple[TunedPlan, Path], tmp_path: Path
+) -> None:
+    plan, output = study
+    [before] = declared_tuned(output)
+    run_tuned(replace(plan, conditions=({"label_noise": 0.4},)), output, workers=1, show_progress=False)
+    [declaration] = declared_tuned(output)
+    assert declaration.digest == before.digest
+    runs = load_runs(output)
+    [condition] = declaration.conditions
+    clean, noisy = finals_table(runs, declaration), finals_table(runs, declaration, condition)
+    assert set(noisy["label_noise"]) == {0.4}
+    columns = ["study", "loss", "seed", "lr", "weight_decay"]
+    assert noisy[columns].equals(clean[columns])
+    page = report.build(output, tmp_path, pdf=False).read_text(encoding="utf-8")
+    assert "At the tuned rates: label noise 0.4" in page
 
 
 def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[TunedPlan, Path], tmp_path: Path) -> None:

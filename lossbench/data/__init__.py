@@ -5,8 +5,9 @@ Everything loads on first use, so that the command line can name its data comman
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lossbench.doors import on_first_use
 
 __all__ = [
     "AUGMENTATIONS",
@@ -21,22 +22,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "AUGMENTATIONS": "lossbench.data.augmentation",
-    "DATASETS": "lossbench.data.datasets",
-    "Dataset": "lossbench.data.dataset",
-    "DatasetSpec": "lossbench.data.dataset",
-    "Split": "lossbench.data.dataset",
-    "degrade": "lossbench.data.sampling",
-    "load": "lossbench.data.loading",
-    "register_dataset": "lossbench.data.datasets",
-    "stratified_split": "lossbench.data.sampling",
+    "AUGMENTATIONS": "augmentation",
+    "DATASETS": "datasets",
+    "Dataset": "dataset",
+    "DatasetSpec": "dataset",
+    "Split": "dataset",
+    "degrade": "sampling",
+    "load": "loading",
+    "register_dataset": "datasets",
+    "stratified_split": "sampling",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'lossbench.data' has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _HOME)
 
 
 if TYPE_CHECKING:

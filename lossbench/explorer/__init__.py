@@ -8,9 +8,9 @@ be had as numbers too: `curves`, `crossings`, `pull_on_batch`, `train_on_moons`.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lossbench.doors import on_first_use
 from lossbench.explorer.comparison import PRESETS, Comparison
 from lossbench.explorer.measure import Pull, Surface, pull_on_batch, real_batch, train_on_moons
 from lossbench.losses.curves import Crossing, Curves, Side, crossings, curves, side
@@ -38,10 +38,7 @@ __all__ = [
 _LAZY = {"explore": "widget", "draw": "in_page", "explore_in_page": "in_page", "write_page": "in_page"}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"lossbench.explorer.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'lossbench.explorer' has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _LAZY)
 
 
 if TYPE_CHECKING:

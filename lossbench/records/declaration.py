@@ -59,6 +59,8 @@ class TunedDeclaration:
         widened: run id, study, loss and end of the range of each trial beyond a range, added by the rule above.
         winners: of each winner run id, study, loss, label, lr, weight_decay, the ends of ranges that are near, and the
             run ids of its finals; added when all trials had ended.
+        conditions: of each condition under which the winners ran again its time, the changes of RunConfig, and the
+            winners with the run ids of these finals; added when it was planned.
     """
 
     setting: dict[str, Any]
@@ -76,17 +78,24 @@ class TunedDeclaration:
     finished_before: int = 0
     widened: list[dict[str, Any]] = field(default_factory=list)
     winners: list[dict[str, Any]] = field(default_factory=list)
+    conditions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def plan(self) -> str:
-        """What was declared, but for the time and what the runs have added, as text."""
-        added = ("time", "finished_before", "widened", "winners")
-        return _key({name: value for name, value in asdict(self).items() if name not in added})
+        """What was declared, as text; the same when a later version of lossbench has more fields with defaults."""
+        defaults, values = RunConfig.defaults(), self._declared
+        changed = {name: value for name, value in self.setting.items() if value != defaults.get(name)}
+        return _key({**values, "setting": changed})
 
     @property
     def digest(self) -> str:
         """Of what was declared and when; what the runs have added leaves it alone."""
-        return hashlib.sha256(f"{self.time} {self.plan}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.time} {_key(self._declared)}".encode()).hexdigest()
+
+    @property
+    def _declared(self) -> dict[str, Any]:
+        added = ("time", "finished_before", "widened", "winners", "conditions")
+        return {name: value for name, value in asdict(self).items() if name not in added}
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ def declare_tuned(plan: TunedDeclaration, output: str | os.PathLike[str] | None 
         plan = replace(plan, finished_before=finished)
         _write(folder, settings, [*plans, plan])
         return plan
-    added = {name: getattr(plan, name) or getattr(earlier, name) for name in ("widened", "winners")}
+    added = {name: getattr(plan, name) or getattr(earlier, name) for name in ("widened", "winners", "conditions")}
     current = replace(earlier, **added)
     if current != earlier:
         _write(folder, settings, [current if entry is earlier else entry for entry in plans])
@@ -235,10 +244,17 @@ def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFr
     return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
 
 
-def finals_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
-    """The finals of a declared study that have a record, with the `study` whose winner they repeat."""
-    rows = [{"run_id": final, "study": row["study"]} for row in declaration.winners for final in row["finals"]]
-    return _at_their_places(runs, rows)
+def finals_table(
+    runs: pd.DataFrame, declaration: TunedDeclaration, condition: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """The finals of a declared study that have a record, with the `study` whose winner they repeat.
+
+    `condition` is one of the declaration's; its finals are then meant.
+    """
+    winners = declaration.winners if condition is None else condition["winners"]
+    return _at_their_places(
+        runs, [{"run_id": final, "study": row["study"]} for row in winners for final in row["finals"]]
+    )
 
 
 def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:

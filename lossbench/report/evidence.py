@@ -228,7 +228,7 @@ def _number(value: Any) -> str:
 def _declares(declaration: Declaration, setting: stats.Setting) -> bool:
     """Whether these runs have the fields that were declared; a table has no None."""
     return all(
-        setting.fields[name] == value or (value is None and pd.isna(setting.fields[name]))
+        value is None if pd.isna(setting.fields[name]) else setting.fields[name] == value
         for name, value in declaration.setting.items()
         if name in setting.fields
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ def plans_of(output: Path) -> list[TunedDeclaration]:
 def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     """Every run of these studies."""
     trials = {row["run_id"] for plan in plans for row in [*plan.runs, *plan.widened]}
-    return trials | {final for plan in plans for row in plan.winners for final in row["finals"]}
+    groups = [plan.winners for plan in plans]
+    groups += [condition["winners"] for plan in plans for condition in plan.conditions]
+    return trials | {final for winners in groups for row in winners for final in row["finals"]}
 
 
 def build(plans: Sequence[TunedDeclaration], runs: pd.DataFrame, folder: Path, kinds: Sequence[str]) -> Path:
@@ -72,12 +74,31 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
         "table": _differences_table(slug, judged) if words else None,
         "differences": _differences(slug, finals, judged) if words else None,
         "best": _best(slug, trials) if whole else None,
+        "conditions": [*_conditions(slug, plan, runs)],
     }
     if whole:
         table = tuning_table(trials, finals)
         shown |= {"rates": _rates(slug, trials), "gains": _gains(slug, table)}
         shown["ranks"] = _ranks(slug, table) if table["rank_after"].notna().any() else None
     return shown
+
+
+def _conditions(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The winners under other conditions, as far as all their runs are there."""
+    for i, condition in enumerate(plan.conditions, start=1):
+        finals = finals_table(runs, plan, condition)
+        if len(finals) < sum(len(row["finals"]) for row in condition["winners"]):
+            continue
+        judged = judge_finals(finals, margin=plan.margin)
+        name = " and ".join(f"{field.replace('_', ' ')} {value:g}" for field, value in condition["changes"].items())
+        own = finals[finals["loss"] == "cross_entropy"]["test_accuracy"]
+        yield {
+            "name": name,
+            "time": condition["time"],
+            "accuracy": float(own.mean()),
+            "figure": _differences(f"{slug}-condition-{i}", finals, judged),
+            "table": _differences_table(f"{slug}-condition-{i}", judged),
+        }
 
 
 def _whole(plan: TunedDeclaration, finals: pd.DataFrame) -> bool:
@@ -183,4 +204,4 @@ def _ranks(slug: str, table: pd.DataFrame) -> Figure:
         for row in table.to_dict("records")
     )
     panel = Panel(partial(plots.ranks_before_and_after, table), f"Ranks before and after tuning: {listed}.")
-    return Figure(f"{slug}-rank-change", say("figure_tuned_ranks"), [panel], 1 + 0.25 * len(table), PANEL_WIDTH + 0.6)
+    return Figure(f"{slug}-rank-change", say("figure_tuned_ranks"), [panel], 1.8 + 0.22 * len(table), PANEL_WIDTH + 0.6)

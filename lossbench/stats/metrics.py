@@ -388,10 +388,10 @@ def measure(name: str, log_probs: NDArray[Any], target: NDArray[Any]) -> float:
     """A metric's value. ValueError that names the metric, and what it did instead of returning a finite number."""
     try:
         value = METRICS[name].function(log_probs.astype(np.float64), target.astype(np.int64))
-        number = float(value)
+        number = math.nan if np.ndim(value) else float(value)
     except Exception as error:
         raise ValueError(f"metric {name} raised {type(error).__name__}: {error}") from error
-    if np.ndim(value) or not math.isfinite(number):
+    if not math.isfinite(number):
         raise ValueError(f"metric {name} returned {value!r:.60}; it must return one finite number")
     return number
 

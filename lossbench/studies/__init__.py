@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lossbench.doors import on_first_use
 
 __all__ = [
     "ENGINES",
@@ -16,14 +17,11 @@ __all__ = [
     "take_shard",
 ]
 
-_OF_PLANS = ("STUDIES", "compare_losses", "plan_losses", "plan_study")
+_HOME = dict.fromkeys(__all__, "execute")
+_HOME |= dict.fromkeys(("STUDIES", "compare_losses", "plan_losses", "plan_study"), "plans")
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        module = "plans" if name in _OF_PLANS else "execute"
-        return getattr(import_module(f"lossbench.studies.{module}"), name)
-    raise AttributeError(f"module 'lossbench.studies' has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _HOME)
 
 
 if TYPE_CHECKING:

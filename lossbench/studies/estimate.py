@@ -175,6 +175,7 @@ def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | Non
         spec.name, spec.class_names, images, images, "", (0.5,) * spec.image_shape[0], (0.25,) * spec.image_shape[0]
     )
     training = start(replace(first, patience=None), dataset, images, device, entry)
+    training.begin_epoch()
     warm_up = first.batch_size * WARM_UP_STEPS
     train_epoch(training, Split(images.images[:warm_up], images.target[:warm_up]))
     began = time.perf_counter()

@@ -195,6 +195,7 @@ def execute(
     output: str | os.PathLike[str] | None = None,
     *,
     name_as: str | None = None,
+    keep_others: bool = False,
     leave_out: str = "skip-execution",
     kernel: Kernel | None = None,
 ) -> Path:
@@ -208,6 +209,7 @@ def execute(
         parameters: JSON values for names in its `parameters` cell.
         output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
         name_as: name of the executed copy, without `.ipynb`; None takes the notebook's.
+        keep_others: refuse to replace an executed copy of other parameters.
         leave_out: a tag; cells that have it are kept as they are and not executed.
         kernel: how to start the kernel; None starts it for somebody who waits, with a progress bar.
 
@@ -226,6 +228,10 @@ def execute(
     finished, failed, part = (folder / f"{stem}{end}.ipynb" for end in ("", ".failed", ".part"))
     if source.resolve() in (finished, failed, part):
         raise ValueError(f"{source} would be overwritten by its own result; choose another --output")
+    if keep_others and (before := _executed_with(finished)) not in (None, dict(parameters)):
+        raise ValueError(
+            f"{finished} was executed with other parameters, {before}; give this one a name with --to NAME"
+        )
     try:
         _run(
             source,
@@ -250,13 +256,16 @@ def execute(
         part.unlink(missing_ok=True)
 
 
-def find_notebook(name: str) -> Path:
+PACKAGED = (SHIPPED / "notebooks", Path(__file__).resolve().parents[2] / "notebooks")
+
+
+def find_notebook(name: str, paths: Mapping[str, Path] | None = None) -> Path:
     """The notebook of this name, or the only one whose name holds it, or the file at this path.
 
-    Looks in `./notebooks`, then beside the package. ValueError with the nearest names, or all that match, when that
-    does not lead to one; FileNotFoundError for a path where nothing is.
+    Without `paths` looks in `./notebooks`, then beside the package. ValueError with the nearest names, or all that
+    match, when that does not lead to one; FileNotFoundError for a path where nothing is.
     """
-    paths = notebooks()
+    paths = notebooks() if paths is None else paths
     stem = name.removesuffix(".ipynb")
     if stem in paths:
         return paths[stem]
@@ -274,7 +283,10 @@ def find_notebook(name: str) -> Path:
 
 def notebooks() -> dict[str, Path]:
     """Every notebook that has a name, in order: those in `./notebooks`, then those that came with the package."""
-    folders = (SHIPPED / "notebooks", Path(__file__).resolve().parents[2] / "notebooks", Path("notebooks"))
+    return _notebooks_in(*PACKAGED, Path("notebooks"))
+
+
+def _notebooks_in(*folders: Path) -> dict[str, Path]:
     return dict(sorted({path.stem: path for folder in folders for path in folder.glob("*.ipynb")}.items()))
 
 
@@ -283,7 +295,8 @@ def copy_notebooks(names: Sequence[str], folder: Path) -> list[Path]:
 
     Raises: ValueError, FileNotFoundError as `find_notebook` does, and ValueError before anything is copied.
     """
-    sources = [find_notebook(name) for name in names] if names else list(notebooks().values())
+    paths = _notebooks_in(*PACKAGED)
+    sources = [find_notebook(name, paths) for name in names] if names else list(paths.values())
     goals = [folder / source.name for source in sources]
     for source, goal in zip(sources, goals, strict=True):
         if goal.exists() and goal.read_bytes() != source.read_bytes():
@@ -381,6 +394,15 @@ def _read(path: Path) -> Any:
         return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except (NotJSONError, nbformat.ValidationError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+
+
+def _executed_with(path: Path) -> dict[str, Any] | None:
+    """The parameters that papermill noted in an executed copy; None where there is no such copy."""
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(noted)
 
 
 def _file_name(name: str) -> str:

@@ -7,7 +7,7 @@ run next is a function of the records alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,8 @@ class TunedPlan:
         trials, studies, finals: points a loss and study, independent studies, final runs of each study's winner.
         widen: extend a range once, for all losses, where a winner lies in its outer tenth.
         margin: smallest difference of accuracy that matters, as a fraction.
+        conditions: fields of RunConfig under which the winners run again after the finals, such as
+            `{"label_noise": 0.4}`; nothing is tuned anew.
     """
 
     base: RunConfig
@@ -54,6 +56,7 @@ class TunedPlan:
     finals: int = FINALS
     widen: bool = True
     margin: float = 0.005
+    conditions: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         least = {"trials": 2, "studies": 1, "finals": 1}
@@ -84,7 +87,7 @@ class TunedPlan:
 
         return TunedDeclaration(
             setting={key: value for key, value in setting_of(self.base).items() if key not in TUNED_FIELDS},
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=_now(),
             losses=[{"loss": name, "loss_params": dict(params)} for name, params in self.losses],
             space=describe(self.base, self.losses),
             trials=self.trials,
@@ -185,25 +188,34 @@ def run_tuned(
         places |= more
     winners = _winners(places, folder)
     finals = {config: plan.finals_of(config, study) for config, (study, _) in winners.items()}
-    rows = [
-        {
-            "run_id": config.run_id,
-            "study": study,
-            "loss": loss,
-            "label": config.label,
-            "lr": config.lr,
-            "weight_decay": config.weight_decay,
-            "ends": list(outer_ends(config)),
-            "finals": [final.run_id for final in finals[config]],
-        }
-        for config, (study, loss) in winners.items()
-    ]
-    declare_tuned(replace(declaration, winners=rows), folder)
+    rows = [_row(config, *place, finals[config]) for config, place in winners.items()]
+    declaration = declare_tuned(replace(declaration, winners=rows), folder)
     notes = tuple(_notes(winners))
     for line in notes:
         say(line)
     summary += run_configs([config for group in finals.values() for config in group], output, **how)
-    return Tuned(summary, notes, judge_tuned(folder, declaration.digest) if summary.complete else None)
+    if not summary.complete:
+        return Tuned(summary, notes)
+    for changes in plan.conditions:
+        changed = {config: [replace(final, **changes) for final in group] for config, group in finals.items()}
+        rows = [_row(config, *place, changed[config]) for config, place in winners.items()]
+        planned = {"time": _now(), "changes": dict(changes), "winners": rows}
+        if dict(changes) not in [entry["changes"] for entry in declaration.conditions]:
+            declaration = declare_tuned(replace(declaration, conditions=[*declaration.conditions, planned]), folder)
+        say(f"the winners under {changes}")
+        summary += run_configs([config for group in changed.values() for config in group], output, **how)
+    return Tuned(summary, notes, judge_tuned(folder, declaration.digest))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _row(config: RunConfig, study: int, loss: str, finals: Sequence[RunConfig]) -> dict[str, Any]:
+    """A winner as it is declared."""
+    facts = {"run_id": config.run_id, "study": study, "loss": loss, "label": config.label, "lr": config.lr}
+    ends = list(outer_ends(config))
+    return facts | {"weight_decay": config.weight_decay, "ends": ends, "finals": [final.run_id for final in finals]}
 
 
 def judge_tuned(folder: str | os.PathLike[str], digest: str) -> pd.DataFrame:

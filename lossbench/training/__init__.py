@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lossbench.doors import on_first_use
 
 __all__ = [
     "barrier",
@@ -36,10 +37,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"lossbench.training.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'lossbench.training' has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _HOME)
 
 
 if TYPE_CHECKING:

@@ -216,7 +216,8 @@ class Training:
 
     def set_rate(self, step: int, steps: int) -> None:
         """Set the learning rate of a step, counted from 0, of this epoch's `steps`, where each has its own."""
-        factor = step_factor(self.config, self.epoch - 1, step, steps)
+        first = max(0, self.epoch - 1)  # steps may be taken before the first epoch is counted, as an estimate does
+        factor = step_factor(self.config, first, step, steps)
         if factor is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.lr * factor

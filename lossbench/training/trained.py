@@ -111,6 +111,7 @@ def load(
             getattr(training, part).load_state_dict(tensors)
     except RuntimeError as error:  # of load_state_dict: names or shapes
         raise damaged_file(record.path / WEIGHTS, error) from error
+    training.criterion.set_epoch(record.result["best_epoch"], config.epochs)
     for module in (training.model, training.criterion):
         module.eval().requires_grad_(False)
     return Trained(record, task, training)
