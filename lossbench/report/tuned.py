@@ -87,10 +87,12 @@ def _conditions(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> Iterat
     """The winners under other conditions, as far as all their runs are there."""
     for i, condition in enumerate(plan.conditions, start=1):
         finals = finals_table(runs, plan, condition)
-        if len(finals) < sum(len(row["finals"]) for row in condition["winners"]):
+        name = " and ".join(f"{field.replace('_', ' ')} {value}" for field, value in condition["changes"].items())
+        planned = sum(len(row["finals"]) for row in condition["winners"])
+        if len(finals) < planned:
+            yield {"name": name, "time": condition["time"], "done": len(finals), "planned": planned, "table": None}
             continue
         judged = judge_finals(finals, margin=plan.margin)
-        name = " and ".join(f"{field.replace('_', ' ')} {value:g}" for field, value in condition["changes"].items())
         own = finals[finals["loss"] == "cross_entropy"]["test_accuracy"]
         yield {
             "name": name,
