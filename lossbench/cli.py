@@ -647,12 +647,12 @@ def run_demo(
     def write_report() -> Path:
         from lossbench.report import build
 
-        return build(output)
+        return build(output, pdf=False)
 
     summary = demo.run_demo(output, write_report, typer.echo, workers=workers, device=device)
     typer.echo(summary)
     if not summary.interrupted:
-        build_report(output)
+        typer.echo(write_report())
     sys.exit(summary.exit_code)
 
 

@@ -73,7 +73,7 @@ def test_the_questions_of_the_datasheet_are_answered_as_printed() -> None:
         exec("\n".join(ast.unparse(line) for line in before), namespace)
         answers.append(eval(ast.unparse(last), namespace))
     best, spread, pair = answers
-    assert dict(zip(best["loss"], best["verdict"], strict=True)) == {"adma": "better", "js_divergence": "better"}
+    assert set(best["loss"]) == {"adma", "js_divergence"}, "as the README's answer says"
     assert 0 < spread["50%"] < 0.05
     assert pair in {(0, 6), (6, 0)}, "T-shirt and shirt"
 

@@ -688,6 +688,15 @@ class TestInChromium:
         assert opened.get_by_role("alert").count() == 0
         assert float(opened.locator(".lb-pictures").evaluate("e => getComputedStyle(e).opacity")) == 1
 
+    def test_a_batch_that_cannot_be_drawn_leaves_no_dots_of_another(self, opened):
+        panel = opened.locator("svg[role=img]").nth(4)
+        assert panel.locator("path.lb-dots-left").get_attribute("d")
+        left = opened.locator(".lb-of-left")
+        left.locator("select").filter(has_text="taylor_softmax").select_option(label="taylor_softmax")
+        left.locator("select").last.select_option(index=1)
+        assert opened.get_by_text("without a kernel this page has no table for it").count() == 1
+        assert not panel.locator("path.lb-dots-left").get_attribute("d")
+
     def test_a_preset_says_what_to_look_at_and_leaves_with_its_loss(self, opened):
         opened.locator(".lb-preset select").select_option("3")
         assert "counts as done" in opened.locator(".lb-look").inner_text()

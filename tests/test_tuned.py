@@ -271,3 +271,19 @@ def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is damaged"):
         declared_tuned(tmp_path)
     assert not Record(tmp_path / "runs" / "none").finished
+
+
+COMMITTED = Path(__file__).parents[1] / "outputs" / "tuned"
+
+
+@pytest.mark.parametrize("folder", sorted(COMMITTED.iterdir()), ids=lambda folder: folder.name)
+def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Path) -> None:
+    runs, plans = load_runs(folder), declared_tuned(folder)
+    assert plans[0].finished_before == 0
+    for plan in plans:
+        assert len(trials_table(runs, plan)) == len(plan.runs) == plan.trials * plan.studies * len(plan.losses)
+        finals = finals_table(runs, plan)
+        assert len(finals) == plan.finals * plan.studies * len(plan.losses)
+        chosen = choose(trials_table(runs, plan))
+        assert set(chosen["run_id"]) == {winner["run_id"] for winner in plan.winners}
+        assert set(judge_finals(finals)["n"]) == {plan.finals * plan.studies}

@@ -156,13 +156,17 @@ def conclude(comparison: pd.DataFrame, seeds: int) -> str:
     gains = set(wrong[wrong["verdict"].str.endswith("better")]["loss"])
     lost = set(right[right["verdict"].str.endswith("better")]["loss"])
     if gains - lost:
-        lesson = "the best loss depends on whether the targets are right: there the choice matters"
+        lesson = (
+            "the choice matters where targets are wrong, and what helps there was not shown to help with right ones"
+        )
     elif gains:
         lesson = "some losses are better with wrong targets and with right ones"
     else:
         lesson = "no loss was shown to be better where targets are wrong"
     called = sys.argv[0] if Path(sys.argv[0]).stem == "lossbench" else "python -m lossbench"
-    shared = " ".join(f"--set {name}={SETTINGS[name]}" for name in ("epochs", "train_size"))
+    shared = " ".join(
+        f"--set {name}={str(SETTINGS[name]).lower()}" for name in ("epochs", "train_size", "embedding_scores")
+    )
     return (
         f"1. With {_percent(WRONG)} wrong targets: {_words(wrong)}.\n"
         f"2. With right targets: {_words(right)}.\n"
