@@ -111,6 +111,13 @@ def test_what_cannot_be_tuned_alike_is_refused(losses: list[Any], settings: dict
         plan_tuned(losses, (), settings)
 
 
+def test_a_condition_that_leaves_too_few_images_is_refused_before_any_run(tmp_path: Path) -> None:
+    [plan] = plan_tuned([], ["shapes"], {"train_size": 300}, conditions=({"imbalance": 50.0},))
+    with pytest.raises(ValueError, match="train_size must lie between"):
+        run_tuned(plan, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 # The tables.
 
 

@@ -178,7 +178,7 @@ def _differences(slug: str, finals: pd.DataFrame, judged: pd.DataFrame) -> Figur
         for row in judged.to_dict("records")
     )
     panel = Panel(partial(plots.tuned_differences, finals, judged), f"Tuned losses minus cross-entropy: {listed}.")
-    height = 1.2 + 0.42 * len(judged)
+    height = 1.7 + 0.4 * len(judged)
     return Figure(f"{slug}-differences", say("figure_tuned_differences"), [panel], height, PANEL_WIDTH + 2)
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
@@ -170,6 +171,7 @@ def run_tuned(
     Returns: what there is to judge; with a shard, or after an end before the last run, the same call goes on.
     """
     folder = output_folder(output)
+    _require_possible(plan, how.get("data"))
     declaration = declare_tuned(plan.declaration(), folder)
     say(f"declared {declaration.time}, plan {declaration.digest[:12]}")
     places = plan.points()
@@ -205,6 +207,18 @@ def run_tuned(
         say(f"the winners under {changes}")
         summary += run_configs([config for group in changed.values() for config in group], output, **how)
     return Tuned(summary, notes, judge_tuned(folder, declaration.digest))
+
+
+def _require_possible(plan: TunedPlan, data: Path | None) -> None:
+    """Refuse a condition that leaves fewer training images than the runs take, before any run."""
+    from lossbench.data import degrade, load, stratified_split
+    from lossbench.training.run import VALIDATION_FRACTION
+
+    if plan.conditions:
+        train = load(plan.base.dataset, data).train
+        rest, _ = stratified_split(train.target, VALIDATION_FRACTION, plan.base.seed)
+        for changes in plan.conditions:
+            degrade(train.subset(rest), replace(plan.base, **changes))
 
 
 def _now() -> str:
