@@ -334,6 +334,13 @@ def test_planning_functions_invert_each_other():
     assert math.isnan(stats.minimum_detectable_effect(0.006, n=1))
 
 
+def test_power_grows_with_the_pairs_up_to_one_whatever_the_effect():
+    for effect in (0.1, 0.5, 1.0, 5.0, 50.0):
+        powers = [stats.power(effect, 0.6, n) for n in range(2, 200)]
+        assert (np.diff(powers) >= -1e-9).all()
+        assert 0 < min(powers) <= max(powers) <= 1
+
+
 def test_power_is_what_simulation_finds():
     draws = np.random.default_rng(0).normal(0.005, 0.006, size=(4000, 8))
     found = (oracle.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()

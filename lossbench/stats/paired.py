@@ -574,7 +574,8 @@ def power(effect: float, sd: float, n: int, alpha: float = 0.05, comparisons: in
     from statsmodels.stats.power import TTestPower
 
     _check(sd, n, alpha, comparisons)
-    return float(TTestPower().power(abs(effect) / sd, n, alpha / comparisons))
+    found = float(TTestPower().power(abs(effect) / sd, n, alpha / comparisons))
+    return 1.0 if math.isnan(found) and n > 1 else found  # scipy's noncentral t ends where next to nothing is missing
 
 
 def minimum_detectable_effect(
