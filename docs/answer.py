@@ -569,8 +569,8 @@ def write_tuned(evidence: Evidence) -> str:
             f"Plan `{plan.digest[:12]}`, declared {plan.time[:10]} with {plan.finished_before} of its trials finished "
             f"before: `{setting['model']}`, {setting['trainable']} only, on {setting['dataset']} "
             f"({setting['train_size']:,} training images), {setting['optimizer'].title()}, "
-            f"{setting['epochs']} epochs; {plan.trials} trials a loss in each of {plan.studies} studies, {plan.finals} finals of each winner. Tuned "
-            f"cross-entropy: {percent(own.mean())} test accuracy.\n"
+            f"{setting['epochs']} epochs; {plan.trials} trials a loss in each of {plan.studies} studies, "
+            f"{plan.finals} finals of each winner. Tuned cross-entropy: {percent(own.mean())} test accuracy.\n"
         )
         parts.append(tuned_table(study.judged))
         for changed, finals, judged in study.conditions:
