@@ -67,7 +67,7 @@ OTHER_VALUES = {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
         "workers": 1,
     },
-    "14_thesis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
+    "14_thesis": {"results": STUDY, "probability": "taylor_softmax"},
     "15_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
     "16_sampling_free": {
         "results": STUDY, "beta": 2.0, "gamma": 1.0, "dataset": "shapes", "epochs": 1, "train_size": 100, "seed": 1,
@@ -539,10 +539,11 @@ ANSWERS = {
     ("12", "hours"): ([5, 5.0, 6 * 75 * 40 / 3600], [4.6875, 37.5, 6]),
     ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
     ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
-    ("14", "shared_points"): ([[4.5, 5.5], (4.5, 5.5), np.array([9, 11]) / 2], [[5, 6], [5.5, 4.5], [4.5, 4.5]]),
-    ("14", "newcomers"): ([3, 3.0, np.int64(3)], [2, 1, 4]),
+    ("14", "placement"): ([lambda x: pd.Series(x).rank().tolist(), lambda x: [4.5, 4.5, 3, 2, 1],
+                           lambda x: [1 + sum((a > b) + (a == b) / 2 for b in x) - 0.5 for a in x]],
+                          [lambda x: [5, 4, 3, 2, 1], lambda x: pd.Series(x).rank(ascending=False).tolist(),
+                           lambda x: pd.Series(x).rank(method="max").tolist()]),
     ("14", "losses_needed"): ([7, 7.0, np.int64(7)], [6, 5, 8]),
-    ("14", "flat_epochs"): ([28, 27.9, 11.4 * 6**0.5], [11.4, 20, 68]),
     ("15", "adma_weight"): ([lambda p, a: a * p**a * (p**a).exp(), lambda p, a: [0.217, 0.717, 1.36],
                              lambda p, a: a * torch.exp(a * p.log() + p**a)],
                             [lambda p, a: (p**a).exp(), lambda p, a: -a * p ** (a - 1) * (p**a).exp(),
@@ -582,7 +583,7 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "batch_size": 32, "plan": range(6), "rms": {"best_epoch": 11.4},
+    "batch_size": 32, "plan": range(6),
     "record": SimpleNamespace(result={"train_images": 1350}),
 }  # fmt: skip
 
