@@ -22,6 +22,7 @@ from scipy import optimize
 from conftest import write_run
 from lossbench import LOSSES, Criterion, claims, stats
 from lossbench.config import RunConfig
+from lossbench.data import trees
 from lossbench.exercises import NOT_ANSWERED, RIGHT, check
 from lossbench.losses.probabilities import log_probs
 from lossbench.records.record import Record
@@ -69,9 +70,7 @@ OTHER_VALUES = {
     },
     "14_thesis": {"results": STUDY, "probability": "taylor_softmax"},
     "15_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
-    "16_sampling_free": {
-        "results": STUDY, "beta": 2.0, "gamma": 1.0, "dataset": "shapes", "epochs": 1, "train_size": 100, "seed": 1,
-    },
+    "16_sampling_free": {"results": STUDY, "beta": 2.0, "gamma": 1.0},
     "17_false_positive_loss": {"results": STUDY},
     "18_hierarchical_loss": {"results": STUDY},
     "10_loss_landscapes": {
@@ -550,15 +549,25 @@ ANSWERS = {
                              lambda p, a: a * p**a]),
     ("15", "first_step"): ([0.35, 0.347, 0.348], [0.2475, 1, 0.55]),
     ("15", "largest_convex_a"): ([0.5, 1 / 2, np.float32(0.5)], [1, 0.368, 0.7]),
+    ("16", "power_loss"): ([lambda p, beta, gamma: (1 - p) ** gamma * (-p.log()) ** beta,
+                            lambda p, beta, gamma: [16.6, 0.00721],
+                            lambda p, beta, gamma: p.log().neg().pow(beta).mul((1 - p).pow(gamma)).double()],
+                           [lambda p, beta, gamma: -((1 - p) ** gamma) * p.log(),
+                            lambda p, beta, gamma: (-p.log()) ** beta,
+                            lambda p, beta, gamma: beta * (1 - p) ** gamma * -p.log()]),
     ("16", "p_of_equal_weight"): ([0.53, 0.533, E ** -(0.25 ** (1 / 3))], [0.63, 0.25, 0.368]),
-    ("16", "gigabytes"): ([500, 5e2, 5000**3 * 4 / 1e9], [125, 0.5, 100]),
-    ("16", "macro_f1_of_a_collapse"): ([0.018, 0.0182, 0.2 / 11], [0.1, 0.18, 0.01]),
-    ("17", "loss_by_hand"): ([2.3, 2.303, math.log(10)], [1.61, 0.69, 1]),
-    ("17", "times_cross_entropy"): ([2, 2.0, torch.tensor(2.0)], [1, 4, 0.5]),
-    ("17", "ratio_of_weights"): ([1.89, 17 / 9, 1.8889], [9, 0.53, 1.7]),
+    ("17", "false_positive"): ([lambda p, t: Criterion("false_positive", alpha="none", reduction="none")(p.log(), t),
+                                lambda p, t: [math.log(10), 0.329],
+                                lambda p, t: [-math.log(r[k] * (1 - max(r[:k] + r[k + 1 :])))
+                                              for r, k in zip(p.tolist(), t.tolist(), strict=True)]],
+                               [lambda p, t: -p[[0, 1], t].log(),
+                                lambda p, t: -p[[0, 1], t].log() - (1 - p.amax(1)).log(),
+                                lambda p, t: (p[[0, 1], t] * p.amin(1)).log()]),
     ("17", "mistakes_fewer"): ([132, 133, 132.5], [94, 5, 68]),
-    ("18", "horse_to_frog"): ([4, 4.0, np.int64(4)], [6, 2, 5]),
-    ("18", "mean_distance"): ([4, 4.0, 2400 / 600], [6, 2, 8]),
+    ("18", "distance"): ([trees.tree_distance, lambda tree, a, b: len({*trees.path(tree, a)} ^ {*trees.path(tree, b)}),
+                          lambda tree, a, b: {"dog": 2, "frog": 3, "ship": 4}[b] if a != b else 0],
+                         [lambda tree, a, b: len({*trees.path(tree, a)} | {*trees.path(tree, b)}), lambda tree, a, b: 2,
+                          lambda tree, a, b: trees.tree_distance(tree, a, b) / 2]),
     ("18", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
     ("18", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
     ("10", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
