@@ -22,6 +22,7 @@ from scipy import optimize
 from conftest import write_run
 from lossbench import LOSSES, Criterion, claims, stats
 from lossbench.config import RunConfig
+from lossbench.data import trees
 from lossbench.exercises import NOT_ANSWERED, RIGHT, check
 from lossbench.losses.probabilities import log_probs
 from lossbench.records.record import Record
@@ -67,11 +68,9 @@ OTHER_VALUES = {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
         "workers": 1,
     },
-    "14_thesis": {"results": STUDY, "probability": "taylor_softmax", "replays": 10, "seed": 3},
+    "14_thesis": {"results": STUDY, "probability": "taylor_softmax"},
     "15_adma": {"results": STUDY, "exponents": [0.2, 0.5]},
-    "16_sampling_free": {
-        "results": STUDY, "beta": 2.0, "gamma": 1.0, "dataset": "shapes", "epochs": 1, "train_size": 100, "seed": 1,
-    },
+    "16_sampling_free": {"results": STUDY, "beta": 2.0, "gamma": 1.0},
     "17_false_positive_loss": {"results": STUDY},
     "18_hierarchical_loss": {"results": STUDY},
     "10_loss_landscapes": {
@@ -539,23 +538,36 @@ ANSWERS = {
     ("12", "hours"): ([5, 5.0, 6 * 75 * 40 / 3600], [4.6875, 37.5, 6]),
     ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
     ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
-    ("14", "shared_points"): ([[4.5, 5.5], (4.5, 5.5), np.array([9, 11]) / 2], [[5, 6], [5.5, 4.5], [4.5, 4.5]]),
-    ("14", "newcomers"): ([3, 3.0, np.int64(3)], [2, 1, 4]),
+    ("14", "placement"): ([lambda x: pd.Series(x).rank().tolist(), lambda x: [4.5, 4.5, 3, 2, 1],
+                           lambda x: [1 + sum((a > b) + (a == b) / 2 for b in x) - 0.5 for a in x]],
+                          [lambda x: [5, 4, 3, 2, 1], lambda x: pd.Series(x).rank(ascending=False).tolist(),
+                           lambda x: pd.Series(x).rank(method="max").tolist()]),
     ("14", "losses_needed"): ([7, 7.0, np.int64(7)], [6, 5, 8]),
-    ("14", "flat_epochs"): ([28, 27.9, 11.4 * 6**0.5], [11.4, 20, 68]),
-    ("15", "largest_convex_a"): ([0.5, 1 / 2, np.float32(0.5)], [1, 0.368, 0.7]),
-    ("15", "learning_rate"): ([0.046, 0.0461, 0.01 / (0.5 * 0.1**0.5 * E ** (0.1**0.5))], [0.01, 0.0022, 0.032]),
-    ("15", "head_start"): ([0.3, 0.31, 0.2 * 1.539], [0.2, 0, 0.06]),
+    ("15", "adma_weight"): ([lambda p, a: a * p**a * (p**a).exp(), lambda p, a: [0.217, 0.717, 1.36],
+                             lambda p, a: a * torch.exp(a * p.log() + p**a)],
+                            [lambda p, a: (p**a).exp(), lambda p, a: -a * p ** (a - 1) * (p**a).exp(),
+                             lambda p, a: a * p**a]),
     ("15", "first_step"): ([0.35, 0.347, 0.348], [0.2475, 1, 0.55]),
+    ("15", "largest_convex_a"): ([0.5, 1 / 2, np.float32(0.5)], [1, 0.368, 0.7]),
+    ("16", "power_loss"): ([lambda p, beta, gamma: (1 - p) ** gamma * (-p.log()) ** beta,
+                            lambda p, beta, gamma: [16.6, 0.00721],
+                            lambda p, beta, gamma: p.log().neg().pow(beta).mul((1 - p).pow(gamma)).double()],
+                           [lambda p, beta, gamma: -((1 - p) ** gamma) * p.log(),
+                            lambda p, beta, gamma: (-p.log()) ** beta,
+                            lambda p, beta, gamma: beta * (1 - p) ** gamma * -p.log()]),
     ("16", "p_of_equal_weight"): ([0.53, 0.533, E ** -(0.25 ** (1 / 3))], [0.63, 0.25, 0.368]),
-    ("16", "gigabytes"): ([500, 5e2, 5000**3 * 4 / 1e9], [125, 0.5, 100]),
-    ("16", "macro_f1_of_a_collapse"): ([0.018, 0.0182, 0.2 / 11], [0.1, 0.18, 0.01]),
-    ("17", "loss_by_hand"): ([2.3, 2.303, math.log(10)], [1.61, 0.69, 1]),
-    ("17", "times_cross_entropy"): ([2, 2.0, torch.tensor(2.0)], [1, 4, 0.5]),
-    ("17", "ratio_of_weights"): ([1.89, 17 / 9, 1.8889], [9, 0.53, 1.7]),
+    ("17", "false_positive"): ([lambda p, t: Criterion("false_positive", alpha="none", reduction="none")(p.log(), t),
+                                lambda p, t: [math.log(10), 0.329],
+                                lambda p, t: [-math.log(r[k] * (1 - max(r[:k] + r[k + 1 :])))
+                                              for r, k in zip(p.tolist(), t.tolist(), strict=True)]],
+                               [lambda p, t: -p[[0, 1], t].log(),
+                                lambda p, t: -p[[0, 1], t].log() - (1 - p.amax(1)).log(),
+                                lambda p, t: (p[[0, 1], t] * p.amin(1)).log()]),
     ("17", "mistakes_fewer"): ([132, 133, 132.5], [94, 5, 68]),
-    ("18", "horse_to_frog"): ([4, 4.0, np.int64(4)], [6, 2, 5]),
-    ("18", "mean_distance"): ([4, 4.0, 2400 / 600], [6, 2, 8]),
+    ("18", "distance"): ([trees.tree_distance, lambda tree, a, b: len({*trees.path(tree, a)} ^ {*trees.path(tree, b)}),
+                          lambda tree, a, b: {"dog": 2, "frog": 3, "ship": 4}[b] if a != b else 0],
+                         [lambda tree, a, b: len({*trees.path(tree, a)} | {*trees.path(tree, b)}), lambda tree, a, b: 2,
+                          lambda tree, a, b: trees.tree_distance(tree, a, b) / 2]),
     ("18", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
     ("18", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
     ("10", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
@@ -580,7 +592,7 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "batch_size": 32, "plan": range(6), "rms": {"best_epoch": 11.4},
+    "batch_size": 32, "plan": range(6),
     "record": SimpleNamespace(result={"train_images": 1350}),
 }  # fmt: skip
 
