@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +51,7 @@ OTHER_VALUES = {
     },
     "04_loss_functions": {"num_classes": 4, "seed": 1},
     "06_training_loop": {
-        "dataset": "mnist-mini", "epochs": 1, "train_size": 100, "batch_size": 16, "lr": 0.01, "seed": 1,
+        "dataset": "shapes", "epochs": 1, "train_size": 100, "batch_size": 16, "lr": 0.01, "seed": 1,
     },
     "05_explorer": {"gamma": 0.5, "num_classes": 3, "noise": 0.1, "seeds": [7, 8]},
     RUN: {
@@ -256,8 +256,8 @@ def test_it_runs_with_every_parameter_changed(path, tmp_path, request):
     executed = execute(str(copy), values, tmp_path)
     assert executed == tmp_path / "notebooks" / path.name
     given = {k: v for k, v in OTHER_VALUES[path.stem].items() if k in {field.name for field in fields(RunConfig)}}
-    stored = [asdict(Record(folder).config) for folder in (tmp_path / "runs").glob("*")]
-    assert path.stem != RUN or stored == [asdict(RunConfig(**given))]
+    stored = [Record(folder).config for folder in (tmp_path / "runs").glob("*")]
+    assert path.stem != RUN or stored == [RunConfig(**given)]
 
 
 @pytest.mark.slow

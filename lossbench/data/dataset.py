@@ -25,7 +25,7 @@ class Split:
     """Images and their classes.
 
     Args:
-        images: (N, C, H, W) uint8, 0 to 255.
+        images: (N, C, H, W) uint8, 0 to 255; or (N, features) float32, what a frozen network has made of them.
         target: (N,) int64 class indices.
 
     Raises ValueError when shapes or types are others.
@@ -37,7 +37,7 @@ class Split:
     def __post_init__(self) -> None:
         import torch
 
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        if (self.images.dtype, self.images.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
             raise ValueError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
         if self.target.dtype != torch.int64 or self.target.shape != self.images.shape[:1]:
             raise ValueError(

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossbench.config import RunConfig
+from lossbench.config import SCORING, RunConfig
 from lossbench.files import replacing, write_text
 from lossbench.registry import unknown
 
@@ -82,7 +82,9 @@ class Record:
         Raises: ValueError if the file is damaged or not there.
         """
         stored = RunConfig.defaults() | read_json(self.path / "config.json")
-        return stored == dict(json.loads(_json(config.trained())))
+        return {name: value for name, value in stored.items() if name not in SCORING} == dict(
+            json.loads(_json(config.trained()))
+        )
 
     def has(self, config: RunConfig, data: Path | None = None) -> bool:
         """Whether this is the finished record of `config`, on the images that its data set has now.

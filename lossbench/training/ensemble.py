@@ -348,6 +348,6 @@ def clip_each(gradients: Sequence[Tensor], limit: float) -> None:
 def _optimizer_settings(member: Training) -> tuple[object, ...]:
     config, rate = member.config, member.optimizer.param_groups[0]["lr"]
     decay = (config.weight_decay, config.weight_decay_on)
-    by_step = step_factor(config, member.epoch - 1, 0, 1) is not None
+    by_step = step_factor(config, max(0, member.epoch - 1), 0, 1) is not None
     schedule = (config.lr, config.scheduler, config.warmup_epochs, config.epochs) if by_step else ()
     return (config.optimizer, rate, *decay, config.clip_norm, member.criterion.takes, *schedule)
