@@ -1,8 +1,9 @@
 """Write what the committed studies say into README.md and the pages of docs/: `python -m docs.answer`.
 
-The text between `<!-- begin: NAME -->` and `<!-- end -->` is made here, from outputs/reference alone, and so are the
-pictures docs/images/answer.png and answer-narrow.png. All else in those files is written by hand. Every word for a
-difference comes from `stats.compare`; rows are chosen by the fields of their setting.
+The text between `<!-- begin: NAME -->` and `<!-- end -->` is made here, from outputs/reference and outputs/tuned alone,
+and so are the pictures docs/images/answer.png and answer-narrow.png. All else in those files is written by hand. Every
+word for a difference comes from `stats.compare`, or for tuned losses from `stats.tuning`; rows are chosen by the fields
+of their setting.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ import pandas as pd
 
 from docs import answer_picture
 from docs.answer_picture import Panel, Question
-from lossbench import LOSSES, archive, claims, stats
+from lossbench import LOSSES, archive, claims, load_runs, stats
 from lossbench.config import RunConfig
+from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table
 from lossbench.stats.paired import SAME_FUNCTION
 from lossbench.stats.runs import REFERENCE
+from lossbench.stats.tuning import judge_finals
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "answer.md", ROOT / "docs" / "changed-words.md")
+TUNED = ROOT / "outputs" / "tuned"
 CALIBRATION = ROOT / "benchmarks" / "calibration.csv"
 WORDS_BEFORE = ROOT / "docs" / "words_before.csv"  # by the engine of commit 9947598, see docs/changed-words.md
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -50,10 +54,21 @@ IN_USE = {  # losses that people use; those without a run are named as missing
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """A declared study in which every loss was tuned, and its finals judged."""
+
+    plan: TunedDeclaration
+    finals: pd.DataFrame
+    judged: pd.DataFrame
+    conditions: tuple[tuple[str, pd.DataFrame, pd.DataFrame], ...]  # what was changed, finals, judged
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The committed runs, and every comparison with cross-entropy that they allow."""
 
     tables: archive.AllTables
+    tuned: tuple[Tuned, ...] = ()
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -236,13 +251,32 @@ def answer_limits(evidence: Evidence) -> str:
     """How the runs were made, which losses that people use they hold, and which not."""
     ran = set(evidence.runs["loss"])
     row = core(evidence.accuracy).iloc[0]
-    missing = [call for name, call in IN_USE.items() if name not in ran]
+    missing = [call for name, call in IN_USE.items() if name not in ran | tuned_losses(evidence)]
     lacking = f" Nothing is said yet about {listing(missing)}." if missing else ""
     common = listing(["cross-entropy", *(LOSSES[name].title for name in IN_USE if name in ran)])
     return (
         f"Differences to cross-entropy [95 % interval], {span(evidence.accuracy['n'][evidence.accuracy['n'] > 0])} "
         f"paired seeds; 2 to 4 on {row['dataset']} ({row['train_images']:,.0f} training images). One small network, "
-        f"few epochs, no learning rate tuned. Of the losses that people use, {common} are in these runs.{lacking}"
+        f"few epochs, no learning rate tuned. Of the losses that people use, {common} are in these runs. "
+        f"{say_tuned(evidence)}{lacking}"
+    )
+
+
+def tuned_losses(evidence: Evidence) -> set[str]:
+    return {loss for study in evidence.tuned for loss in study.judged["loss"]}
+
+
+def say_tuned(evidence: Evidence) -> str:
+    """What tuning every loss with the same budget left of the differences, corrected for the losses of all plans."""
+    plan = evidence.tuned[0].plan
+    finals = pd.concat([study.finals for study in evidence.tuned]).drop_duplicates(["run_id", "study"])
+    judged = judge_finals(finals, margin=plan.margin)
+    counted = Counter(judged["verdict"])
+    words = ("better", *(word for word in (AHEAD[1], *BEHIND, "equivalent", "undecided") if counted[word]))
+    return (
+        f"Tuned with equal budgets ({plan.trials} trials, {plan.studies} times) on the frozen features of a published "
+        f"network ({plan.setting['dataset']}, n = {span(judged['n'])}), of {len(judged)} losses "
+        f"{listing([f'{counted[word]} {word}' for word in words])}."
     )
 
 
@@ -350,8 +384,8 @@ def say_losses(evidence: Evidence) -> str:
     used = set(core(evidence.accuracy)["loss"])
     common = [LOSSES[name].title for name in IN_USE if name in ran]
     papers = sorted((LOSSES[name].title for name in used if name not in IN_USE), key=str.lower)
-    missing = [call for name, call in IN_USE.items() if name not in ran]
-    lacking = f" Not in these runs, so nothing is said about them: {listing(missing)}." if missing else ""
+    missing = [call for name, call in IN_USE.items() if name not in ran | tuned_losses(evidence)]
+    lacking = f" In no run, so nothing is said about them: {listing(missing)}." if missing else ""
     row = core(evidence.accuracy).iloc[0]
     return (
         f"Numbers are differences to cross-entropy with 95 % intervals over n paired seeds. Sentences 2 to 4: "
@@ -359,7 +393,7 @@ def say_losses(evidence: Evidence) -> str:
         f"{str(row['optimizer']).title()}. One small network (`{row['model']}`, 0.1 million weights), few epochs, no "
         "learning rate tuned. "
         f"Behind this are, of the losses that people use, cross-entropy, {listing(common)}; of the papers, "
-        f"{listing(papers)}.{lacking}"
+        f"{listing(papers)}. {say_tuned(evidence)}{lacking}"
     )
 
 
@@ -525,6 +559,62 @@ def write_claims(decided: pd.DataFrame, verdict: str) -> str:
     return claims.as_markdown(decided[decided["verdict"] == verdict], links=False) + "\n"
 
 
+def write_tuned(evidence: Evidence) -> str:
+    """A table a declared study, and one for each condition that its winners met as well."""
+    parts = []
+    for study in evidence.tuned:
+        plan, setting = study.plan, study.plan.setting
+        own = study.finals[study.finals["loss"] == REFERENCE]["test_accuracy"]
+        parts.append(
+            f"Plan `{plan.digest[:12]}`, declared {plan.time[:10]} with {plan.finished_before} of its trials finished "
+            f"before: `{setting['model']}`, {setting['trainable']} only, on {setting['dataset']} "
+            f"({setting['train_size']:,} training images), {setting['optimizer'].title()}, "
+            f"{setting['epochs']} epochs; {plan.trials} trials a loss in each of {plan.studies} studies, "
+            f"{plan.finals} finals of each winner. Tuned cross-entropy: {percent(own.mean())} test accuracy.\n"
+        )
+        parts.append(tuned_table(study.judged))
+        for changed, finals, judged in study.conditions:
+            own = finals[finals["loss"] == REFERENCE]["test_accuracy"]
+            parts.append(
+                f"The same winners with {changed}, nothing tuned again; cross-entropy {percent(own.mean())}.\n"
+            )
+            parts.append(tuned_table(judged))
+    return "\n".join(parts)
+
+
+def tuned_table(judged: pd.DataFrame) -> str:
+    rows = [
+        (
+            LOSSES[row["loss"]].title,
+            interval(row),
+            f"{row['n']} in {row['draws']}",
+            f"{row['p_holm']:.3f}",
+            row["verdict"],
+        )
+        for row in records(judged.sort_values("mean", ascending=False))
+    ]
+    return markdown(("loss", "points [95 %]", "pairs in studies", "p (Holm)", "word"), rows)
+
+
+def read_tuned() -> tuple[Tuned, ...]:
+    """Every declared study of outputs/tuned, with those of its conditions whose finals are all there."""
+    studies = []
+    for folder in sorted(TUNED.iterdir()):
+        runs = load_runs(folder)
+        for plan in declared_tuned(folder):
+            finals = finals_table(runs, plan)
+            met = []
+            for condition in plan.conditions:
+                again = finals_table(runs, plan, condition)
+                if len(again) == sum(len(row["finals"]) for row in condition["winners"]):
+                    changed = listing(
+                        [f"{name.replace('_', ' ')} {value}" for name, value in condition["changes"].items()]
+                    )
+                    met.append((changed, again, judge_finals(again, margin=plan.margin)))
+            studies.append(Tuned(plan, finals, judge_finals(finals, margin=plan.margin), tuple(met)))
+    return tuple(studies)
+
+
 def write_calibration() -> str:
     """How often the words are wrong, and how often a difference is found, from the committed simulation."""
     table = pd.read_csv(CALIBRATION)
@@ -631,7 +721,7 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gather() -> Evidence:
-    return Evidence(archive.load_tables(archive.reference_folder()))
+    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned())
 
 
 def make_blocks(evidence: Evidence) -> dict[str, str]:
@@ -654,6 +744,7 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         "verdicts": write_verdicts(decided),
         "contradicted": write_claims(decided, "contradicted"),
         "supported": write_claims(decided, "supported"),
+        "tuned": write_tuned(evidence),
         "calibration": write_calibration(),
         "changed": write_changed(evidence),
     }

@@ -339,6 +339,9 @@ def test_power_grows_with_the_pairs_up_to_one_whatever_the_effect():
         powers = [stats.power(effect, 0.6, n) for n in range(2, 200)]
         assert (np.diff(powers) >= -1e-9).all()
         assert 0 < min(powers) <= max(powers) <= 1
+    pairs = np.random.default_rng(0).normal(5.0, 0.6, (100_000, 2))  # where scipy's noncentral t is nan
+    found = (oracle.ttest_1samp(pairs, 0, axis=1).pvalue < 0.05).mean()
+    assert stats.power(5.0, 0.6, 2) == pytest.approx(found, abs=0.005)
 
 
 def test_power_is_what_simulation_finds():

@@ -571,11 +571,18 @@ def power(effect: float, sd: float, n: int, alpha: float = 0.05, comparisons: in
         sd: standard deviation of one paired difference, such as that of `paired_differences`.
         alpha: chance of a false alarm over all `comparisons` (Bonferroni).
     """
+    from scipy import stats
     from statsmodels.stats.power import TTestPower
 
     _check(sd, n, alpha, comparisons)
-    found = float(TTestPower().power(abs(effect) / sd, n, alpha / comparisons))
-    return 1.0 if math.isnan(found) and n > 1 else found  # scipy's noncentral t ends where next to nothing is missing
+    value = float(TTestPower().power(abs(effect) / sd, n, alpha / comparisons))
+    if n > 1 and math.isnan(value):  # scipy's noncentral t knows no large effects: the integral over the spread does
+        scale, shift = (
+            stats.t.ppf(1 - alpha / comparisons / 2, n - 1) / math.sqrt(n - 1),
+            abs(effect) / sd * math.sqrt(n),
+        )
+        value = min(1.0, stats.chi(n - 1).expect(lambda spread: stats.norm.sf(scale * spread - shift)))
+    return value
 
 
 def minimum_detectable_effect(
