@@ -173,6 +173,17 @@ def card(page: str, name: str) -> str:
     return page.partition(f'<span id="card-{name}"></span>')[2].partition('<span id="card-')[0]
 
 
+def test_a_result_that_a_semicolon_asks_to_leave_out_is_not_on_the_page():
+    results = [nbformat.v4.new_output("execute_result", {"text/plain": "<Axes>"})]
+    picture = [nbformat.v4.new_output("display_data", {"image/png": ""})]
+    cells = [new_code_cell(code, outputs=[*picture, *results]) for code in ("draw();", "draw()")]
+    page = build.adapt(new_notebook(cells=[new_markdown_cell("# Title"), *cells]), "01")
+    assert [[output.output_type for output in cell.outputs] for cell in page.cells[1:]] == [
+        ["display_data"],
+        ["display_data", "execute_result"],
+    ]
+
+
 def test_the_cards_page_has_every_loss_and_probability_function_under_its_title_with_its_code(cards_page):
     from lossbench import PROBABILITIES
 
