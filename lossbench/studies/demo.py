@@ -99,7 +99,7 @@ class _Watch:
             left = elapsed / (self.due - len(self.todo)) * len(self.todo)
             score = outcome["test_accuracy"]
             self.say(
-                f"{elapsed:4.0f} s  {self.planned - len(self.todo):>2} of {self.planned}  {_targets(config):<18}"
+                f"{elapsed:4.0f} s  {self.planned - len(self.todo):>2} of {self.planned}  {_targets(config):<20}"
                 f"{_title(config.loss):<27}seed {config.seed}  "
                 + (f"{_percent(score, 1)} right" if score is not None else outcome["status"])
                 + (f", about {left:.0f} s left" if self.todo else "")
