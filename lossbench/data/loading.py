@@ -87,19 +87,14 @@ def write_tensors(
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    mean, std = channel_statistics(arrays.train_images)
-    if not any(std):
+    facts = _facts(arrays)
+    if not any(facts["std"]):
         raise ValueError(f"{origin}: all training images are the same, one value a channel; there is nothing to learn")
     counts = [np.bincount(t, minlength=spec.num_classes).tolist() for t in (arrays.train_target, arrays.test_target)]
     about = Imported(
         name=spec.name,
         class_names=spec.class_names,
-        image_shape=arrays.train_images.shape[1:],
-        train_size=len(arrays.train_images),
-        test_size=len(arrays.test_images),
-        fingerprint=fingerprint(arrays),
-        mean=mean,
-        std=std,
+        **facts,
         origin=origin,
         split=spec.split,
         train_counts=tuple(counts[0]),
@@ -244,19 +239,20 @@ def generated(spec: DatasetSpec) -> tuple[DatasetSpec, Arrays]:
     least = int(min(arrays.train_target.min(), arrays.test_target.min()))
     if least < 0 or most >= len(names):
         raise ValueError(f"data set {spec.name!r} has targets {least} to {most}, and {len(names)} class names")
+    return replace(spec, read=lambda spec, folder: arrays, class_names=names, **_facts(arrays)), arrays
+
+
+def _facts(arrays: Arrays) -> dict[str, Any]:
+    """What a data set says about its images."""
     mean, std = channel_statistics(arrays.train_images)
-    known = replace(
-        spec,
-        read=lambda spec, folder: arrays,
-        class_names=names,
-        image_shape=arrays.train_images.shape[1:],
-        train_size=len(arrays.train_images),
-        test_size=len(arrays.test_images),
-        fingerprint=fingerprint(arrays),
-        mean=mean,
-        std=std,
-    )
-    return known, arrays
+    return {
+        "image_shape": arrays.train_images.shape[1:],
+        "train_size": len(arrays.train_images),
+        "test_size": len(arrays.test_images),
+        "fingerprint": fingerprint(arrays),
+        "mean": mean,
+        "std": std,
+    }
 
 
 def find_tensors(name: str, roots: list[Path]) -> Path | None:
