@@ -49,7 +49,7 @@ def describe_demo(output: Path) -> str:
         f"This trains one small network {len(configs)} times on {images:,} real images ({configs[0].dataset}), "
         f"{epochs} epochs each:\nwith cross-entropy, {', '.join(names)}, from {SEEDS} seeds that all losses share,\n"
         f"once with {_percent(WRONG)} of the training targets wrong and once with right ones.\n"
-        "It takes one to two minutes on two cores; nothing is downloaded. Ctrl-C stops it, the same command goes on.\n"
+        "It takes about two minutes on two cores; nothing is downloaded. Ctrl-C stops it, the same command goes on.\n"
         f"The runs are kept in {output / 'runs'}, the report is {output / 'report.html'}.\n"
     )
 
