@@ -356,7 +356,7 @@ def _unpack(spec: DatasetSpec, folder: Path) -> Path:
     path = cache_path(spec.name)
     sizes = f"{about.train_size:,} + {about.test_size:,} images of {len(about.class_names)} classes"
     seconds = time.perf_counter() - start
-    print(f"{spec.name}: {sizes} read from {folder} in {seconds:.0f} s, kept in {path}", file=sys.stderr)
+    sys.stderr.write(f"{spec.name}: {sizes} read from {folder} in {seconds:.0f} s, kept in {path}\n")
     return path
 
 
