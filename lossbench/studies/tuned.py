@@ -212,7 +212,7 @@ def run_tuned(
 def _require_possible(plan: TunedPlan, data: Path | None) -> None:
     """Refuse a condition that leaves fewer training images than the runs take, before any run."""
     from lossbench.data import degrade, load, stratified_split
-    from lossbench.training.run import VALIDATION_FRACTION
+    from lossbench.data.dataset import VALIDATION_FRACTION
 
     if plan.conditions:
         train = load(plan.base.dataset, data).train
