@@ -140,7 +140,8 @@ Conditions = Annotated[
     list[str] | None,
     typer.Option(
         "--condition",
-        help="Run the winners once more with a field changed, such as label_noise=0.4; may repeat. (study tuned)",
+        help="Run the winners once more on other training images: label_noise=0.4, imbalance=100, train_size=500, or "
+        "several fields at once: label_noise=0.4,noise_kind=asymmetric; may repeat. (study tuned)",
     ),
 ]
 Optimizer = Annotated[str | None, typer.Option(help="adam, sgd, ...: the optimizer of all runs.")]
@@ -531,7 +532,7 @@ def run_study(
 
     named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
     shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
-    changes = tuple(parse_pairs([text], "--condition") for text in condition or ()) or None
+    changes = tuple(parse_pairs(text.split(","), "--condition") for text in condition or ()) or None
     own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen, "conditions": changes}
     budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
     how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}

@@ -281,9 +281,9 @@ def compare(
         and `at_chance` count its runs, `unfinished` those of both sides whose best epoch is their last; `mean`, `low`,
         `high` (95 %) and `margin` are in the unit of the column;
         `p_holm` is corrected over the losses of the setting; `verdict` is one of `VERDICTS`, `same function` or `not
-        learned`; `needed` is the number of pairs that would decide what is undecided; `single_run_sd` is the spread of the
-        difference of two single runs of the reference under different seeds, which is what a comparison without pairs
-        would have seen; `limits` names what keeps the comparison from saying more.
+        learned`; `needed` is the number of pairs that would decide what is undecided; `single_run_sd` is the spread of
+        the difference of two single runs of the reference under different seeds, which is what a comparison without
+        pairs would have seen; `limits` names what keeps the comparison from saying more.
 
     Raises:
         ValueError: two runs compete for one place, a metric that is no column, or a margin that is not above 0.
@@ -418,7 +418,7 @@ class _Family:
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
             "single_run_sd": single_run_spread(cell.partners, self.metric),
-            "limits": "; ".join(filter(None, [unlearned, *self._limits(cell, judgement, guessing)])),
+            "limits": "; ".join(dict.fromkeys(filter(None, [unlearned, *self._limits(cell, judgement, guessing)]))),
         }
 
     def _limits(self, cell: _Cell, judgement: Judgement, guessing: int) -> Iterator[str]:
