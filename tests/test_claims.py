@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from lossbench import archive, claims, metrics, published
 from lossbench.claims import CLAIMS, PAPERS, adma, algebra, false_positive, layers, thesis
-from lossbench.claims.contrasts import NEAREST_MEAN, prepare
+from lossbench.claims.contrasts import prepare
 from lossbench.claims.verdicts import GROUPS, Compared, judge_claims
 from lossbench.claims.wording import TITLES, quantity
 from lossbench.config import RunConfig
+from lossbench.data.yardsticks import UNTRAINED
 
 # Invented tables of runs in which a claim is true, false or open by construction.
 
@@ -207,9 +208,9 @@ def test_a_verdict_never_rests_on_networks_that_have_not_learned(accuracy):
     claim = claims.find_claim("fpl-true-class-among-five")
     runs = invent(claim, effect=30.0).assign(dataset="fashion-mini", test_accuracy=accuracy)
     row = decide(claim, runs)
-    learned = accuracy > NEAREST_MEAN["fashion-mnist"]
+    learned = accuracy > UNTRAINED["fashion-mnist"]
     assert row["verdict"] == ("supported" if learned else "not tested")
-    assert ("no network learned: accuracy 40 %, class means of raw pixels 68 %" in row["limits"]) != learned
+    assert ("no network learned: accuracy 40 %, without a network 68 %" in row["limits"]) != learned
 
 
 def test_a_rival_that_stayed_at_chance_is_named_and_beaten_by_nobody():

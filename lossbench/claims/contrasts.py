@@ -14,8 +14,10 @@ import numpy as np
 from lossbench import stats
 from lossbench.config import RunConfig
 from lossbench.data.trees import TREES, top_groups
+from lossbench.data.yardsticks import belongs, chance_level
 from lossbench.registry import parse_value
 from lossbench.stats import metrics
+from lossbench.stats.learned import why_not_learned
 from lossbench.stats.paired import OUTCOMES, TWINS, Outcome, judge
 from lossbench.stats.pooled import Pooled, pool
 from lossbench.stats.runs import COMPARED, merge_idle
@@ -29,12 +31,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 REACHED = 0.95
 PARTS = (0.8, 0.75, 0.6)  # of the training images, in paper 001
-# A family of data sets -> the beginnings of its variants' names, besides its own name.
-VARIANTS = {"fashion-mnist": ("fashion-mini",)}
 # Family of data sets -> the class that paper 000 calls the hardest.
 HARDEST = {"fashion-mnist": 6, "cifar-10": 3}
-# Test accuracy of the nearest class mean of raw pixels, all training images. A network below it has learned nothing.
-NEAREST_MEAN = {"mnist": 0.820, "fashion-mnist": 0.677, "kmnist": 0.606, "cifar-10": 0.278}
 CURVES = ("epochs_needed", "first_epoch_accuracy", "roughness", "train_gap")
 MISTAKES = ("hardest_lead", "worst_gap", "similar_mistakes")
 SETTING = tuple(name for name in RunConfig.defaults() if name not in COMPARED)
@@ -95,20 +93,9 @@ def prepare(
     table["params"] = table["loss_params"].map(_read_params)
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     for row in rows:
-        row["at_chance"] = float(row.get("test_accuracy", math.nan)) <= _chance(row)
+        images = float(row.get("test_images", math.nan))
+        row["at_chance"] = float(row.get("test_accuracy", math.nan)) <= chance_level(row["dataset"], images)
     return Tables(rows, folds)
-
-
-def belongs(dataset: str, family: str) -> bool:
-    """Whether a data set is one of a family: `cifar-10-jpeg` is of `cifar-10`, `cifar-100` is not."""
-    names = (family, *VARIANTS.get(family, ()))
-    return any(dataset == name or dataset.startswith(f"{name}-") for name in names)
-
-
-def untrained_accuracy(row: Row) -> float:
-    """The accuracy that a network has to pass to have learned something: `NEAREST_MEAN`, else that of guessing."""
-    known = (bar for family, bar in NEAREST_MEAN.items() if belongs(row["dataset"], family))
-    return next(known, _chance(row))
 
 
 def is_unfinished(row: Row) -> bool:
@@ -126,15 +113,6 @@ def text(row: Row, name: str) -> str:
 def _read_params(params: str) -> dict[str, Any]:
     parts = (part.partition("=") for part in str(params).split(";") if part)
     return {name: parse_value(value) for name, _, value in parts}
-
-
-def _chance(row: Row) -> float:
-    """Three standard errors above one over the number of classes; 0 where that is unknown."""
-    spec, images = _spec(row["dataset"]), row.get("test_images", math.nan)
-    if spec is None or not float(images) > 0:
-        return 0.0
-    chance = 1 / max(1, len(spec.class_names))
-    return chance + 3 * math.sqrt(chance * (1 - chance) / float(images))
 
 
 @cache
@@ -506,16 +484,12 @@ def _sample(contrast: Contrast, sides: list[list[Row]]) -> Sample | str:
 
 def _nothing_learned(sides: list[list[Row]]) -> str:
     """Why nothing can follow from these runs: none of the networks, or those of one side, have learned the task."""
-    accuracies = [[float(row.get("test_accuracy", math.nan)) for row in rows if row["ended"]] for rows in sides]
-    best = max((float(np.mean(values)) for values in accuracies if values), default=math.nan)
-    bar = untrained_accuracy(sides[0][0])
-    if best < bar:
-        return f"no network learned: accuracy {100 * best:.0f} %, class means of raw pixels {100 * bar:.0f} %"
-    for rows in sides:
-        stuck = sum(row["at_chance"] for row in rows)
-        if 2 * stuck > len(rows):
-            return f"{stuck} of {len(rows)} runs of {rows[0]['label']} stayed at chance"
-    return ""
+    scores = [
+        (str(rows[0]["label"]), [float(row.get("test_accuracy", math.nan)) for row in rows if row["ended"]])
+        for rows in sides
+    ]
+    first = sides[0][0]
+    return why_not_learned(first["dataset"], float(first.get("test_images", math.nan)), scores)
 
 
 def _scores(rows: list[Row], contrast: Contrast) -> dict[tuple[str, ...], dict[int, float]]:

@@ -12,13 +12,11 @@ from lossbench.claims import algebra
 from lossbench.claims.contrasts import (
     PLAIN,
     Tables,
-    belongs,
     lead_over,
     loss,
     matches,
     minus,
     setting_of,
-    untrained_accuracy,
 )
 from lossbench.claims.verdicts import (
     CONTRADICTED,
@@ -33,6 +31,7 @@ from lossbench.claims.verdicts import (
     above,
     within,
 )
+from lossbench.data.yardsticks import belongs, untrained_accuracy
 from lossbench.stats.paired import holm
 
 CE, RCE = loss("cross_entropy"), loss("confidence_penalty")
@@ -84,7 +83,7 @@ def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:
     for row in tables.rows:
         for name, where in FOLDED.items():
             usable = row["run_id"] in folds and row["ended"] and belongs(row["dataset"], "cifar-10")
-            learned = row.get("test_accuracy", 1.0) > untrained_accuracy(row)
+            learned = row.get("test_accuracy", 1.0) > untrained_accuracy(row["dataset"])
             if usable and learned and matches(row, {**where, **PLAIN}):
                 place = (*setting_of(row, ()), row["probability"], row["seed"])
                 tested[place][name] = folds[row["run_id"]]

@@ -18,7 +18,7 @@ runs say stays undecided where
   that is still improving supports a claim for the budget that it had, but refutes none about trained ones;
 - the claim is that some setting has a property, and this one has not.
 
-Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side
+Before all that, a setting counts only if a network has learned its task there (`stats.learned`) and no side
 stayed at chance. Every verdict by runs is about the networks and budgets that it names: "here".
 """
 
@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.claims.contrasts import Comparison, Contrast, Row, Tables, belongs, compare, is_unfinished
+from lossbench.claims.contrasts import Comparison, Contrast, Row, Tables, compare, is_unfinished
+from lossbench.data.yardsticks import belongs
 from lossbench.registry import unknown
 from lossbench.stats.paired import ALPHA, OUTCOMES, holm, judge, pairs_needed, sample_size_equivalence
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from lossbench import claims, plots, published, stats
-from lossbench.claims.contrasts import belongs
 from lossbench.claims.wording import SIGNS, count, estimate, number
+from lossbench.data.yardsticks import belongs
 from lossbench.losses import LOSSES as ENTRIES
 from lossbench.report.drawing import Figure, Panel
 from lossbench.report.evidence import Evidence, Study
