@@ -91,6 +91,7 @@ def still_rising(runs: pd.DataFrame, history: pd.DataFrame) -> pd.Series:
     """
     import pandas as pd
 
+    history = history.drop_duplicates(["run_id", "epoch"])  # a run may be in two studies
     curves = dict(list(history.assign(curve=judged_accuracy(history)).groupby("run_id", sort=False)["curve"]))
     last = is_last_best(runs)
     rising = [
