@@ -92,11 +92,10 @@ class Evidence:
         return stats.still_rising(self.runs, self.tables.history)
 
     def budget(self, rows: pd.DataFrame) -> str:
-        """How many of the runs behind these comparisons, and of their reference, were still improving."""
-        fields = ["study", *(name for name in stats.setting_fields(rows) if name in self.runs)]
-        settings = {tuple(map(str, key)) for key in rows[fields].itertuples(index=False)}
-        mine = [tuple(map(str, key)) in settings for key in self.runs[fields].itertuples(index=False)]
-        return f"at this budget {int(self.rising[mine].sum())} of {sum(mine)} runs were still improving"
+        """How many of the runs in the settings of these comparisons were still improving."""
+        place = ["study", "dataset", "model", "optimizer", "weight_decay", "label_noise", "imbalance"]
+        mine = self.runs.assign(rising=self.rising).merge(rows[place].drop_duplicates(), on=place)
+        return f"at this budget {int(mine['rising'].sum()):,} of {len(mine):,} runs were still improving"
 
     def compare(self, metric: str) -> pd.DataFrame:
         return self._with_facts(stats.compare(self.runs, metric))
@@ -244,7 +243,8 @@ def answer_limits(evidence: Evidence) -> str:
     return (
         f"Differences to cross-entropy [95 % interval], {span(evidence.accuracy['n'][evidence.accuracy['n'] > 0])} "
         f"paired seeds; 2 to 4 on {row['dataset']} ({row['train_images']:,.0f} training images). One small network, "
-        f"few epochs, no learning rate tuned. Of the losses that people use, {common} are in these runs. "
+        f"few epochs, no learning rate tuned: {evidence.budget(evidence.accuracy)}. "
+        f"Of the losses that people use, {common} are in these runs. "
         f"{say_tuned(evidence.tuned)}{lacking}"
     )
 
@@ -270,8 +270,8 @@ def say_clean(evidence: Evidence) -> str:
         f"comparisons of test accuracy on {rows['dataset'].nunique()} data sets (Adam, n = {span(rows['n'])}) "
         f"{counts['better']} are better, {counts['slightly better']} slightly better ({slightly} points), "
         f"{counts['equivalent']} equivalent within ±{margin(PRIMARY)} ({listing(level)} on some data set), "
-        f"{counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse; "
-        f"{focal(evidence)}."
+        f"{counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse, and "
+        f"{evidence.budget(rows)}; {focal(evidence)}."
     )
 
 
@@ -360,7 +360,7 @@ def say_losses(evidence: Evidence) -> str:
         f"Numbers are differences to cross-entropy with 95 % intervals over n paired seeds. Sentences 2 to 4: "
         f"{row['dataset']}, {row['train_images']:,.0f} training images, {row['epochs']} epochs, "
         f"{str(row['optimizer']).title()}. One small network (`{row['model']}`, 0.1 million weights), few epochs, no "
-        "learning rate tuned. "
+        f"learning rate tuned: {evidence.budget(evidence.accuracy)}. "
         f"Behind this are, of the losses that people use, cross-entropy, {listing(common)}; of the papers, "
         f"{listing(papers)}. {say_tuned(evidence.tuned)}{lacking}"
     )
@@ -436,7 +436,7 @@ def rule(row: Mapping[Any, Any]) -> str:
     return ", ".join(parts) or "–"
 
 
-def write_comparisons(rows: pd.DataFrame) -> str:
+def write_comparisons(evidence: Evidence, rows: pd.DataFrame) -> str:
     """Every comparison of test accuracy, a folded table a condition, data sets together, the best loss first."""
     rows = rows[(rows["verdict"] != SAME_FUNCTION) & (rows["n"] > 0)]
     rows = rows.assign(regime=[regime(row) for row in records(rows)])
@@ -450,7 +450,7 @@ def write_comparisons(rows: pd.DataFrame) -> str:
              f"{row['train_images']:,.0f}", rule(row), row["n"], interval(row), row["verdict"]]
             for row in records(part)
         ]  # fmt: skip
-        parts.append(fold(f"{name}: {tally(part)}", markdown(header, lines)))
+        parts.append(fold(f"{name}: {tally(part)}; {evidence.budget(part)}", markdown(header, lines)))
     return "\n".join(parts)
 
 
@@ -509,7 +509,9 @@ def write_embeddings(evidence: Evidence) -> str:
 def write_single_runs(evidence: Evidence) -> str:
     """What a paper with one run a loss would have seen, beside what pairs see."""
     rows = pick(evidence.accuracy, optimizer="adam", probability="softmax", weight_decay=0.0, **CLEAN)
-    rows = rows[(rows["verdict"] != SAME_FUNCTION) & (rows["loss"].map(kind_of_loss) == "defined")]
+    rows = rows[
+        ~rows["verdict"].isin([SAME_FUNCTION, stats.NOT_LEARNED]) & (rows["loss"].map(kind_of_loss) == "defined")
+    ]
     lines = []
     for (dataset, study, images), part in rows.groupby(["dataset", "study", "train_images"], sort=True):
         single = float(part["single_run_sd"].iloc[0]) * 100
@@ -580,9 +582,8 @@ def write_changed(evidence: Evidence) -> str:
     grid = markdown(
         ["before", *order], [[word, *(counts.loc[word, name] or "" for name in order)] for word in counts.index]
     )
-    table = table.assign(
-        order=table["verdict"].map([*DECIDED, "equivalent", "undecided", stats.NOT_LEARNED, SAME_FUNCTION].index)
-    )
+    sorted_words = [*DECIDED, "equivalent", "undecided", stats.NOT_LEARNED, SAME_FUNCTION]
+    table = table.assign(order=table["verdict"].map(sorted_words.index))
     changed = table[table["compare"].map(SAME_MEANING) != table["verdict"]]
     lines = [
         [f"`{row['label']}`", row["study"], row["dataset"], f"{row['train_images']:,.0f}", regime(row), rule(row),
@@ -658,9 +659,9 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         ),
         "details": number_sentences(evidence, say_clean, say_wrong, say_rare, say_calibration, say_steps, say_losses),
         "studies": write_studies(evidence),
-        "defined": write_comparisons(pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),
+        "defined": write_comparisons(evidence, pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),
         "secondary": write_secondary(evidence),
-        "reconstructions": write_comparisons(evidence.accuracy[kinds == "reconstruction"]),
+        "reconstructions": write_comparisons(evidence, evidence.accuracy[kinds == "reconstruction"]),
         "embeddings": write_embeddings(evidence),
         "single_runs": write_single_runs(evidence),
         "verdicts": write_verdicts(decided),

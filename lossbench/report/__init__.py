@@ -60,7 +60,7 @@ def build(
             stale.unlink()
     if plans:
         kinds = ["png", "svg", *(["pdf"] if pdf or (pdf is None and len(plans) <= MOST_PDFS // 4) else [])]
-        written = tuned.build(plans, read_tables.runs, folder, kinds)
+        written = tuned.build(plans, read_tables, folder, kinds)
         if others.runs.empty:
             return written
     return _write(others, source, folder, pdf)

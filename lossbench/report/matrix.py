@@ -180,10 +180,10 @@ def _cell(row: Mapping[Any, Any]) -> str:
 def fates(setting: TunedSetting) -> pd.DataFrame:
     """What tuning left of each difference as text: its fate, before and after, and the gain by tuning."""
     table = stats.before_and_after(setting.trials, setting.finals, margin=setting.plans[0].margin)
-    gains = stats.tuning_table(setting.trials, setting.finals).set_index("loss")
+    gains = {row["loss"]: row for row in stats.tuning_table(setting.trials, setting.finals).to_dict("records")}
     rows = []
     for row in table.to_dict("records"):
-        gain = gains.loc[row["loss"]]
+        gain = gains[row["loss"]]
         sides = {
             f"{side} tuning": _cell(
                 {"metric": ACCURACY, "verdict": row[f"{side}_word"], "mean": row[side], "n": row[f"{side}_n"]}
@@ -193,7 +193,7 @@ def fates(setting: TunedSetting) -> pd.DataFrame:
         }
         won = number(100 * (float(gain["after"]) - float(gain["before"])), 2, sign=True)
         rows.append({"loss": title_of(row["loss"], row["loss"]), "fate": row["fate"], **sides, "gain by tuning": won})
-    usual = gains.loc[REFERENCE]
+    usual = gains[REFERENCE]
     own = number(100 * (float(usual["after"]) - float(usual["before"])), 2, sign=True)
     rows.append({"loss": "cross-entropy", "fate": "", "before tuning": "", "after tuning": "", "gain by tuning": own})
     order = {fate: i for i, fate in enumerate(stats.FATES)}
