@@ -380,8 +380,21 @@ def triplets_above(z, target, margin=0.2):
 
 # Exercise: three right answers written differently, and three wrong ones.
 ANSWERS = {
-    ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
-                             [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
+    ("01", "focal_loss"): ([lambda p, gamma: -((1 - p) ** gamma) * p.log(), lambda p, gamma: [0.00105, 0.173, 1.87],
+                            lambda p, g: [-((1 - x) ** g) * math.log(x) for x in p.tolist()]],
+                           [lambda p, gamma: -p.log(), lambda p, gamma: (1 - p) ** gamma * p.log(),
+                            lambda p, gamma: -(p**gamma) * p.log()]),
+    ("01", "mean_of_pairs"): ([lambda new, old: np.mean([new[s] - old[s] for s in {*new} & {*old}]),
+                               lambda new, old: 0.02, lambda new, old: (pd.Series(new) - pd.Series(old)).mean()],
+                              [lambda new, old: np.mean([*new.values()]) - np.mean([*old.values()]),
+                               lambda new, old: np.mean(np.subtract([*new.values()], [*old.values()])),
+                               lambda new, old: sum(new[s] - old[s] for s in {*new} & {*old})]),
+    ("01", "ahead_by_luck"): ([lambda new, old: np.mean([a > b for i, a in enumerate(new) for j, b in enumerate(old)
+                                                         if i != j]),
+                               lambda new, old: 0.67,
+                               lambda new, old: ((new[:, None] > old).sum() - (new > old).sum()) / 6],
+                              [lambda new, old: (new[:, None] > old).mean(), lambda new, old: (new > old).mean(),
+                               lambda new, old: ((new[:, None] > old).sum() - (new > old).sum()) / 9]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
     ("02", "kl_bits"): ([lambda q, p: (torch.xlogy(q, q) - q * p.log()).sum(1) / math.log(2),
                          lambda q, p: [2, 0],
