@@ -8,7 +8,6 @@ import statistics
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -480,9 +479,27 @@ ANSWERS = {
     ("06", "smallest_scale"): ([16, 16.0, 2**4], [8, 32, 20]),
     ("05", "gamma_for_a_quarter"): ([3.1, 3.0999, np.float64(3.1)], [2, 2.9, 3.3]),
     ("05", "meeting_point"): ([0.37, 1 / E, 0.3679], [E, 0.5, 0.34]),
-    ("05", "lowest_p"): ([0.005, 0.00503, 0.5 / 99.5], [0.01, 0.5, 0.0099]),
+    ("05", "focal_gradient"): ([lambda p, g: (p - 1) * ((1 - p) ** g - g * p * (1 - p) ** (g - 1) * np.log(p)),
+                                lambda p, gamma: [-1.128, -0.697, -0.0029],
+                                lambda p, g: g * p * (1 - p) ** g * np.log(p) - (1 - p) ** (g + 1)],
+                               [lambda p, g: (1 - p) ** g * (p - 1), lambda p, g: g * (1 - p) ** (g - 1) * np.log(p),
+                                lambda p, g: (1 - p) * ((1 - p) ** g - g * p * (1 - p) ** (g - 1) * np.log(p))]),
+    ("05", "crossing"): ([lambda f, g, low, high: optimize.brentq(lambda x: f(x) - g(x), low, high),
+                          lambda f, g, low, high: 0.853,
+                          lambda f, g, low, high: min(np.linspace(low, high, 30_001), key=lambda x: abs(f(x) - g(x)))],
+                         [lambda f, g, low, high: (low + high) / 2, lambda f, g, low, high: math.exp(0.8526),
+                          lambda f, g, low, high: low]),
     ("05", "times_as_strong"): ([2, 2.0, torch.tensor([4.0]).sqrt().item()], [1, 4, 0.5]),
-    ("20", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
+    ("20", "steps"): ([lambda n, size: max(-(-n // size) - (n % size == 1), 1),
+                       lambda n, size: max((n + size - 2) // size, 1),
+                       lambda n, size: len([part for part in torch.arange(n).split(size) if len(part) > 1])],
+                      [lambda n, size: n // size, lambda n, size: math.ceil(n / size), lambda n, size: n / size]),
+    ("20", "scores"): ([lambda q, t: (np.mean([row.argmax() == k for row, k in zip(q, t, strict=True)]),
+                                      -np.mean([row[k] for row, k in zip(q, t, strict=True)])),
+                        lambda q, t: [0.67, 0.71],
+                        lambda q, t: [2 / 3, torch.nn.functional.nll_loss(torch.tensor(q), torch.tensor(t))]],
+                       [lambda q, t: [2 / 3, np.exp(q)[range(3), t].mean()], lambda q, t: [0.71, 0.67],
+                        lambda q, t: [2 / 3, -q.max(1).mean()]]),
     ("20", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
     ("07", "first_weight"): ([lambda loss, classes: -first_slope(loss, classes) / (1 - 1 / classes),
                               lambda loss, num_classes: 2.0 * abs(first_slope(loss, num_classes)) * num_classes
@@ -615,8 +632,7 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "batch_size": 32, "plan": range(6),
-    "record": SimpleNamespace(result={"train_images": 1350}),
+    "plan": range(6),
 }  # fmt: skip
 
 
