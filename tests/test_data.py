@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 
 from conftest import MINIATURES, png
 from lossbench import RunConfig, run
-from lossbench.cli import data_app
+from lossbench.cli.data import data_app
 from lossbench.data import DATASETS, Split, degrade, load
 from lossbench.data.augmentation import (
     ADMA_CIFAR10,

@@ -123,7 +123,7 @@ def test_a_command_that_a_loss_ended_says_so_and_is_no_success(
 def test_nothing_that_ends_the_program_from_outside_lossbench_counts_as_a_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lossbench.cli.table", lambda headers, rows: sys.exit(0))
+    monkeypatch.setattr("lossbench.cli.program.table", lambda headers, rows: sys.exit(0))
     code, said = call(monkeypatch, capsys, "list", "losses")
     assert code == 2
     assert "test_engine_bounds.py, line " in said

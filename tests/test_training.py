@@ -970,7 +970,7 @@ def test_a_finished_run_is_shown_from_a_folder_that_cannot_be_written(
         raise PermissionError(f"cannot write to output {folder}")
 
     run(replace(TINY, epochs=1), tmp_path)
-    monkeypatch.setattr("lossbench.cli.refuse_unwritable", refuse)
+    monkeypatch.setattr("lossbench.cli.studies.refuse_unwritable", refuse)
     monkeypatch.setattr(lossbench.training.run, "require_writable", refuse)
     words = ["run", "--dataset", "shapes", "--set", "batch_size=16", "--output", str(tmp_path), "--epochs"]
     shown = CliRunner().invoke(app, [*words, "1"])
