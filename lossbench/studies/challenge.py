@@ -1,8 +1,8 @@
 """`lossbench challenge my_loss.py`: a verdict on a loss that nobody knows yet, under rules that it cannot bend.
 
 The rules are fixed and hashed, and the seeds of the finals come from the hash of the code and of the rules, so they are
-known to nobody before the code is final. The code runs behind a lock, see `lossbench.training.locked`. What comes out is
-plain values: `verdict.json` holds the code, the rules, every run and every number, and `check` computes them again.
+known to nobody before the code is final. The code runs behind a lock, see `lossbench.training.locked`. What comes out
+is plain values: `verdict.json` holds the code, the rules, every run and every number, and `check` computes them again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from lossbench.config import RunConfig
 from lossbench.files import SHIPPED, write_text
 from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table, setting_of, trials_table
+from lossbench.records.lease import hold
 from lossbench.records.record import output_folder
 from lossbench.registry import Extension, unknown
 from lossbench.stats.runs import REFERENCE
-from lossbench.studies.space import TUNED_FIELDS
 from lossbench.studies.tuned import TunedPlan, run_tuned
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "small_cnn": {"dataset": "fashion-mini", "model": "small_cnn", "epochs": 5, "batch_size": 64, "train_size": 2000},
 }
-BUDGETS = {"standard": (16, 3, 5), "small": (4, 3, 2)}  # trials a loss and study, studies, finals of each winner
+BUDGETS = {"standard": (16, 3, 5), "small": (4, 3, 1)}  # trials a loss and study, studies, finals of each winner
 CONDITIONS: dict[str, dict[str, Any]] = {
     "clean": {},
     "wrong targets": {"label_noise": 0.4},
@@ -53,8 +53,8 @@ JUDGED = {
 }
 RULE = (
     "paired differences of finals, averaged within each study; t test over the studies; test accuracy on clean data is "
-    "the verdict, every other outcome a family of its own with Holm over its conditions; the seed of final i of study k "
-    "is the first 12 hexadecimal digits of sha256('CODE PROTOCOL k i')"
+    "the verdict, every other outcome a family of its own with Holm over its conditions; the seed of final i of study "
+    "k is the first 12 hexadecimal digits of sha256('CODE PROTOCOL k i')"
 )
 PLAIN = '''"""Cross-entropy as a challenger, whose steps are timed beside those of another."""
 
@@ -162,7 +162,8 @@ def challenge(
     folder = challenger.folder
     if "refusal" not in verdict:
         how = {"timeout": RUN_SECONDS, **how}
-        result = run_tuned(plan, folder.parent, say=say, **how)
+        with hold(folder.parent):  # the trials of cross-entropy serve every challenger of this folder
+            result = run_tuned(plan, folder.parent, say=say, **how)
         if result.summary.interrupted:
             raise KeyboardInterrupt
         digest = plan.declaration().plan
@@ -175,6 +176,46 @@ def challenge(
     verdict["word"], verdict["sentence"] = _word(verdict)
     write_text(folder / NAME, json.dumps(verdict, indent=1, ensure_ascii=False) + "\n")
     return verdict
+
+
+def expect(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    budget: str = "standard",
+    **asked: Any,
+) -> str:
+    """How many runs a verdict takes, and how long, from a few steps timed here; nothing is trained."""
+    from lossbench.records.record import Record
+    from lossbench.training.machine import usable_cores
+
+    plan, challenger, verdict = prepare(file, output, budget=budget, **asked)
+    if "refusal" in verdict:
+        return _word(verdict)[1]
+    _trials, studies, finals = BUDGETS[budget]
+    points = list(plan.points())
+    done = sum(Record.of(config, challenger.folder.parent).finished for config in points)
+    winners = 2 * studies * finals
+    runs = len(points) - done + winners * len(CONDITIONS)
+    seconds = _seconds_a_run(plan.base)
+    cores = usable_cores()
+    return (
+        f"{challenger.name}: {len(points)} trials ({done} finished), {winners} finals, and as many under each of "
+        f"{len(CONDITIONS) - 1} other conditions: {runs} runs to do, about {seconds:.1f} s each, "
+        f"{max(1, round(runs * seconds / cores / 60))} minutes on {cores} cores"
+    )
+
+
+def _seconds_a_run(base: RunConfig) -> float:
+    """Of features, what a run of cross-entropy took in the committed study; otherwise from a few steps timed here."""
+    from lossbench.studies.estimate import measure
+    from lossbench.training.features import uses_features
+    from lossbench.training.machine import find_device
+
+    tables = committed_tables(setting_of(base)) if uses_features(base) else []
+    if tables:
+        return float(tables[0][0]["seconds"].mean())
+    return 3600 * measure([base], find_device("cpu"), None).hours
 
 
 def prepare(
@@ -266,8 +307,8 @@ def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
 
 def _unknown(file: Path, home: Path) -> Challenger:
     """The code before anything of it was executed."""
-    from lossbench.training.locked import ALLOWED, MOST_BYTES
     from lossbench.registry import imported_names
+    from lossbench.training.locked import ALLOWED, MOST_BYTES
 
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
@@ -284,7 +325,9 @@ def _unknown(file: Path, home: Path) -> Challenger:
             if module.partition(".")[0] not in ALLOWED and module not in extension.texts:
                 if any(module.startswith(f"{known}.") for known in extension.texts):
                     continue  # a name in a module that lies beside it
-                raise ValueError(f"{where.name} imports {module}; a challenger imports torch, numpy, scipy and Python's own")
+                raise ValueError(
+                    f"{where.name} imports {module}; a challenger imports torch, numpy, scipy and Python's own"
+                )
     root = path.resolve().parent
     code = {}
     for where, text in extension.texts.values():
@@ -353,7 +396,12 @@ def _machine() -> dict[str, Any]:
     import lossbench
 
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {"system": platform.system(), "processor": platform.machine(), "lossbench": lossbench.__version__, **versions}
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "lossbench": lossbench.__version__,
+        **versions,
+    }
 
 
 # From runs to words.
@@ -428,7 +476,7 @@ def judge_rows(rows: Sequence[Mapping[str, Any]], loss: str) -> list[dict[str, A
 
 
 def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """Milliseconds of a step's loss and gradient beside those of cross-entropy, both behind a lock, and of whole runs."""
+    """Milliseconds of a step's loss and gradient beside those of cross-entropy, both locked, and of whole runs."""
     import statistics
 
     from lossbench.data.loading import find_spec
@@ -442,11 +490,13 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
         challenger.name: (challenger.folder / "code", challenger.digest),
         "plain": (plain, digest_of({"challenger.py": PLAIN})),
     }
-    own, reference = (
-        1000 * statistics.fmean(seconds_a_step(*place, name, shape, STEPS)) for name, place in places.items()
-    )
+    times = [seconds_a_step(*place, name, shape, STEPS) for name, place in places.items()]
+    own, reference = (1000 * statistics.fmean(part) for part in times)
+    medians = [1000 * statistics.median(part) for part in times]
     runs = {
-        loss: statistics.fmean(row["seconds"] for row in verdict["runs"] if row["role"] == "clean" and row["loss"] == loss)
+        loss: statistics.fmean(
+            row["seconds"] for row in verdict["runs"] if row["role"] == "clean" and row["loss"] == loss
+        )
         for loss in (challenger.name, REFERENCE)
     }
     steps = rules["epochs"] * -(-rules["train_size"] // rules["batch_size"])
@@ -455,6 +505,7 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "steps_timed": STEPS,
         "own_ms": own,
         "cross_entropy_ms": reference,
+        "medians_ms": medians,
         "steps_a_run": steps,
         "own_run_seconds": runs[challenger.name],
         "cross_entropy_run_seconds": runs[REFERENCE],

@@ -1,7 +1,7 @@
 """A loss that nobody trusts, in a process of its own: it sees logits, targets and the epoch, and can open nothing.
 
-The process that trains never runs the code. It talks through a pipe to a nursery, which has loaded torch and the modules
-that the code imports, and forks a child for each run. The child lowers the number of files that it may open to none,
+The process that trains never runs the code. It talks through a pipe to a nursery, which has loaded torch and what the
+code imports, and forks a child for each run. The child lowers the number of files that it may open to none,
 which holds for Python, C++ and Rust alike and cannot be taken back, watches what Python is asked for, and only then
 executes the code. What comes back are bytes and JSON, never pickles.
 
@@ -10,6 +10,7 @@ So the code holds no images, no test targets, no weights, no seed of the run, an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -25,7 +26,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from types import CodeType
 from typing import Annotated, Any, NoReturn
 
 import torch
@@ -35,13 +35,12 @@ from lossbench.losses import LOSSES, Criterion, register, search
 from lossbench.losses.catalogue import Context, LossState
 from lossbench.losses.criterion import BadLoss
 from lossbench.registry import Extension, imported_names
-from lossbench.training.checking import check_loss
 
 STEP_SECONDS = 10.0  # that one call may take
-START_SECONDS = 120.0  # for torch and the code's imports
+START_SECONDS = 300.0  # for torch and the code's imports
 MOST_BYTES = 100_000  # of code: room for any formula, and none for the test images
 ALLOWED = ("torch", "numpy", "scipy", "lossbench", *sys.stdlib_module_names)
-OF_CHECKS = ("torch.fx.experimental.symbolic_shapes",)  # what torch's gradcheck imports when it is called
+OF_CHECKS = ("lossbench.training.checking", "torch.fx.experimental.symbolic_shapes")  # gradcheck imports it late
 KEPT_GRAPHS = 4
 LENGTHS = struct.Struct("<II")
 WATCHED = (
@@ -100,10 +99,8 @@ class Nursery:
     def kill(self) -> None:
         """End the nursery and its child at once."""
         if self.process is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
         self.process = self.session = None
 
@@ -313,10 +310,8 @@ def main() -> None:
         _send(answers, {"status": "wrong", "text": "the code is not the one that was hashed"})
         return
     for name in sorted({*_modules(extension), *sys.argv[3:]}):
-        try:
+        with contextlib.suppress(ImportError):  # a class or function, or what the code will say itself
             importlib.import_module(name)
-        except ImportError:
-            pass  # a class or function, or what the code will say itself
     sys.meta_path.insert(0, extension)
     torch.set_num_threads(1)
     _send(answers, {"status": "ok"})
@@ -430,7 +425,10 @@ class _Server:
         except BaseException as error:  # whatever the code raises
             head, blob = {"status": "wrong", "text": f"{type(error).__name__}: {error}"[:500]}, b""
         if self.seen:
-            head, blob = {"status": "refused", "text": "asked for: " + "; ".join(self.seen[:3])}, b""
+            head, blob = (
+                {"status": "refused", "text": "asked for: " + "; ".join(list(dict.fromkeys(self.seen))[:3])},
+                b"",
+            )
         _send(self.answers, head, blob)
 
     def work(self, order: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
@@ -467,6 +465,8 @@ def _facts(name: str) -> dict[str, Any]:
         for parameter in entry.parameters.values()
         if parameter.search is not None and isinstance(parameter.default, int | float)
     }
+    from lossbench.training.checking import check_loss  # loaded before the lock, where it is needed
+
     wrong = [] if refusal else [finding.text for finding in check_loss(name) if finding.wrong]
     return {"searched": searched, "refusal": refusal, "wrong": wrong}
 
