@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sys
 import tarfile
@@ -11,11 +12,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image
 
 from lossbench import DATASETS, LOSSES, MODELS, PROBABILITIES, registry
@@ -27,6 +30,12 @@ from lossbench.records.record import Record, seal
 from lossbench.registry import VARIABLE
 from lossbench.stats.metrics import METRICS, score
 from lossbench.training.loop import OPTIMIZERS
+
+# What costs time in each of thousands of calls and changes nothing that a test can see: no test pulls the plug, and a
+# command line is the same each time it is built.
+
+os.fsync = lambda handle: None
+typer.main.get_command = cache(typer.main.get_command)
 
 # A loss in a file of the user's own, which leaves no trace in other tests.
 

@@ -119,7 +119,13 @@ _ROWS = (
         licence="Apache-2.0",
         citation="Mavi 2020, A New Dataset and Proposed Convolutional Neural Network Architecture, arXiv:2011.08927",
         source="inside the package: 1,900 of the 2,062 photographs, made 32 x 32",
-        files={"sign-digits-train.webp": "", "sign-digits-test.webp": ""},
+        files={
+            "sign-digits-train.webp": "sha256:39933f5fef3c1d793563a8239a563ea2d799e608b76bd96176540f9417a06b69",
+            "sign-digits-test.webp": "sha256:927c47a1b365d1b7045f275237a48775b9baecacb822f86ad3bcd0d2c5ffd271",
+        },
+        fingerprint="d666f21106bbc42d97258a32e29964aa3652dec3472107d892ae8c355cf84857",
+        mean=(0.6727700035743465, 0.6444448299632354, 0.6154542892156862),
+        std=(0.12804095149421604, 0.143078330607694, 0.17008098865007948),
         embedded="sign_digits_mini",
     ),
     DatasetSpec(
