@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -202,6 +203,21 @@ def write_archive(spec: DatasetSpec, folder: Path) -> Arrays:
     return arrays
 
 
+def write_omniglot(spec: DatasetSpec, folder: Path) -> Arrays:
+    """Three drawings of each character, in two archives that share the Greek ones."""
+    images, target = _random(3 * spec.num_classes, spec)
+    for name, first, last in zip(spec.files, ("Balinese", "Greek"), ("Greek", "Tagalog"), strict=True):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for k, (image, index) in enumerate(zip(images, target, strict=True)):
+                character = spec.class_names[index]
+                if first <= character.partition("/")[0] <= last:
+                    drawing = f"{character}/{index:04}_{1 + k // spec.num_classes:02}.png"
+                    buffer = io.BytesIO()
+                    Image.fromarray(image[0]).save(buffer, "PNG")
+                    archive.writestr(f"{Path(name).stem}/{drawing}", buffer.getvalue())
+    return Arrays(images, target, images[:0], target[:0])
+
+
 def write_ham_files(spec: DatasetSpec, folder: Path) -> Arrays:
     """Six images a class, each lesion photographed twice; the reader sorts by image id."""
     lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
@@ -231,6 +247,7 @@ MINIATURES: dict[str, Callable[[DatasetSpec, Path], Arrays]] = {
     "ham10000": write_ham_files,
     "flowers-4064": write_archive,
     "ham10000-5984": write_archive,
+    "omniglot-small": write_omniglot,
     "dogs-vs-cats": write_class_folders,
 }
 

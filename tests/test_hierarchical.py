@@ -443,6 +443,8 @@ def test_cifar_100_has_twenty_groups_of_five():
         ("fashion-mnist", "fashion-mnist"),
         ("cifar-10", "cifar-10"),
         ("cifar-100", "cifar-100"),
+        ("cifar-100-lossless", "cifar-100"),
+        ("omniglot-small", "omniglot-small"),
     ],
 )
 def test_a_dataset_with_a_tree_finds_it_by_its_class_names(dataset, tree):
@@ -452,8 +454,15 @@ def test_a_dataset_with_a_tree_finds_it_by_its_class_names(dataset, tree):
     assert found.children is TREES[tree].children
 
 
+def test_the_groups_of_omniglot_are_its_eight_alphabets():
+    tree = TREES["omniglot-small"]
+    groups = trees.top_groups(tree.children, tree.class_names)
+    assert np.bincount(groups).tolist() == [24, 22, 24, 47, 40, 26, 42, 17]  # folders in the published archives
+    assert tree.children["root"][3] == "Japanese_(katakana)"
+
+
 def test_class_orders_are_those_of_the_datasets():
-    for dataset in ("cifar-10", "fashion-mnist", "cifar-100"):
+    for dataset in ("cifar-10", "fashion-mnist", "cifar-100", "omniglot-small"):
         assert TREES[dataset].class_names == DATASETS[dataset].class_names
 
 

@@ -44,7 +44,9 @@ def build(source: Path, folder: Path) -> None:
             contents[number], digits[number] = path.read_bytes(), digit
     runs = sorted(complete_runs(digits), key=lambda run: hashlib.sha256(contents[run[0]]).digest())
     for side, chosen in (("test", runs[:TEST_RUNS]), ("train", runs[TEST_RUNS:])):
-        images = [[decode(contents[n], (3, SIZE, SIZE), crop=False, name=str(n)) for n in run] for run in sorted(chosen)]
+        images = [
+            [decode(contents[n], (3, SIZE, SIZE), crop=False, name=str(n)) for n in run] for run in sorted(chosen)
+        ]
         write_sheet(folder / f"sign-digits-{side}.webp", np.array(images))
 
 

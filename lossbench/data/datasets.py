@@ -316,8 +316,8 @@ _ROWS = (
         image_shape=(1, 28, 28),
         train_size=3_872,
         test_size=968,
-        split="4:1; of each alphabet the drawings of 4 of the 20 numbers, each a person, to test: those whose sha256 is "
-        "smallest; of 105 x 105 made 28 x 28 here",
+        split="4:1; of each alphabet the drawings of 4 of the 20 numbers, each a person, to test: those with the "
+        "smallest sha256; of 105 x 105 made 28 x 28 here",
         test_fraction=0.2,
         group=_alphabet_and_drawing,
         licence="MIT",

@@ -300,7 +300,7 @@ def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *,
 def read_sheets(spec: DatasetSpec, folder: Path) -> Arrays:
     """The two pictures of `folder`, each with one row of images a class; the training images come first."""
     _, height, width = spec.image_shape
-    parts = []
+    parts: list[npt.NDArray[Any]] = []
     for name, digest in spec.files.items():
         content = (folder / name).read_bytes()
         check_digest(folder / name, digest, content)
