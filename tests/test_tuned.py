@@ -20,7 +20,7 @@ from lossbench import LOSSES, RunConfig, load_runs, report
 from lossbench.cli import app
 from lossbench.losses import Criterion
 from lossbench.records import archive
-from lossbench.records.declaration import declared_tuned, finals_table, trials_table
+from lossbench.records.declaration import declared_tuned, finals_table, trials_table, widened_table
 from lossbench.records.record import Record
 from lossbench.stats.tuning import best_of, best_of_band, choose, judge_finals, trial_scores, trials_to_pass
 from lossbench.studies.execute import run_configs
@@ -282,7 +282,7 @@ def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_final
     columns = ["study", "loss", "seed", "lr", "weight_decay"]
     assert noisy[columns].equals(clean[columns])
     page = report.build(output, tmp_path, pdf=False).read_text(encoding="utf-8")
-    assert "At the tuned rates: label noise 0.4" in page
+    assert "At the tuned rates: 40 % wrong targets" in page
 
 
 def test_a_condition_that_is_added_later_runs_only_its_own_runs(study: tuple[TunedPlan, Path]) -> None:
@@ -360,6 +360,9 @@ def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[Tune
         text = (page / "tuned.html").read_text(encoding="utf-8")
         assert declaration.digest in text
         assert "Tuned against tuned" in text
+        shown = pd.read_csv(page / "tables" / "tuned-answer-1-questions.csv")
+        assert shown[shown["question"] == "clean"]["n"].tolist() == [4]
+        assert (page / "tables" / "tuned-answer-1-fates.csv").exists()
         assert (page / "tables" / "tuned-1-gains.csv").exists()
         assert (page / "figures" / "tuned-1-best-of-n.png").exists()
         assert not (page / "report.html").exists()
@@ -392,6 +395,6 @@ def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Pat
         assert len(trials_table(runs, plan)) == len(plan.runs) == plan.trials * plan.studies * len(plan.losses)
         finals = finals_table(runs, plan)
         assert len(finals) == plan.finals * plan.studies * len(plan.losses)
-        chosen = choose(trials_table(runs, plan))
+        chosen = choose(pd.concat([trials_table(runs, plan), widened_table(runs, plan)], ignore_index=True))
         assert set(chosen["run_id"]) == {winner["run_id"] for winner in plan.winners}
         assert set(judge_finals(finals)["n"]) == {plan.finals * plan.studies}
