@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from docs import answer_picture
+from docs import answer_claims, answer_picture
 from docs.answer_picture import Panel, Question
 from lossbench import LOSSES, archive, claims, load_runs, stats
 from lossbench.config import RunConfig
@@ -69,10 +69,17 @@ class Evidence:
 
     tables: archive.AllTables
     tuned: tuple[Tuned, ...] = ()
+    tuned_tables: archive.AllTables | None = None
 
     @property
     def runs(self) -> pd.DataFrame:
         return self.tables.runs
+
+    @cached_property
+    def decided(self) -> pd.DataFrame:
+        """The claims, by the runs with one learning rate for all losses and by tuned ones."""
+        tables = self.tables if self.tuned_tables is None else self.tables.joined(self.tuned_tables)
+        return claims.decide(tables, plans=[study.plan for study in self.tuned])
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -267,17 +274,37 @@ def tuned_losses(evidence: Evidence) -> set[str]:
 
 
 def say_tuned(evidence: Evidence) -> str:
-    """What tuning every loss with the same budget left of the differences, corrected for the losses of all plans."""
+    """What tuning every loss with the same budget left of the differences, corrected for all plans of a data set."""
+    parts = []
+    for studies in alike(evidence.tuned):
+        plan = studies[0].plan
+        finals = pd.concat([study.finals for study in studies]).drop_duplicates(["run_id", "study"])
+        judged = judge_finals(finals, margin=plan.margin)
+        counted = Counter(judged["verdict"])
+        words = ("better", *(word for word in (AHEAD[1], *BEHIND, "equivalent", "undecided") if counted[word]))
+        parts.append(
+            f"{trained(plan)} ({plan.setting['dataset']}, n = {span(judged['n'])}), of {len(judged)} losses "
+            f"{listing([f'{counted[word]} {word}' for word in words])}"
+        )
     plan = evidence.tuned[0].plan
-    finals = pd.concat([study.finals for study in evidence.tuned]).drop_duplicates(["run_id", "study"])
-    judged = judge_finals(finals, margin=plan.margin)
-    counted = Counter(judged["verdict"])
-    words = ("better", *(word for word in (AHEAD[1], *BEHIND, "equivalent", "undecided") if counted[word]))
-    return (
-        f"Tuned with equal budgets ({plan.trials} trials, {plan.studies} times) on the frozen features of a published "
-        f"network ({plan.setting['dataset']}, n = {span(judged['n'])}), of {len(judged)} losses "
-        f"{listing([f'{counted[word]} {word}' for word in words])}."
-    )
+    return f"Tuned with equal budgets ({plan.trials} trials, {plan.studies} times) {'; '.join(parts)}."
+
+
+def alike(tuned: Sequence[Tuned]) -> list[list[Tuned]]:
+    """The declared studies with finals, those of one setting and budget together."""
+    groups: dict[str, list[Tuned]] = {}
+    for study in tuned:
+        plan = study.plan
+        if len(study.judged):
+            groups.setdefault(str((plan.setting, plan.trials, plan.studies, plan.finals)), []).append(study)
+    return list(groups.values())
+
+
+def trained(plan: TunedDeclaration) -> str:
+    """What was trained, for a sentence."""
+    if plan.setting["trainable"] == "head":
+        return "on the frozen features of a published network"
+    return f"with `{plan.setting['model']}`"
 
 
 def clean_rows(evidence: Evidence) -> pd.DataFrame:
@@ -543,32 +570,17 @@ def write_single_runs(evidence: Evidence) -> str:
     return markdown([*header, "half width of a paired 95 % interval (median), points"], lines)
 
 
-def write_verdicts(decided: pd.DataFrame) -> str:
-    """Counts of the verdicts by paper, in groups that are never summed."""
-    counted = claims.count_verdicts(decided)
-    parts = []
-    for group in claims.GROUPS:
-        part = counted[counted["group"] == group]
-        lines = [[f"{row['name']} ({row['paper']})", *(row[word] for word in claims.VERDICTS)] for row in records(part)]
-        parts.append(f"**{group.capitalize()}**\n\n{markdown(['paper', *claims.VERDICTS], lines)}" if lines else "")
-    return "\n".join(filter(None, parts))
-
-
-def write_claims(decided: pd.DataFrame, verdict: str) -> str:
-    """The claims with this verdict, by what decides them."""
-    return claims.as_markdown(decided[decided["verdict"] == verdict], links=False) + "\n"
-
-
 def write_tuned(evidence: Evidence) -> str:
     """A table a declared study, and one for each condition that its winners met as well."""
     parts = []
-    for study in evidence.tuned:
+    for study in (study for group in alike(evidence.tuned) for study in group):
         plan, setting = study.plan, study.plan.setting
+        images = span(study.finals["train_images"].unique())
         own = study.finals[study.finals["loss"] == REFERENCE]["test_accuracy"]
         parts.append(
             f"Plan `{plan.digest[:12]}`, declared {plan.time[:10]} with {plan.finished_before} of its trials finished "
-            f"before: `{setting['model']}`, {setting['trainable']} only, on {setting['dataset']} "
-            f"({setting['train_size']:,} training images), {setting['optimizer'].title()}, "
+            f"before: `{setting['model']}`{', head only' if setting['trainable'] == 'head' else ''}, on "
+            f"{setting['dataset']} ({images} training images), {setting['optimizer'].title()}, "
             f"{setting['epochs']} epochs; {plan.trials} trials a loss in each of {plan.studies} studies, "
             f"{plan.finals} finals of each winner. Tuned cross-entropy: {percent(own.mean())} test accuracy.\n"
         )
@@ -611,7 +623,9 @@ def read_tuned() -> tuple[Tuned, ...]:
                         [f"{name.replace('_', ' ')} {value}" for name, value in condition["changes"].items()]
                     )
                     met.append((changed, again, judge_finals(again, margin=plan.margin)))
-            studies.append(Tuned(plan, finals, judge_finals(finals, margin=plan.margin), tuple(met)))
+            # Some losses' finals may be missing while a study runs; a study without any has nothing to judge.
+            judged = judge_finals(finals, margin=plan.margin) if REFERENCE in set(finals["loss"]) else finals.iloc[:0]
+            studies.append(Tuned(plan, finals, judged, tuple(met)))
     return tuple(studies)
 
 
@@ -721,12 +735,11 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gather() -> Evidence:
-    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned())
+    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned(), archive.load_tables(TUNED))
 
 
 def make_blocks(evidence: Evidence) -> dict[str, str]:
     """Everything that is written, by marker."""
-    decided = claims.decide(evidence.tables)
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
@@ -741,9 +754,7 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         "reconstructions": write_comparisons(evidence.accuracy[kinds == "reconstruction"]),
         "embeddings": write_embeddings(evidence),
         "single_runs": write_single_runs(evidence),
-        "verdicts": write_verdicts(decided),
-        "contradicted": write_claims(decided, "contradicted"),
-        "supported": write_claims(decided, "supported"),
+        **answer_claims.make_blocks(evidence.decided),
         "tuned": write_tuned(evidence),
         "calibration": write_calibration(),
         "changed": write_changed(evidence),
