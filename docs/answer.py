@@ -26,9 +26,10 @@ from lossbench.records.declaration import TunedDeclaration, declared_tuned, fina
 from lossbench.stats.paired import SAME_FUNCTION
 from lossbench.stats.runs import REFERENCE
 from lossbench.stats.tuning import judge_finals
+from lossbench.studies.plans import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "answer.md", ROOT / "docs" / "changed-words.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("answer", "changed-words", "left-out")))
 TUNED = ROOT / "outputs" / "tuned"
 CALIBRATION = ROOT / "benchmarks" / "calibration.csv"
 WORDS_BEFORE = ROOT / "docs" / "words_before.csv"  # by the engine of commit 9947598, see docs/changed-words.md
@@ -663,6 +664,12 @@ def compare_words(evidence: Evidence) -> pd.DataFrame:
     )
 
 
+def write_protocols() -> str:
+    """Where a named study at the papers' scale is not what its paper did."""
+    rows = [(f"`{name}`", line) for name, study in STUDIES.items() for line in study.paper.differs]
+    return markdown(("study", "not as in its paper"), rows)
+
+
 SAME_MEANING = {"above": "better", "below": "worse", "same function": "same function"}
 
 
@@ -758,6 +765,7 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         "tuned": write_tuned(evidence),
         "calibration": write_calibration(),
         "changed": write_changed(evidence),
+        "protocols": write_protocols(),
     }
 
 
