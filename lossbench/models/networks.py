@@ -216,7 +216,8 @@ class Flatten(nn.Flatten):
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        if maps.requires_grad and not torch.compiler.is_compiling():
+        plain = not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is None
+        if plain and maps.requires_grad:  # vmap knows no order of memory
             maps.register_hook(_channels_last)
         return super().forward(maps)
 

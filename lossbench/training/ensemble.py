@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from lossbench.config import RunConfig
 from lossbench.data import Split
 from lossbench.models import Output
-from lossbench.models.networks import Flatten
 from lossbench.training.loop import (
     Diverged,
     Training,
@@ -122,7 +121,6 @@ _STAND_INS: dict[type[nn.Module], type[nn.Module]] = {
     nn.MaxPool2d: _MaxPool,
     nn.AdaptiveAvgPool2d: _AveragePool,
     nn.BatchNorm2d: _BatchNorm,
-    Flatten: nn.Flatten,
 }
 
 
