@@ -300,7 +300,7 @@ def run_demo(
     device: Device = None,
     output: Output = None,
 ) -> None:
-    """Compare five losses on real images, with right and with wrong training targets, in about two minutes."""
+    """Compare four losses on real images, with right and with wrong training targets, in about two minutes."""
     from lossbench.records.record import output_folder
     from lossbench.studies import demo
 
