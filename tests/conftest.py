@@ -89,6 +89,14 @@ def own_losses(leave_no_trace: None, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the process engine go on from this process, which has loaded torch already."""
+    from killing import quick_workers
+
+    quick_workers(monkeypatch)
+
+
 # Small stand-ins for every dataset, in their publishers' formats; conftest.py makes the fixtures known.
 
 RNG = np.random.default_rng(0)
