@@ -27,7 +27,7 @@ import torch
 import lossbench.training.run
 from lossbench import RunConfig
 from lossbench.registry import VARIABLE
-from lossbench.studies import execute, process
+from lossbench.studies import process
 
 PACKAGE = Path(lossbench.__file__).parent
 
@@ -151,7 +151,6 @@ def quick_workers(patch: pytest.MonkeyPatch | None = None) -> None:
     patch = patch or pytest.MonkeyPatch()
     patch.setattr(process, "prepared", lambda workers: nullcontext())
     patch.setattr(process, "_start_worker", _start_quickly)
-    patch.setattr(execute, "require_in_files", lambda functions: None)  # a fork also knows what was never in a file
 
 
 def _start_quickly(_template: None) -> subprocess.Popen[str]:
