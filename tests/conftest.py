@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sys
+import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -199,6 +200,16 @@ def write_class_folders(spec: DatasetSpec, folder: Path) -> Arrays:
     return Arrays(*train, *test)
 
 
+def write_archive(spec: DatasetSpec, folder: Path) -> Arrays:
+    """The class folders of `write_class_folders` in the archive, or archives, that the row names."""
+    images = folder.parent / "images"
+    arrays = write_class_folders(spec, images)
+    for name in spec.files:
+        with tarfile.open(folder / name, f"w:{'xz' if name.endswith('xz') else ''}") as archive:
+            archive.add(images, "")
+    return arrays
+
+
 def write_ham_files(spec: DatasetSpec, folder: Path) -> Arrays:
     """Six images a class, each lesion photographed twice; the reader sorts by image id."""
     lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
@@ -222,9 +233,12 @@ MINIATURES: dict[str, Callable[[DatasetSpec, Path], Arrays]] = {
     "cifar-10-jpeg": write_class_folders,
     "cifar-100": write_cifar_files,
     "cifar-100-coarse": write_cifar_files,
+    "cifar-100-lossless": write_archive,
     "svhn": write_svhn_files,
     "flowers": write_class_folders,
     "ham10000": write_ham_files,
+    "flowers-4064": write_archive,
+    "ham10000-5984": write_archive,
     "dogs-vs-cats": write_class_folders,
 }
 

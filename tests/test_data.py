@@ -76,7 +76,7 @@ from lossbench.data.sampling import (
 from lossbench.data.trees import CIFAR_100
 
 FULL = DEBIAN / "fashion-mnist"
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(os.environ.get("LOSSBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_full = pytest.mark.skipif(not FULL.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 pytestmark = pytest.mark.usefixtures("own_cache")
 HERE = sorted(name for name, spec in DATASETS.items() if spec.embedded)
@@ -303,7 +303,6 @@ def _digest(image: torch.Tensor) -> bytes:
 
 # Every format that is read, each on files made here, and the real ones where they are.
 
-SHARED_DATA_FORMATS = Path(os.environ.get("LOSSBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 OWN_SPLIT = ("kmnist-10k", "ham10000")
 
 
@@ -465,9 +464,9 @@ def test_a_file_of_another_dataset_is_recognised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "sizes"), [("mnist", (60_000, 10_000)), ("kmnist-10k", (8_000, 2_000))])
 def test_the_real_files_load_with_the_recorded_content(name: str, sizes: tuple[int, int]) -> None:
-    if not SHARED_DATA_FORMATS.is_dir():
-        pytest.skip(f"no real data at {SHARED_DATA_FORMATS}")
-    dataset = load(name, SHARED_DATA_FORMATS)
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data at {SHARED}")
+    dataset = load(name, SHARED)
     assert (len(dataset.train), len(dataset.test)) == sizes
     assert dataset.fingerprint == DATASETS[name].fingerprint
 

@@ -8,7 +8,6 @@ import statistics
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -404,8 +403,21 @@ def triplets_above(z, target, margin=0.2):
 
 # Exercise: three right answers written differently, and three wrong ones.
 ANSWERS = {
-    ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
-                             [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
+    ("01", "focal_loss"): ([lambda p, gamma: -((1 - p) ** gamma) * p.log(), lambda p, gamma: [0.00105, 0.173, 1.87],
+                            lambda p, g: [-((1 - x) ** g) * math.log(x) for x in p.tolist()]],
+                           [lambda p, gamma: -p.log(), lambda p, gamma: (1 - p) ** gamma * p.log(),
+                            lambda p, gamma: -(p**gamma) * p.log()]),
+    ("01", "mean_of_pairs"): ([lambda new, old: np.mean([new[s] - old[s] for s in {*new} & {*old}]),
+                               lambda new, old: 0.02, lambda new, old: (pd.Series(new) - pd.Series(old)).mean()],
+                              [lambda new, old: np.mean([*new.values()]) - np.mean([*old.values()]),
+                               lambda new, old: np.mean(np.subtract([*new.values()], [*old.values()])),
+                               lambda new, old: sum(new[s] - old[s] for s in {*new} & {*old})]),
+    ("01", "ahead_by_luck"): ([lambda new, old: np.mean([a > b for i, a in enumerate(new) for j, b in enumerate(old)
+                                                         if i != j]),
+                               lambda new, old: 0.67,
+                               lambda new, old: ((new[:, None] > old).sum() - (new > old).sum()) / 6],
+                              [lambda new, old: (new[:, None] > old).mean(), lambda new, old: (new > old).mean(),
+                               lambda new, old: ((new[:, None] > old).sum() - (new > old).sum()) / 9]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
     ("02", "kl_bits"): ([lambda q, p: (torch.xlogy(q, q) - q * p.log()).sum(1) / math.log(2),
                          lambda q, p: [2, 0],
@@ -422,9 +434,16 @@ ANSWERS = {
                         [lambda z, y: y * z - z.exp(), lambda z, y: z - y * z.log(),
                          lambda z, y: -torch.distributions.Poisson(z.exp()).log_prob(y)]),
     ("02", "bits_of_nothing"): ([9.97, 9.966, math.log2(1000)], [6.91, 3, 0.001]),
-    ("19", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
-                         [[0.213, -0.107, -0.107], [0.787, 0.107, 0.107], [-0.213, 0.107]]),
-    ("19", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
+    ("19", "gradient"): ([lambda z, t: z.softmax(1) - one_hot(t, 3),
+                          lambda z, t: [[-0.21, 0.11, 0.11], [0.33, 0.33, -0.67]],
+                          lambda z, t: slope(cross_entropy(w := z.clone().requires_grad_(), t).sum(), w)],
+                         [lambda z, t: one_hot(t, 3) - z.softmax(1), lambda z, t: z.softmax(1),
+                          lambda z, t: slope(cross_entropy(w := z.clone().requires_grad_(), t).mean(), w)]),
+    ("19", "map_side"): ([lambda n, k, s, p: (n + 2 * p - k) // s + 1,
+                          lambda n, k, s, p: len(range(0, n + 2 * p - k + 1, s)),
+                          lambda n, k, s, p: torch.empty(1, 1, n + 2 * p).unfold(2, k, s).shape[2]],
+                         [lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1, lambda n, k, s, p: n // s,
+                          lambda n, k, s, p: (n + p - k) // s + 1]),
     ("19", "coat"): ([[0.75, 0.9, 0.82], [3 / 4, 9 / 10, 9 / 11], np.array([0.75, 0.9, 0.818])],
                      [[0.9, 0.75, 0.82], [75, 90, 82], [0.75, 0.9, 0.675]]),
     ("03", "needed"): ([[6.8, 41], [math.log(891), 41.2], np.array([6.79, 41.20])],
@@ -484,9 +503,27 @@ ANSWERS = {
     ("06", "smallest_scale"): ([16, 16.0, 2**4], [8, 32, 20]),
     ("05", "gamma_for_a_quarter"): ([3.1, 3.0999, np.float64(3.1)], [2, 2.9, 3.3]),
     ("05", "meeting_point"): ([0.37, 1 / E, 0.3679], [E, 0.5, 0.34]),
-    ("05", "lowest_p"): ([0.005, 0.00503, 0.5 / 99.5], [0.01, 0.5, 0.0099]),
+    ("05", "focal_gradient"): ([lambda p, g: (p - 1) * ((1 - p) ** g - g * p * (1 - p) ** (g - 1) * np.log(p)),
+                                lambda p, gamma: [-1.128, -0.697, -0.0029],
+                                lambda p, g: g * p * (1 - p) ** g * np.log(p) - (1 - p) ** (g + 1)],
+                               [lambda p, g: (1 - p) ** g * (p - 1), lambda p, g: g * (1 - p) ** (g - 1) * np.log(p),
+                                lambda p, g: (1 - p) * ((1 - p) ** g - g * p * (1 - p) ** (g - 1) * np.log(p))]),
+    ("05", "crossing"): ([lambda f, g, low, high: optimize.brentq(lambda x: f(x) - g(x), low, high),
+                          lambda f, g, low, high: 0.853,
+                          lambda f, g, low, high: min(np.linspace(low, high, 30_001), key=lambda x: abs(f(x) - g(x)))],
+                         [lambda f, g, low, high: (low + high) / 2, lambda f, g, low, high: math.exp(0.8526),
+                          lambda f, g, low, high: low]),
     ("05", "times_as_strong"): ([2, 2.0, torch.tensor([4.0]).sqrt().item()], [1, 4, 0.5]),
-    ("20", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
+    ("20", "steps"): ([lambda n, size: max(-(-n // size) - (n % size == 1), 1),
+                       lambda n, size: max((n + size - 2) // size, 1),
+                       lambda n, size: len([part for part in torch.arange(n).split(size) if len(part) > 1])],
+                      [lambda n, size: n // size, lambda n, size: math.ceil(n / size), lambda n, size: n / size]),
+    ("20", "scores"): ([lambda q, t: (np.mean([row.argmax() == k for row, k in zip(q, t, strict=True)]),
+                                      -np.mean([row[k] for row, k in zip(q, t, strict=True)])),
+                        lambda q, t: [0.67, 0.71],
+                        lambda q, t: [2 / 3, torch.nn.functional.nll_loss(torch.tensor(q), torch.tensor(t))]],
+                       [lambda q, t: [2 / 3, np.exp(q)[range(3), t].mean()], lambda q, t: [0.71, 0.67],
+                        lambda q, t: [2 / 3, -q.max(1).mean()]]),
     ("20", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
     ("07", "first_weight"): ([lambda loss, classes: -first_slope(loss, classes) / (1 - 1 / classes),
                               lambda loss, num_classes: 2.0 * abs(first_slope(loss, num_classes)) * num_classes
@@ -619,8 +656,7 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "batch_size": 32, "plan": range(6),
-    "record": SimpleNamespace(result={"train_images": 1350}),
+    "plan": range(6),
 }  # fmt: skip
 
 

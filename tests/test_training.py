@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.losses import Criterion, criterion, register
 from lossbench.records.record import Record
 from lossbench.studies.execute import run_configs
-from lossbench.training import loop, machine
+from lossbench.training import loop, machine, precision
 from lossbench.training.checkpoint import save_streams, undisturbed
 from lossbench.training.ensemble import Stack
 from lossbench.training.loop import Training, build_optimizer, evaluate, full_batches, predict, train, train_step
@@ -536,6 +537,99 @@ def test_imitated_bfloat16_is_warned_of(monkeypatch: pytest.MonkeyPatch, recwarn
     assert not recwarn.list
     with pytest.warns(UserWarning, match="several times slower"):
         warn_of_slow_precision("bfloat16", CPU)
+
+
+# What `precision="auto"` becomes.
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[float], list[float]]]:
+    """Says what the measurement gives; the list grows by each time that it is made."""
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
+    made: list[float] = []
+
+    def give(ratio: float) -> list[float]:
+        precision.choose_precision.cache_clear()
+        monkeypatch.setattr(precision, "measure_bfloat16", lambda device: made.append(ratio) or ratio)
+        return made
+
+    yield give
+    precision.choose_precision.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "chosen"), [(0.3, "float32"), (1.09, "float32"), (1.11, "bfloat16"), (2.5, "bfloat16")]
+)
+def test_auto_is_the_faster_precision_says_so_once_and_has_that_ones_name(
+    measured: Callable[[float], list[float]], ratio: float, chosen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = measured(ratio)
+    configs = [RunConfig(precision="auto", seed=seed) for seed in range(3)]
+    assert [config.precision for config in configs] == [chosen] * 3
+    assert [config.run_id for config in configs] == [RunConfig(precision=chosen, seed=s).run_id for s in range(3)]
+    assert replace(configs[0], seed=1) == configs[1]
+    assert RunConfig().precision == "float32", "never the default"
+    assert made == [ratio], "once a process"
+    assert capsys.readouterr().err.count(f"precision auto is {chosen}: convolutions train {ratio:.2f} times") == 1
+
+
+def test_the_choice_is_remembered_for_the_next_command_and_a_damaged_memory_is_replaced(
+    measured: Callable[[float], list[float]], tmp_path: Path
+) -> None:
+    made = measured(2.0)
+    assert precision.choose_precision() == "bfloat16"
+    measured(0.5)
+    assert precision.choose_precision() == "bfloat16", "a study goes on as it began"
+    assert made == [2.0]
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_text("nan\n")
+    measured(0.5)
+    assert precision.choose_precision() == "float32"
+    assert (made, kept.read_text()) == ([2.0, 0.5], "0.500\n")
+
+
+def test_auto_without_instructions_measures_nothing_and_without_a_cache_measures_each_time(
+    measured: Callable[[float], list[float]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    made = measured(2.0)
+    assert precision.choose_precision() == "bfloat16"
+    measured(2.0)
+    assert precision.choose_precision() == "bfloat16"
+    assert made == [2.0, 2.0]
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: False)
+    measured(2.0)
+    assert precision.choose_precision() == "float32"
+    assert len(made) == 2
+
+
+def test_the_record_of_an_auto_run_holds_the_precision_that_was_chosen(
+    measured: Callable[[float], list[float]], tmp_path: Path
+) -> None:
+    measured(2.0)
+    record = run(RunConfig(dataset="shapes", train_size=40, epochs=1, precision="auto"), tmp_path)
+    assert json.loads((record.path / "config.json").read_text())["precision"] == "bfloat16"
+    assert run(RunConfig(dataset="shapes", train_size=40, epochs=1, precision="bfloat16"), tmp_path) == record
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the limit is for x86 processors")
+def test_imitated_bfloat16_is_measured_as_slower_than_float32() -> None:
+    code = (
+        "import torch; from lossbench.training import precision; print(precision.measure_bfloat16(torch.device('cpu')))"
+    )
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], env=limited, capture_output=True, text=True, check=True)
+    assert 0 < float(ended.stdout) < precision.PAYS
+
+
+def test_the_measurement_leaves_random_streams_and_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "PROBE_SECONDS", 0.01)
+    threads, stream = torch.get_num_threads(), torch.get_rng_state()
+    assert precision.measure_bfloat16(CPU) > 0
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), stream)
 
 
 # A training step never reads a number back from the device: on a GPU it would stand still until the answer came.

@@ -197,7 +197,7 @@ def run_study(
 
     named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
     shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
-    changes = tuple(parse_pairs([text], "--condition") for text in condition or ()) or None
+    changes = tuple(parse_pairs(text.split(","), "--condition") for text in condition or ()) or None
     own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen, "conditions": changes}
     budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
     how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
