@@ -19,6 +19,8 @@ from lossbench.studies import papermill, process
 from lossbench.studies.execute import run_configs
 from lossbench.studies.papermill import write_index
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 GOOD = RunConfig(dataset="shapes", epochs=1, train_size=40)
 
 

@@ -312,6 +312,7 @@ OPTIMIZERS["my_adamw"] = partial(torch.optim.AdamW, foreach=False)
 """
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_networks_augmentations_and_optimizers_of_a_file_are_part_of_the_runs_name(
     leave_no_trace: None, tmp_path: Path
 ) -> None:

@@ -38,6 +38,8 @@ from lossbench.studies.space import (
 )
 from lossbench.studies.tuned import TunedPlan, plan_tuned, run_tuned
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 ADAM, SGD = RunConfig(), RunConfig(optimizer="sgd")
 
 
@@ -270,7 +272,6 @@ def test_the_same_study_again_runs_nothing_and_keeps_its_plan(study: tuple[Tuned
     assert changed.declaration().plan != plan.declaration().plan
 
 
-@pytest.mark.usefixtures("forked_workers")
 def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_finals(
     study: tuple[TunedPlan, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
