@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -172,23 +171,10 @@ def test_a_worker_stays_small(tmp_path: Path) -> None:
     assert 100 < record.result["peak_memory_mb"] < 1200
 
 
-def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
-    config = RunConfig(dataset="fashion-mini", epochs=4, train_size=1000)
-    killed: list[int] = []
-
-    def kill_after_the_first_epoch() -> None:
-        checkpoint = tmp_path / "runs" / config.run_id / "checkpoint.pt"
-        while not checkpoint.exists():
-            time.sleep(0.01)
-        for worker in workers_of(os.getpid()):
-            worker.kill()
-            killed.append(worker.pid)
-
-    killer = threading.Thread(target=kill_after_the_first_epoch, daemon=True)
-    killer.start()
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(kills_once: Path, tmp_path: Path) -> None:
+    config = RunConfig(dataset="shapes", epochs=4, train_size=100, loss="kills_once")
     summary = run_configs([config], tmp_path, show_progress=False)
-    killer.join(timeout=60)
-    assert killed
+    assert kills_once.exists()
     assert (summary.finished, summary.failed) == (1, {})
     unbroken = lossbench.run(config, tmp_path / "unbroken")
     (record,) = find_records(tmp_path)
