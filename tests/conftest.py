@@ -91,6 +91,38 @@ def own_losses(leave_no_trace: None, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the process engine go on from this process, which has loaded torch already."""
+    from killing import quick_workers
+
+    quick_workers(monkeypatch)
+
+
+KILLS = """
+import os, signal
+from pathlib import Path
+from lossbench.losses import register
+
+@register
+def kills_once(log_probs, target, epoch):
+    mark = Path(MARK)
+    if epoch == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -log_probs.gather(1, target[:, None]).squeeze(1)
+"""
+
+
+@pytest.fixture
+def kills_once(leave_no_trace: None, tmp_path: Path) -> Path:
+    """A loss of this name kills the process of its first run in epoch 3; then this file is there."""
+    path, mark = tmp_path / "kills_once.py", tmp_path / "killed"
+    path.write_text(KILLS.replace("MARK", repr(str(mark))), encoding="utf-8")
+    registry.extend(path)
+    return mark
+
+
 # Small stand-ins for every dataset, in their publishers' formats; conftest.py makes the fixtures known.
 
 RNG = np.random.default_rng(0)

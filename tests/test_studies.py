@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -102,6 +101,7 @@ def test_every_study_of_a_paper_says_where_it_is_not_the_papers_protocol() -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("name", list(STUDIES))
 def test_every_study_runs_to_its_end_at_the_smallest_scale(name: str, tmp_path: Path) -> None:
     configs = plan_study(name, scale="smoke")
@@ -188,6 +188,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_study_runs_once_and_a_second_call_finds_it_done(tmp_path: Path) -> None:
     configs = grid(**QUICK, loss=["cross_entropy", "focal"], seed=[0, 1])
     first = run_configs(configs, tmp_path, workers=2, show_progress=False)
@@ -215,29 +216,17 @@ def test_a_worker_stays_small(tmp_path: Path) -> None:
     assert 100 < record.result["peak_memory_mb"] < 1200
 
 
-def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
-    config = RunConfig(dataset="fashion-mini", epochs=4, train_size=1000)
-    killed: list[int] = []
-
-    def kill_after_the_first_epoch() -> None:
-        checkpoint = tmp_path / "runs" / config.run_id / "checkpoint.pt"
-        while not checkpoint.exists():
-            time.sleep(0.01)
-        for worker in workers_of(os.getpid()):
-            worker.kill()
-            killed.append(worker.pid)
-
-    killer = threading.Thread(target=kill_after_the_first_epoch, daemon=True)
-    killer.start()
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(kills_once: Path, tmp_path: Path) -> None:
+    config = RunConfig(dataset="shapes", epochs=4, train_size=100, loss="kills_once")
     summary = run_configs([config], tmp_path, show_progress=False)
-    killer.join(timeout=60)
-    assert killed
+    assert kills_once.exists()
     assert (summary.finished, summary.failed) == (1, {})
     unbroken = lossbench.run(config, tmp_path / "unbroken")
     (record,) = find_records(tmp_path)
     assert (record.path / "history.csv").read_bytes() == (unbroken.path / "history.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_run_that_cannot_work_fails_alone_and_is_named(tmp_path: Path) -> None:
     too_many = RunConfig(dataset="shapes", epochs=1, train_size=10**6)
     good = RunConfig(dataset="shapes", epochs=1)
@@ -247,6 +236,7 @@ def test_a_run_that_cannot_work_fails_alone_and_is_named(tmp_path: Path) -> None
     assert too_many.run_id in str(summary)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_diverged_run_is_counted_and_is_no_failure(tmp_path: Path) -> None:
     bad = RunConfig(dataset="shapes", epochs=1, lr=1e30, optimizer="sgd")
     summary = run_configs([bad, RunConfig(dataset="shapes", epochs=1)], tmp_path, show_progress=False)
@@ -341,6 +331,7 @@ def test_runs_that_are_compared_stay_together_where_the_work_can_be_shared_so() 
         assert set(Counter((config.dataset, config.seed) for config in part).values()) == {15}
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_part_is_run_alone_and_the_parts_make_the_study(tmp_path: Path) -> None:
     plan = grid(dataset=["shapes"], epochs=[1], train_size=[32], seed=range(3))
     first = run_configs(plan, tmp_path, shard="1/2", workers=1, show_progress=False)
