@@ -130,7 +130,7 @@ def test_ctrl_c_outside_of_any_run_is_one_line_and_exit_code_130(
     def interrupt(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lossbench.cli.table", interrupt)
+    monkeypatch.setattr("lossbench.cli.program.table", interrupt)
     done = command("list", "losses")
     assert (done.returncode, done.stderr.startswith("interrupted; the same command")) == (130, True)
 

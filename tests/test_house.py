@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lossbench"
 
-HALL = {"__init__", "__main__", "cli", "cli_records", "config", "doors", "exercises", "files", "listing", "registry"}
+HALL = {"__init__", "__main__", "config", "doors", "exercises", "files", "registry"}
 BELOW_CONFIG = {"registry", "files", "doors", "data", "losses", "models", "published"}
 BELOW_TRAINING = {*BELOW_CONFIG, "config", "stats", "records"}
 BELOW_CLAIMS = {*BELOW_TRAINING, "plots", "training"}
@@ -33,9 +33,7 @@ MAY_ASK = {  # room -> the rooms and files of the hall that its files import, an
     "studies": {*BELOW_CLAIMS, "claims"},
     "report": {*BELOW_CLAIMS, "claims"},
     "explorer": {*BELOW_CLAIMS, "claims"},
-    "listing": {*BELOW_CLAIMS, "claims", "studies"},
-    "cli_records": {*BELOW_CLAIMS, "claims", "studies"},
-    "cli": {*BELOW_CLAIMS, "claims", "studies", "report", "explorer", "listing", "cli_records"},
+    "cli": {*BELOW_CLAIMS, "claims", "studies", "report", "explorer"},
     "__main__": {"cli"},
 }
 ROOMS = set(MAY_ASK) - HALL

@@ -181,6 +181,6 @@ def test_whoever_says_no_keeps_the_runs(
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr("lossbench.cli_records.sys.stdin", Terminal("n\n"))
+    monkeypatch.setattr("lossbench.cli.records.sys.stdin", Terminal("n\n"))
     assert command(monkeypatch, "runs", "delete", "*", "--output", output) == 1
     assert len(find_runs(output)) == 3

@@ -397,6 +397,13 @@ def test_a_network_kept_by_a_run_on_features_has_its_body_and_takes_images(
     np.testing.assert_allclose(log_probs, record.predictions[1], rtol=1e-3, atol=1e-4)
 
 
+def test_an_estimate_counts_a_frozen_network_once_and_not_in_every_run(head_only: RunConfig) -> None:
+    on_features = measure([head_only] * 50, torch.device("cpu"), None)
+    behind = measure([replace(head_only, trainable="all")] * 50, torch.device("cpu"), None)
+    assert on_features.once > 0 == behind.once
+    assert on_features.images_per_second > 3 * behind.images_per_second
+
+
 def test_stored_features_that_were_changed_are_computed_again(head_only: RunConfig, tmp_path: Path) -> None:
     first = run(head_only, tmp_path / "first")
     (path,) = (tmp_path / "cache" / "features").iterdir()

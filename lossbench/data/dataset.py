@@ -79,6 +79,7 @@ class Dataset:
         return channels, height, width
 
 
+VALIDATION_FRACTION = 0.1  # of the training images, held out to choose the epoch on
 LEAST_TEST_IMAGES = 9  # recall@8 looks at eight others
 
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tarfile
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -203,6 +204,26 @@ def read_class_folders(spec: DatasetSpec, files: Files, *, skip_damaged: bool = 
             f"{', '.join(missing)} (found: {listed(sorted(folders)) or 'no folders of images'})"
         )
     return read_images(spec, files, places, skip_damaged=skip_damaged)
+
+
+def read_archives(spec: DatasetSpec, folder: Path) -> Arrays:
+    """The class folders in the archives of `folder` that `spec.files` names, unpacked into a scratch folder.
+
+    What lies under the same three last names in two archives is one image.
+    """
+    files = Files({}, Counter())
+    with tempfile.TemporaryDirectory(prefix="lossbench-") as scratch:
+        for number, (name, digest) in enumerate(spec.files.items()):
+            path = find_file(folder, name) or folder / name
+            check_digest(path, digest, path.read_bytes())
+            inside = Path(scratch, str(number))
+            inside.mkdir()
+            for image, unpacked in collect(path, inside).paths.items():
+                files.paths["/".join(PurePosixPath(image).parts[-3:])] = unpacked
+        try:
+            return read_class_folders(spec, files)
+        except ValueError as error:
+            raise ValueError(f"{folder / next(iter(spec.files))}: {error}") from error
 
 
 def place_images(names: list[str], class_names: tuple[str, ...]) -> dict[str, Place]:

@@ -13,8 +13,7 @@ from lossbench import plots, stats
 from lossbench.claims.wording import number
 from lossbench.files import write_text
 from lossbench.plots.style import title_of
-from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table, trials_table
-from lossbench.records.packed import packed_folders
+from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table
 from lossbench.report import page
 from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
 from lossbench.report.study import DIFFERENT
@@ -25,11 +24,6 @@ from lossbench.stats.tuning import judge_finals, tuning_table
 NAME = "tuned.html"
 
 
-def plans_of(output: Path) -> list[TunedDeclaration]:
-    """The tuned studies that were declared in a folder, or in the packed studies of one."""
-    return [plan for folder in packed_folders(output) or [output] for plan in declared_tuned(folder)]
-
-
 def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     """Every run of these studies."""
     trials = {row["run_id"] for plan in plans for row in [*plan.runs, *plan.widened]}
@@ -38,9 +32,11 @@ def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     return trials | {final for winners in groups for row in winners for final in row["finals"]}
 
 
-def build(plans: Sequence[TunedDeclaration], runs: pd.DataFrame, folder: Path, kinds: Sequence[str]) -> Path:
-    """Write `tuned.html`, its figures and tables, and return its path."""
-    contents = {"studies": [study(f"tuned-{i}", plan, runs) for i, plan in enumerate(plans, start=1)]}
+def build(
+    plans: Sequence[TunedDeclaration], runs: pd.DataFrame, folder: Path, kinds: Sequence[str], claims: dict[str, Any]
+) -> Path:
+    """Write `tuned.html`, its figures and tables, with these claims if there are any, and return its path."""
+    contents = {"studies": [study(f"tuned-{i}", plan, runs) for i, plan in enumerate(plans, start=1)], "claims": claims}
     return write_text(folder / NAME, page.render(contents, folder, kinds, "tuned.html"))
 
 

@@ -1,6 +1,7 @@
 """What a table of runs can and cannot tell: every function takes the table of `load_runs`."""
 
 from lossbench.stats.inference import Ranking, critical_difference, rank_losses
+from lossbench.stats.learned import NOT_LEARNED, at_chance, is_last_best, still_rising, why_not_learned
 from lossbench.stats.metrics import compare_folds, score_folds
 from lossbench.stats.paired import (
     LOOKS,
@@ -8,7 +9,6 @@ from lossbench.stats.paired import (
     VERDICTS,
     Judgement,
     Outcome,
-    at_chance,
     compare,
     judge,
     judge_by_look,
@@ -39,6 +39,7 @@ from lossbench.stats.tuning import best_of, judge_finals, trial_scores, trials_t
 
 __all__ = [
     "LOOKS",
+    "NOT_LEARNED",
     "OUTCOMES",
     "VERDICTS",
     "Judgement",
@@ -51,6 +52,7 @@ __all__ = [
     "compare_folds",
     "critical_difference",
     "finished",
+    "is_last_best",
     "judge",
     "judge_by_look",
     "judge_finals",
@@ -75,9 +77,11 @@ __all__ = [
     "settings",
     "settings_with",
     "single_run_spread",
+    "still_rising",
     "summarise",
     "t_interval",
     "trial_scores",
     "trials_to_pass",
     "tuning_table",
+    "why_not_learned",
 ]

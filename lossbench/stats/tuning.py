@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossbench.stats.learned import NOT_LEARNED, why_runs_not_learned
 from lossbench.stats.paired import OUTCOMES, judge
 from lossbench.stats.runs import REFERENCE
 
@@ -127,8 +128,8 @@ def judge_finals(
         finals: as for `final_differences`, with `test_images`.
         margin: smallest difference that matters; None takes that of `OUTCOMES`.
 
-    Returns: a row a loss: `loss n draws mean low high p p_holm p_equivalence margin verdict diverged`; `n` counts
-        pairs, `draws` the studies whose means were tested.
+    Returns: a row a loss: `loss n draws mean low high p p_holm p_equivalence margin verdict diverged limits`; `n`
+        counts pairs, `draws` the studies whose means were tested; `limits` says why a network has not learned.
     """
     import pandas as pd
 
@@ -147,7 +148,9 @@ def judge_finals(
         diverged = int(((finals["loss"] == loss) & (finals["status"] != "finished")).sum())
         counts = {"loss": loss, "n": len(own[loss]), "draws": row.n}
         word = "undecided" if diverged else row.verdict
-        rows.append({**counts, **numbers, "margin": margin, "verdict": word, "diverged": diverged})
+        unlearned = why_runs_not_learned(finals[finals["loss"] == loss], finals[finals["loss"] == reference])
+        word = NOT_LEARNED if unlearned else word
+        rows.append({**counts, **numbers, "margin": margin, "verdict": word, "diverged": diverged, "limits": unlearned})
     return pd.DataFrame(rows)
 
 

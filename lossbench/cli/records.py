@@ -8,12 +8,9 @@ from typing import Annotated
 
 import typer
 
+from lossbench.cli.options import Output
 from lossbench.studies.plans import table
 
-Output = Annotated[
-    Path | None,
-    typer.Option(help="Folder for results. (default: LOSSBENCH_OUTPUT, else outputs)", show_default=False),
-]
 Patterns = Annotated[list[str], typer.Argument(help="Ids of runs, or patterns such as '*focal*'.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
