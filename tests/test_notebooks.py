@@ -633,7 +633,12 @@ ANSWERS = {
                       [lambda runs, cores, s: runs * s / cores / 3600, lambda runs, cores, s: runs // cores * s / 3600,
                        lambda runs, cores, s: -(-runs // cores) * s]),
     ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
-    ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
+    ("12", "plan_of"): ([lambda losses, seeds: [[loss, seed] for seed in range(seeds) for loss in losses],
+                         lambda losses, seeds: [(losses[i % 3], i // 3) for i in range(3 * seeds)],
+                         lambda losses, seeds: np.stack([np.tile(losses, seeds), np.repeat(range(seeds), 3)], 1)],
+                        [lambda losses, seeds: [(loss, seed) for loss in losses for seed in range(seeds)],
+                         lambda losses, seeds: [(seed, loss) for seed in range(seeds) for loss in losses],
+                         lambda losses, seeds: [(loss, seed + 1) for seed in range(seeds) for loss in losses]]),
     ("14", "placement"): ([lambda x: pd.Series(x).rank().tolist(), lambda x: [4.5, 4.5, 3, 2, 1],
                            lambda x: [1 + sum((a > b) + (a == b) / 2 for b in x) - 0.5 for a in x]],
                           [lambda x: [5, 4, 3, 2, 1], lambda x: pd.Series(x).rank(ascending=False).tolist(),
@@ -698,7 +703,6 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "plan": range(6),
 }  # fmt: skip
 
 
