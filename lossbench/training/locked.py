@@ -187,24 +187,29 @@ def describe(folder: Path, digest: str) -> dict[str, dict[str, Any]]:
         home.kill()
 
 
-def seconds_a_step(folder: Path, digest: str, name: str, shape: tuple[int, int], steps: int) -> list[float]:
-    """Wall seconds of each of so many calls forward and backward, through the pipe, on random logits of a shape."""
+def seconds_a_step(losses: Mapping[str, tuple[Path, str]], shape: tuple[int, int], steps: int) -> list[list[float]]:
+    """Wall seconds of calls forward and backward through the pipe, of losses by name in their folders, in turns.
+
+    In turns, because what else the machine does then slows all of them alike.
+    """
     draws = torch.Generator().manual_seed(0)
-    home = nursery(folder, digest)
-    counts = [shape[0]] * shape[1]
     names = [str(index) for index in range(shape[1])]
+    task = {"params": {}, "num_classes": shape[1], "class_counts": [shape[0]] * shape[1], "class_names": names}
+    homes = [Nursery(*place) for place in losses.values()]
+    times: list[list[float]] = [[] for _ in homes]
     try:
-        session = home.begin(loss=name, params={}, num_classes=shape[1], class_counts=counts, class_names=names)
-        times = []
+        sessions = [home.begin(loss=name, **task) for home, name in zip(homes, losses, strict=True)]
         for _ in range(steps):
             logits, target = torch.randn(shape, generator=draws), torch.randint(shape[1], shape[:1], generator=draws)
-            began = time.perf_counter()
-            session.forward(logits, target, 1, 1)
-            session.backward(session.turn, torch.full(shape[:1], 1 / shape[0]), logits.shape)
-            times.append(time.perf_counter() - began)
+            for session, own in zip(sessions, times, strict=True):
+                began = time.perf_counter()
+                session.forward(logits, target, 1, 1)
+                session.backward(session.turn, torch.full(shape[:1], 1 / shape[0]), logits.shape)
+                own.append(time.perf_counter() - began)
         return times
     finally:
-        home.kill()
+        for home in homes:
+            home.kill()
 
 
 def register_locked(
