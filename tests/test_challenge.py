@@ -47,7 +47,6 @@ ATTEMPTS = {
     "reads_numpy": "import numpy; found = numpy.fromfile(DATA, dtype='uint8')",
     "maps": "import numpy; found = numpy.memmap(DATA)",
     "loads_package": "from lossbench.data import load; found = load('fashion-mini')",
-    "runs": "import subprocess; found = subprocess.run(['cat', DATA], capture_output=True)",
     "forks": "import os; found = os.fork() + 1",
     "connects": "import socket; found = socket.socket()",
     "calls_c": "import ctypes; found = ctypes.CDLL(None).fopen",
@@ -55,6 +54,7 @@ ATTEMPTS = {
     "changes_guard": "found = setattr(helper, '__code__', other.__code__) is None",
 }
 SILENT = {  # not seen by Python, and in vain
+    "runs": "import subprocess; found = subprocess.run(['cat', DATA], capture_output=True)",
     "reads_torch": "found = torch.from_file(DATA, size=4, dtype=torch.uint8).numel()",
     "remembers_a_run": "import lossbench; found = hasattr(lossbench, 'left_here'); lossbench.left_here = 1",
     "finds_a_dataset": "import gc, lossbench.data; found = any(type(o).__name__ in ('Dataset', 'Training') for o in "
@@ -84,7 +84,7 @@ def test_the_attempts_succeed_where_nothing_is_locked(attempts: locked.Nursery) 
     space: dict[str, Any] = {}
     text = (Path(attempts.arguments[0]) / "challenger.py").read_text(encoding="utf-8").replace("@register\n", "")
     exec(compile(text, "attempts", "exec"), space)
-    safe = set(ATTEMPTS) - {"forks", "raises_limit", "changes_guard"} | {"reads_torch"}
+    safe = set(ATTEMPTS) - {"forks", "raises_limit", "changes_guard"} | {"reads_torch", "runs"}
     for name in sorted(safe):
         assert space[name](torch.zeros(1, 3), None).item() == 7, name
 

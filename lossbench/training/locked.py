@@ -315,24 +315,32 @@ def main() -> None:
         _send(answers, {"status": "wrong", "text": "the code is not the one that was hashed"})
         return
     for name in sorted({*_modules(extension), *sys.argv[3:]}):
-        with contextlib.suppress(ImportError):  # a class or function, or what the code will say itself
-            importlib.import_module(name)
+        with contextlib.suppress(ImportError, AttributeError):  # the code will say so itself
+            _import(name)
     sys.meta_path.insert(0, extension)
     torch.set_num_threads(1)
     _send(answers, {"status": "ok"})
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the study is gone
+        while True:
             order, _ = _receive(orders)
-        except EOFError:
-            return
-        if order.get("do") != "begin":  # for a child that has ended
-            _send(answers, {"status": "wrong", "text": "the loss has ended its process"})
-            continue
-        child = os.fork()
-        if not child:
-            _child(extension, order, orders, answers)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        _send(answers, {"status": "ok"} if code == 0 else {"status": "wrong", "text": f"the loss ended with {code}"})
+            if order.get("do") != "begin":  # for a child that has ended
+                _send(answers, {"status": "wrong", "text": "the loss has ended its process"})
+                continue
+            child = os.fork()
+            if not child:
+                _child(extension, order, orders, answers)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            _send(answers, {"status": "wrong", "text": f"the loss ended with {code}"} if code else {"status": "ok"})
+
+
+def _import(name: str) -> None:
+    """Import a module, or what a module has, which some load only when they are asked for it."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        module, _, inside = name.rpartition(".")
+        if module:
+            getattr(importlib.import_module(module), inside)
 
 
 def _modules(extension: Extension) -> set[str]:
