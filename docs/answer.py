@@ -28,7 +28,12 @@ from lossbench.stats.runs import REFERENCE
 from lossbench.stats.tuning import judge_finals
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "answer.md", ROOT / "docs" / "changed-words.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "answer.md",
+    ROOT / "docs" / "changed-words.md",
+    ROOT / "docs" / "paper" / "paper.md",
+)
 TUNED = ROOT / "outputs" / "tuned"
 CALIBRATION = ROOT / "benchmarks" / "calibration.csv"
 WORDS_BEFORE = ROOT / "docs" / "words_before.csv"  # by the engine of commit 9947598, see docs/changed-words.md
