@@ -18,18 +18,20 @@ from typing import Any
 
 import pandas as pd
 
-from docs import answer_picture
+from docs import answer_claims, answer_picture
 from docs.answer_picture import Panel, Question
-from docs.answer_tuned import listing, losses_of, markdown, read_tuned, say_tuned, write_tuned
+from docs.answer_tuned import TUNED, listing, losses_of, markdown, read_tuned, say_tuned, write_tuned
 from lossbench import LOSSES, archive, claims, stats
 from lossbench.config import RunConfig
 from lossbench.data.yardsticks import best_known
 from lossbench.report.matrix import TunedSetting
 from lossbench.stats.paired import SAME_FUNCTION
 from lossbench.stats.runs import REFERENCE
+from lossbench.studies.plans import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "answer.md", ROOT / "docs" / "changed-words.md")
+_DOCS = ("answer.md", "changed-words.md", "left-out.md", "paper/paper.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in _DOCS))
 CALIBRATION = ROOT / "benchmarks" / "calibration.csv"
 WORDS_BEFORE = ROOT / "docs" / "words_before.csv"  # by the engine of commit 9947598, see docs/changed-words.md
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -59,10 +61,17 @@ class Evidence:
 
     tables: archive.AllTables
     tuned: tuple[TunedSetting, ...] = ()
+    tuned_tables: archive.AllTables | None = None
 
     @property
     def runs(self) -> pd.DataFrame:
         return self.tables.runs
+
+    @cached_property
+    def decided(self) -> pd.DataFrame:
+        """The claims, by the runs with one learning rate for all losses and by tuned ones."""
+        tables = self.tables if self.tuned_tables is None else self.tables.joined(self.tuned_tables)
+        return claims.decide(tables, plans=[plan for setting in self.tuned for plan in setting.plans])
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -522,22 +531,6 @@ def write_single_runs(evidence: Evidence) -> str:
     return markdown([*header, "half width of a paired 95 % interval (median), points"], lines)
 
 
-def write_verdicts(decided: pd.DataFrame) -> str:
-    """Counts of the verdicts by paper, in groups that are never summed."""
-    counted = claims.count_verdicts(decided)
-    parts = []
-    for group in claims.GROUPS:
-        part = counted[counted["group"] == group]
-        lines = [[f"{row['name']} ({row['paper']})", *(row[word] for word in claims.VERDICTS)] for row in records(part)]
-        parts.append(f"**{group.capitalize()}**\n\n{markdown(['paper', *claims.VERDICTS], lines)}" if lines else "")
-    return "\n".join(filter(None, parts))
-
-
-def write_claims(decided: pd.DataFrame, verdict: str) -> str:
-    """The claims with this verdict, by what decides them."""
-    return claims.as_markdown(decided[decided["verdict"] == verdict], links=False) + "\n"
-
-
 def write_calibration() -> str:
     """How often the words are wrong, and how often a difference is found, from the committed simulation."""
     table = pd.read_csv(CALIBRATION)
@@ -570,6 +563,12 @@ def compare_words(evidence: Evidence) -> pd.DataFrame:
     return table.merge(
         before[[*key, "matched", "compare", "page"]], on=[*key, "matched"], how="left", validate="one_to_one"
     )
+
+
+def write_protocols() -> str:
+    """Where a named study at the papers' scale is not what its paper did."""
+    rows = [(f"`{name}`", line) for name, study in STUDIES.items() for line in study.paper.differs]
+    return markdown(("study", "not as in its paper"), rows)
 
 
 SAME_MEANING = {"above": "better", "below": "worse", "same function": "same function"}
@@ -646,12 +645,11 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gather() -> Evidence:
-    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned())
+    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned(), archive.load_tables(TUNED))
 
 
 def make_blocks(evidence: Evidence) -> dict[str, str]:
     """Everything that is written, by marker."""
-    decided = claims.decide(evidence.tables)
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
@@ -666,12 +664,11 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         "reconstructions": write_comparisons(evidence, evidence.accuracy[kinds == "reconstruction"]),
         "embeddings": write_embeddings(evidence),
         "single_runs": write_single_runs(evidence),
-        "verdicts": write_verdicts(decided),
-        "contradicted": write_claims(decided, "contradicted"),
-        "supported": write_claims(decided, "supported"),
+        **answer_claims.make_blocks(evidence.decided),
         "tuned": write_tuned(evidence.tuned),
         "calibration": write_calibration(),
         "changed": write_changed(evidence),
+        "protocols": write_protocols(),
     }
 
 

@@ -332,7 +332,7 @@ class Extension(importlib.abc.MetaPathFinder):
         waiting = [(self.module, "")]
         while waiting:
             module, package = waiting.pop()
-            for name in _imported_names(*self.texts[module], package):
+            for name in imported_names(*self.texts[module], package):
                 waiting += [(part, _package_of(part, self.texts[part][0])) for part in self._read_module(name)]
 
     def _read_module(self, name: str) -> list[str]:
@@ -407,7 +407,7 @@ def _package_of(module: str, file: Path) -> str:
     return module if file.name == "__init__.py" else module.rpartition(".")[0]
 
 
-def _imported_names(file: Path, text: bytes, package: str) -> Iterator[str]:
+def imported_names(file: Path, text: bytes, package: str) -> Iterator[str]:
     """Every module that a text may import, also inside functions: `from a import b` may mean a.b."""
     for node in ast.walk(ast.parse(text, str(file))):
         if isinstance(node, ast.Import):

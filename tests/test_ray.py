@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from killing import hear_ctrl_c
+from killing import hear_ctrl_c, still_there
 
 import lossbench
 from lossbench import RunConfig
@@ -347,7 +347,7 @@ def test_ctrl_c_ends_the_epoch_keeps_its_state_and_leaves_no_process_of_our_own_
         study.kill()
     assert study.returncode == 130
     assert "interrupted" in output
-    assert not psutil.wait_procs(started, timeout=10)[1]
+    assert not still_there(started, 10)
     config = RunConfig.from_dict(json.loads((checkpoint.parent / "config.json").read_text()))
     assert checkpoint.exists()
     assert not Record.of(config, tmp_path).finished
@@ -366,7 +366,7 @@ def test_no_process_of_our_own_cluster_outlives_a_killed_study(tmp_path: Path) -
     finally:
         study.kill()
     study.communicate()
-    assert not psutil.wait_procs(started, timeout=5)[1]
+    assert not still_there(started)
 
 
 def start_study(output: Path, *options: str, epochs: int) -> subprocess.Popen[str]:

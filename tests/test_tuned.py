@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import quick_workers
 from scipy import stats as scipy_stats
 from scipy.stats import qmc
 from typer.testing import CliRunner
@@ -36,6 +37,8 @@ from lossbench.studies.space import (
     tuned,
 )
 from lossbench.studies.tuned import TunedPlan, plan_tuned, run_tuned
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 ADAM, SGD = RunConfig(), RunConfig(optimizer="sgd")
 
@@ -226,10 +229,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[TunedPlan, Path]:
     [plan] = plan_tuned(
         [("focal", {})], ["shapes"], {"epochs": 2, "train_size": 60}, trials=4, studies=2, finals=2, widen=False
     )
-    assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
-    [halfway] = declared_tuned(output)
-    assert not halfway.winners, "no choice before the last trial"
-    result = run_tuned(plan, output, workers=1, show_progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        quick_workers(patch)
+        assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
+        [halfway] = declared_tuned(output)
+        assert not halfway.winners, "no choice before the last trial"
+        result = run_tuned(plan, output, workers=1, show_progress=False)
     assert result.table is not None
     assert list(result.table["n"]) == [4]
     return plan, output
@@ -268,7 +273,7 @@ def test_the_same_study_again_runs_nothing_and_keeps_its_plan(study: tuple[Tuned
 
 
 def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_finals(
-    study: tuple[TunedPlan, Path], tmp_path: Path
+    study: tuple[TunedPlan, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, output = study
     [before] = declared_tuned(output)
@@ -281,6 +286,7 @@ def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_final
     assert set(noisy["label_noise"]) == {0.4}
     columns = ["study", "loss", "seed", "lr", "weight_decay"]
     assert noisy[columns].equals(clean[columns])
+    monkeypatch.setattr(report.page.drawing, "draw", lambda *_: [])
     page = report.build(output, tmp_path, pdf=False).read_text(encoding="utf-8")
     assert "At the tuned rates: 40 % wrong targets" in page
 

@@ -55,7 +55,8 @@ def test_it_is_small_and_holds_every_file_of_the_package(wheel: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT)
     if listed.returncode or not listed.stdout:
         pytest.skip("not a git checkout, so other files may lie about")
-    shipped = {"notebooks/": "lossbench/shipped/notebooks/", "outputs/reference/": "lossbench/shipped/reference/"}
+    shipped = {"notebooks/": "lossbench/shipped/notebooks/"}
+    shipped |= {f"outputs/{name}/": f"lossbench/shipped/{name}/" for name in ("reference", "tuned")}
     files = [name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
     wanted = {name for name in files if name.startswith("lossbench/")}
     for source, goal in shipped.items():

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lossbench import __version__
-from lossbench.cli import studies
+from lossbench.cli import challenge, studies
 from lossbench.cli.data import data_app
 from lossbench.cli.listing import LISTS
 from lossbench.cli.options import Extend, Output
@@ -37,6 +37,7 @@ notebook_app = typer.Typer(no_args_is_help=True, help="List and execute the note
 app.command("run")(studies.run_one)
 app.command("study")(studies.run_study)
 app.command("demo")(studies.run_demo)
+app.command("challenge")(challenge.challenge_loss)
 app.add_typer(data_app, name="data")
 app.add_typer(notebook_app, name="notebook")
 app.add_typer(runs_app, name="runs")

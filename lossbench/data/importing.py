@@ -98,7 +98,7 @@ def _packed_in(spec: DatasetSpec, path: Path) -> Path | None:
 
 
 def _collect(path: Path, scratch: Path, name: str | None) -> Files:
-    if name in DATASETS and (folder := _packed_in(DATASETS[name], path)):
+    if name is not None and name in DATASETS and (folder := _packed_in(DATASETS[name], path)):
         return Files({file: folder / file for file in DATASETS[name].files}, Counter())  # their reader unpacks them
     files = collect(path, scratch, _WANTED)
     if path.is_dir() and any(PurePosixPath(name).stem == METADATA for name in files.paths):

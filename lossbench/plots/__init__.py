@@ -28,7 +28,13 @@ from lossbench.plots.runs import (
     verdicts,
 )
 from lossbench.plots.style import Style, in_order, loss_styles, styles_of, titles_of, use_style
-from lossbench.plots.tuning import accuracy_by_rate, best_of_trials, ranks_before_and_after, tuned_differences
+from lossbench.plots.tuning import (
+    accuracy_by_rate,
+    best_of_trials,
+    intervals,
+    ranks_before_and_after,
+    tuned_differences,
+)
 
 __all__ = [
     "Style",
@@ -48,6 +54,7 @@ __all__ = [
     "history",
     "images",
     "in_order",
+    "intervals",
     "learning_curves",
     "loss_styles",
     "mistakes",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossbench.plots.runs import difference_label, draw_margin, name_rows
-from lossbench.plots.style import GREY, INK, Style, axes, loss_styles, name_ends, settle, title_of
+from lossbench.plots.style import BLUE, GREY, INK, VERMILLION, Style, axes, loss_styles, name_ends, settle, title_of
 from lossbench.stats.paired import OUTCOMES
 from lossbench.stats.runs import REFERENCE
 from lossbench.stats.tuning import best_of, best_of_band, final_differences, trial_scores
@@ -95,6 +95,25 @@ def tuned_differences(finals: pd.DataFrame, table: pd.DataFrame, ax: Any = None,
         ax.plot(scale * means, np.full(len(means), i), "o", markersize=5, **look)
     name_rows(ax, names, [f"{row['verdict']}\n{row['n']} pairs, {row['draws']} studies" for row in rows])
     return settle(ax, title, difference_label("test_accuracy") + band)
+
+
+def intervals(table: pd.DataFrame, ax: Any = None, title: str = "", margin: float = np.nan) -> Any:
+    """Draw differences of shares to cross-entropy in points, a row of the table each: dot, 95 % interval, a note.
+
+    Args:
+        table: columns `name mean low high note`, and `marked`, where some rows shall stand out.
+        margin: smallest difference that matters, as a fraction.
+    """
+    ax = axes(ax)
+    band = draw_margin(ax, 100 * margin)
+    marked = table["marked"] if "marked" in table else np.zeros(len(table), dtype=bool)
+    for i, (row, mark) in enumerate(zip(table.to_dict("records"), marked, strict=True)):
+        colour = VERMILLION if mark else BLUE
+        if np.isfinite(row["low"]):
+            ax.plot([100 * row["low"], 100 * row["high"]], [i, i], color=colour, linewidth=3.5, alpha=0.4)
+        ax.plot(100 * row["mean"], i, "o", color=colour, markersize=5, markeredgecolor=INK, markeredgewidth=0.5)
+    name_rows(ax, list(table["name"]), list(table["note"]))
+    return settle(ax, title, "minus cross-entropy, points" + band)
 
 
 def ranks_before_and_after(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable, write_text
+from lossbench.records.packed import packed_folders
 from lossbench.records.record import Record, output_folder
 from lossbench.stats.runs import COMPARED, IDLE
 
@@ -141,8 +142,12 @@ def declared(output: str | os.PathLike[str] | None = None) -> list[Declaration]:
 
 
 def declared_tuned(output: str | os.PathLike[str] | None = None) -> list[TunedDeclaration]:
-    """The tuned studies that were declared in an output folder. Raises ValueError for a damaged file."""
-    return _read(output)[1]
+    """The tuned studies that were declared in an output folder, or in the packed studies of a folder.
+
+    Raises: ValueError for a damaged file.
+    """
+    folder = output_folder(output)
+    return [plan for place in packed_folders(folder) or [folder] for plan in _read(place)[1]]
 
 
 def declare_tuned(plan: TunedDeclaration, output: str | os.PathLike[str] | None = None) -> TunedDeclaration:

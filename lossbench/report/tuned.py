@@ -15,14 +15,7 @@ from lossbench.claims.wording import number
 from lossbench.files import write_text
 from lossbench.plots.style import title_of
 from lossbench.records.archive import AllTables
-from lossbench.records.declaration import (
-    TunedDeclaration,
-    declared_tuned,
-    finals_table,
-    trials_table,
-    widened_table,
-)
-from lossbench.records.packed import packed_folders
+from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
 from lossbench.report import matrix, page
 from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
 from lossbench.report.study import DIFFERENT
@@ -33,11 +26,6 @@ from lossbench.stats.tuning import judge_finals, tuning_table
 NAME = "tuned.html"
 
 
-def plans_of(output: Path) -> list[TunedDeclaration]:
-    """The tuned studies that were declared in a folder, or in the packed studies of one."""
-    return [plan for folder in packed_folders(output) or [output] for plan in declared_tuned(folder)]
-
-
 def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     """Every run of these studies."""
     trials = {row["run_id"] for plan in plans for row in [*plan.runs, *plan.widened]}
@@ -46,12 +34,15 @@ def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     return trials | {final for winners in groups for row in winners for final in row["finals"]}
 
 
-def build(plans: Sequence[TunedDeclaration], tables: AllTables, folder: Path, kinds: Sequence[str]) -> Path:
-    """Write `tuned.html`, its figures and tables, and return its path."""
+def build(
+    plans: Sequence[TunedDeclaration], tables: AllTables, folder: Path, kinds: Sequence[str], claims: dict[str, Any]
+) -> Path:
+    """Write `tuned.html`, its figures and tables, with these claims if there are any, and return its path."""
     settings = matrix.settings_of(plans, tables.runs, tables.history)
     contents = {
         "settings": [answer(f"tuned-answer-{i}", setting) for i, setting in enumerate(settings, start=1)],
         "studies": [study(f"tuned-{i}", plan, tables.runs) for i, plan in enumerate(plans, start=1)],
+        "claims": claims,
     }
     return write_text(folder / NAME, page.render(contents, folder, kinds, "tuned.html"))
 

@@ -200,7 +200,7 @@ def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | Non
 def _time_features(training: Training, images: Split) -> tuple[float, Split]:
     """Hours that the frozen network takes for an image, and the features on which its head then trains."""
     body = training.model.eval().body
-    parts = images.images.split(FEATURE_BATCH)
+    parts = torch.split(images.images, FEATURE_BATCH)
     body(training.normalise(parts[0][:2]))  # the first call is slower
     began = time.perf_counter()
     features = torch.cat([body(training.normalise(part)) for part in parts])

@@ -56,7 +56,8 @@ def check_file(path: str | Path) -> Iterator[tuple[str, list[Finding]]]:
         yield f"{kind} {name}", findings
 
 
-def _check_loss(name: str) -> Findings:
+def check_loss(name: str) -> Findings:
+    """A registered loss: its shape, its gradient, extreme logits, what it means."""
     criterion = _criterion(name)
     inputs, target = _problem(criterion)
     loss = criterion(inputs * 1, target)  # refuses another shape, no gradient, a change in place
@@ -269,7 +270,7 @@ def _check_other(field: str) -> Callable[[str], Findings]:
 
 
 _CHECKS: dict[str, Callable[[str], Findings]] = {  # by the kind of registry
-    "loss": _check_loss,
+    "loss": check_loss,
     "probability function": _check_probability,
     "model": _check_model,
     "metric": _check_metric,

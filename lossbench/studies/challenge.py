@@ -1,0 +1,620 @@
+"""`lossbench challenge my_loss.py`: a verdict on a loss that nobody knows yet, under rules that it cannot bend.
+
+The rules are fixed and hashed, and the seeds of the finals come from the hash of the code and of the rules, so they are
+known to nobody before the code is final. The code runs behind a lock, see `lossbench.training.locked`. What comes out
+is plain values: `verdict.json` holds the code, the rules, every run and every number, and `check` computes them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossbench.config import RunConfig
+from lossbench.files import SHIPPED, write_text
+from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table, setting_of, trials_table
+from lossbench.records.lease import hold
+from lossbench.records.record import output_folder
+from lossbench.registry import Extension, unknown
+from lossbench.stats.runs import REFERENCE
+from lossbench.studies.tuned import TunedPlan, run_tuned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "verdict.json"
+MARGIN = 0.005
+RUN_SECONDS = 600.0
+STEPS = 200  # that are timed
+PRIMARY = ("clean", "test_accuracy")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "features": {
+        **{"dataset": "fashion-mini", "model": "efficientnet_lite0", "pretrained": True, "trainable": "head"},
+        **{"epochs": 10, "batch_size": 64, "train_size": 2000},
+    },
+    "small_cnn": {"dataset": "fashion-mini", "model": "small_cnn", "epochs": 5, "batch_size": 64, "train_size": 2000},
+}
+BUDGETS = {"standard": (16, 3, 5), "small": (2, 3, 1)}  # trials a loss and study, studies, finals of each winner
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "clean": {},
+    "wrong targets": {"label_noise": 0.4},
+    "rare classes": {"imbalance": 50.0, "train_size": 1000},
+}
+JUDGED = {
+    "clean": ("test_accuracy", "test_macro_f1", "test_ece", "test_nll"),
+    "wrong targets": ("test_accuracy", "test_ece"),
+    "rare classes": ("test_accuracy", "test_macro_f1", "test_ece"),
+}
+RULE = (
+    "paired differences of finals, averaged within each study; t test over the studies; test accuracy on clean data is "
+    "the verdict, every other outcome a family of its own with Holm over its conditions; the seed of final i of study "
+    "k is the first 12 hexadecimal digits of sha256('CODE PROTOCOL k i')"
+)
+PLAIN = '''"""Cross-entropy as a challenger, whose steps are timed beside those of another."""
+
+from lossbench.losses import register
+
+
+@register
+def plain(log_probs, target):
+    return -log_probs.gather(1, target[:, None]).squeeze(1)
+'''
+PROXY = '''"""The challenger {name}: its code lies in `{code}` and runs behind a lock."""
+
+from pathlib import Path
+
+from lossbench.training.locked import register_locked
+
+register_locked(Path(__file__).parent / "{code}", "{digest}", "{name}", {searched!r})
+'''
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A loss as it was handed in: its name, the hash and texts of its code, and where a copy lies."""
+
+    name: str
+    digest: str
+    code: dict[str, str]
+    folder: Path
+    searched: dict[str, tuple[float, float, float, bool]]
+
+
+@dataclass(frozen=True)
+class ChallengePlan(TunedPlan):
+    """A tuned study of one challenger and cross-entropy whose finals have seeds from the hashes."""
+
+    code: str = ""
+    protocol: str = ""
+
+    def finals_of(self, config: RunConfig, study: int) -> list[RunConfig]:
+        return [replace(config, seed=seed) for seed in seeds(self.code, self.protocol, study, self.finals)]
+
+    def declaration(self) -> TunedDeclaration:
+        return replace(super().declaration(), rule=f"{RULE}; CODE is {self.code}, PROTOCOL {self.protocol}")
+
+
+def seeds(code: str, protocol: str, study: int, count: int) -> list[int]:
+    """The seeds of a study's finals.
+
+    >>> seeds("code", "protocol", 0, 1)
+    [154858289373217]
+    """
+    texts = (f"{code} {protocol} {study} {i}" for i in range(count))
+    return [int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) for text in texts]
+
+
+def protocol(setting: str, budget: str, salt: str = "") -> dict[str, Any]:
+    """Everything that is fixed before the code is read; `salt` is a word of whoever asks for the verdict."""
+    from lossbench.studies.space import DECAY, RATES
+
+    trials, studies, finals = BUDGETS[budget]
+    return {
+        "setting": SETTINGS[setting],
+        "trials": trials,
+        "studies": studies,
+        "finals": finals,
+        "margin": MARGIN,
+        "conditions": CONDITIONS,
+        "judged": {name: list(outcomes) for name, outcomes in JUDGED.items()},
+        "space": {"lr": asdict(RATES["adam"]), "weight_decay": asdict(DECAY)},
+        "rule": RULE,
+        "salt": salt,
+    }
+
+
+def challenge(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    loss: str | None = None,
+    setting: str | None = None,
+    budget: str = "standard",
+    salt: str = "",
+    say: Say = lambda text: None,
+    **how: Any,
+) -> dict[str, Any]:
+    """Tune, judge and time the loss of a file beside cross-entropy.
+
+    Args:
+        file: a Python file that registers a loss on logits or log_probs.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        loss: which one, where the file registers several.
+        setting: a name in `SETTINGS`; None takes `features`, or `small_cnn` where the published network is missing.
+        budget: a name in `BUDGETS`.
+        salt: a word of whoever asks, chosen when the code is final; it changes the seeds.
+        say: called with a line after each phase.
+        how: workers, device and so on, as `run_configs` takes them.
+
+    Returns: what `verdict.json` in its `folder` holds.
+
+    Raises: ValueError for a file that cannot be a challenger; what it does wrong once it runs is a verdict.
+    """
+    plan, challenger, verdict = prepare(file, output, loss=loss, setting=setting, budget=budget, salt=salt)
+    folder = challenger.folder
+    if "refusal" not in verdict:
+        how = {"timeout": RUN_SECONDS, **how}
+        with hold(folder.parent):  # the trials of cross-entropy serve every challenger of this folder
+            result = run_tuned(plan, folder.parent, say=say, **how)
+        if result.summary.interrupted:
+            raise KeyboardInterrupt
+        digest = plan.declaration().plan
+        declaration = next(entry for entry in declared_tuned(folder.parent) if entry.plan == digest)
+        verdict |= _measured(plan, declaration, folder.parent, result.summary.failed)
+        if "judged" in verdict:
+            say("timing the loss beside cross-entropy")
+            verdict["cost"] = _cost(challenger, verdict)
+            verdict["rank"] = _rank(verdict, declaration)
+    verdict["word"], verdict["sentence"] = _word(verdict)
+    write_text(folder / NAME, json.dumps(verdict, indent=1, ensure_ascii=False) + "\n")
+    return verdict
+
+
+def expect(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    budget: str = "standard",
+    **asked: Any,
+) -> str:
+    """How many runs a verdict takes, and how long, from a few steps timed here; nothing is trained."""
+    from lossbench.records.record import Record
+    from lossbench.training.machine import usable_cores
+
+    plan, challenger, verdict = prepare(file, output, budget=budget, **asked)
+    if "refusal" in verdict:
+        return _word(verdict)[1]
+    _trials, studies, finals = BUDGETS[budget]
+    points = list(plan.points())
+    done = sum(Record.of(config, challenger.folder.parent).finished for config in points)
+    winners = 2 * studies * finals
+    runs = len(points) - done + winners * len(CONDITIONS)
+    seconds = _seconds_a_run(plan.base)
+    cores = usable_cores()
+    return (
+        f"{challenger.name}: {len(points)} trials ({done} finished), {winners} finals, and as many under each of "
+        f"{len(CONDITIONS) - 1} other conditions: {runs} runs to do, about {seconds:.1f} s each, "
+        f"{max(1, round(runs * seconds / cores / 60))} minutes on {cores} cores"
+    )
+
+
+def _seconds_a_run(base: RunConfig) -> float:
+    """Of features, what a run of cross-entropy took in the committed study; otherwise from a few steps timed here."""
+    from lossbench.studies.estimate import measure
+    from lossbench.training.features import uses_features
+    from lossbench.training.machine import find_device
+
+    tables = committed_tables(setting_of(base)) if uses_features(base) else []
+    if tables:
+        return float(tables[0][0]["seconds"].mean())
+    return 3600 * measure([base], find_device("cpu"), None).hours
+
+
+def prepare(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    loss: str | None = None,
+    setting: str | None = None,
+    budget: str = "standard",
+    salt: str = "",
+) -> tuple[ChallengePlan, Challenger, dict[str, Any]]:
+    """The plan, the challenger, and what is known of the verdict before any run; `refusal` where there will be none."""
+    from lossbench.losses.criterion import BadLoss
+    from lossbench.registry import extend
+
+    if not hasattr(os, "fork"):
+        raise ValueError("challenge locks the code up with fork and setrlimit, which this system lacks: use Linux")
+    for kind, name, allowed in (("setting", setting, SETTINGS), ("budget", budget, BUDGETS)):
+        if name is not None and name not in allowed:
+            raise ValueError(unknown(kind, name, allowed))
+    instrument = source_digest()
+    home = output_folder(output).resolve() / "challenges" / instrument[:12]
+    setting = setting or _possible_setting()
+    rules = protocol(setting, budget, salt)
+    base = RunConfig.from_dict(SETTINGS[setting])
+    digests = {"protocol": _digest(rules), "lossbench": instrument, "data": _digest(_data(base))}
+    refusal = ""
+    try:
+        challenger = submit(Path(file), home, loss)
+    except BadLoss as error:
+        challenger, refusal = _unknown(Path(file), home), str(error)
+    verdict: dict[str, Any] = {
+        "loss": challenger.name,
+        "folder": str(challenger.folder),
+        "budget": budget,
+        "protocol": rules,
+        "data": _data(base),
+        "code": challenger.code,
+        "digests": {"code": challenger.digest, **digests},
+        "machine": _machine(),
+    }
+    given: dict[str, Any] = dict(zip(("trials", "studies", "finals"), BUDGETS[budget], strict=True))
+    hashes = {"code": challenger.digest, "protocol": digests["protocol"]}
+    verdict["seeds"] = {str(k): seeds(*hashes.values(), k, given["finals"]) for k in range(given["studies"])}
+    conditions = tuple(changes for changes in CONDITIONS.values() if changes)
+    given |= {"widen": False, "margin": MARGIN, "conditions": conditions, **hashes}
+    if refusal:
+        verdict["refusal"] = refusal
+        return ChallengePlan(base, ((REFERENCE, {}),), **given), challenger, verdict
+    proxy = challenger.folder / f"{challenger.name}_proxy.py"
+    facts = {"name": challenger.name, "code": "code", "digest": challenger.digest, "searched": challenger.searched}
+    write_text(proxy, PROXY.format(**facts))
+    extend(proxy)
+    return ChallengePlan(base, ((REFERENCE, {}), (challenger.name, {})), **given), challenger, verdict
+
+
+def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
+    """Copy the code, hash it, and try it behind the lock.
+
+    Raises:
+        ValueError, FileNotFoundError: a file that is none, holds too much, imports what is not allowed, or registers
+            no loss that could be challenged.
+        BadLoss: code that asks for a file or cannot be executed, or a loss with what `lossbench check` calls wrong.
+    """
+    from lossbench.losses.criterion import BadLoss
+    from lossbench.training.locked import describe
+
+    copied = _unknown(file, home)
+    known = describe(copied.folder / "code", copied.digest)
+    names = list(known)
+    if loss is not None and loss not in names:
+        raise ValueError(unknown("loss of this file", loss, names))
+    if not names:
+        raise ValueError(f"{file} registers no loss: put @register over one, as in docs/your_own.md")
+    if loss is None and len(names) > 1:
+        raise ValueError(f"{file} registers {', '.join(names)}; choose one with --loss")
+    name = loss or names[0]
+    facts = known[name]
+    if facts["refusal"]:
+        raise ValueError(f"{name} {facts['refusal']}")
+    if facts["wrong"]:
+        raise BadLoss(f"{name} {facts['wrong'][0]} (lossbench check {file.name} says all that is wrong)")
+    searched = {key: tuple(value) for key, value in facts["searched"].items()}
+    final = home / f"{name}-{copied.digest[:12]}"
+    if not final.exists():
+        copied.folder.rename(final)
+    return Challenger(name, copied.digest, copied.code, final, searched)
+
+
+def _unknown(file: Path, home: Path) -> Challenger:
+    """The code before anything of it was executed."""
+    from lossbench.registry import imported_names
+    from lossbench.training.locked import ALLOWED, MOST_BYTES
+
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_file():
+        raise FileNotFoundError(f"there is no Python file {str(file)!r}; a challenger is a file such as my_loss.py")
+    extension = Extension(path.resolve())
+    try:
+        extension.read()
+    except SyntaxError as error:
+        raise ValueError(f"{file}:{error.lineno}: SyntaxError: {error.msg}") from None
+    if (size := sum(len(text) for _, text in extension.texts.values())) > MOST_BYTES:
+        raise ValueError(f"{file} and what it imports have {size:,} bytes; a challenger has at most {MOST_BYTES:,}")
+    for where, text in extension.texts.values():
+        for module in imported_names(where, text, ""):
+            if module.partition(".")[0] not in ALLOWED and module not in extension.texts:
+                if any(module.startswith(f"{known}.") for known in extension.texts):
+                    continue  # a name in a module that lies beside it
+                raise ValueError(
+                    f"{where.name} imports {module}; a challenger imports torch, numpy, scipy and Python's own"
+                )
+    root = path.resolve().parent
+    code = {}
+    for where, text in extension.texts.values():
+        inside = "challenger.py" if where == path.resolve() else where.relative_to(root).as_posix()
+        code[inside] = text.decode()
+    digest = digest_of(code)
+    folder = home / f"{path.stem}-{digest[:12]}"
+    for inside, text in code.items():
+        write_text(folder / "code" / inside, text)
+    return Challenger(path.stem, digest, code, folder, {})
+
+
+def digest_of(code: Mapping[str, str]) -> str:
+    """The hash of a challenger's code, as `Extension.seal` computes it for the copy."""
+    hashed = hashlib.sha256()
+    for inside, text in sorted((inside, text.encode()) for inside, text in code.items()):
+        hashed.update(f"{inside} {len(text)} ".encode() + text)
+    return hashed.hexdigest()
+
+
+def source_digest() -> str:
+    """The hash of lossbench's own code and of the versions that it computes with: who agrees in it, computes alike."""
+    import numpy as np
+    import torch
+
+    root = Path(__file__).resolve().parents[1]
+    hashed = hashlib.sha256(f"{platform.python_version()} {torch.__version__} {np.__version__}".encode())
+    for path in sorted(root.rglob("*.py")):
+        hashed.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _possible_setting() -> str:
+    """The features of a published network where its package is installed."""
+    from lossbench.models import MODELS
+
+    published = MODELS["efficientnet_lite0"].pretrained
+    try:
+        assert published is not None
+        published.find("efficientnet_lite0")
+    except (ValueError, FileNotFoundError):
+        return "small_cnn"
+    return "features"
+
+
+def _data(base: RunConfig) -> dict[str, str]:
+    """The fingerprint of the images, and the hash of the published weights that look at them."""
+    from lossbench.data.loading import find_spec
+    from lossbench.models import MODELS
+
+    facts = {"dataset": base.dataset, "fingerprint": find_spec(base.dataset).fingerprint}
+    published = MODELS[base.model].pretrained
+    if base.pretrained and published is not None:
+        facts["weights"] = hashlib.sha256(published.find(base.model).read_bytes()).hexdigest()
+    return facts
+
+
+def _machine() -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    import lossbench
+
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "lossbench": lossbench.__version__,
+        **versions,
+    }
+
+
+# From runs to words.
+
+
+def _measured(
+    plan: ChallengePlan, declaration: TunedDeclaration, folder: Path, failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """The runs as plain rows, and what is judged from them; `refusal` where the code failed in some."""
+    from lossbench.records.tables import load_runs
+
+    if failed:
+        text = next(iter(failed.values())).partition(" (see ")[0]
+        return {"refusal": f"{len(failed)} runs failed: {text}", "declared": declaration.time}
+    runs = load_runs(folder, damaged="skip")
+    parts = {"trial": trials_table(runs, declaration), "clean": finals_table(runs, declaration)}
+    for name, changes in CONDITIONS.items():
+        entry = next((entry for entry in declaration.conditions if changes and entry["changes"] == changes), None)
+        if entry is not None:
+            parts[name] = finals_table(runs, declaration, entry)
+    rows = [row for role, table in parts.items() for row in _rows(role, table)]
+    found = {"declared": declaration.time, "plan": declaration.digest, "runs": rows}
+    if not any(row["role"] == "clean" and row["loss"] == plan.losses[1][0] for row in rows):
+        return {**found, "refusal": "every trial of some study diverged, so there is nothing to compare"}
+    return {**found, "judged": judge_rows(rows, plan.losses[1][0])}
+
+
+COLUMNS = ("run_id", "study", "point", "loss", "loss_params", "lr", "weight_decay", "seed", "status", "seconds")
+COLUMNS += ("val_accuracy", "test_accuracy", "test_macro_f1", "test_ece", "test_nll", "test_brier", "test_images")
+
+
+def _rows(role: str, table: pd.DataFrame) -> list[dict[str, Any]]:
+    kept = table[[name for name in COLUMNS if name in table]]
+    return [{"role": role, **row} for row in json.loads(kept.to_json(orient="records", double_precision=15))]
+
+
+def judge_rows(rows: Sequence[Mapping[str, Any]], loss: str) -> list[dict[str, Any]]:
+    """Every outcome under every condition, by the rule of the protocol; the verdict's comes first."""
+    import pandas as pd
+
+    from lossbench.stats.paired import OUTCOMES, judge
+    from lossbench.stats.tuning import final_differences
+
+    table = pd.DataFrame(rows)
+    cells: dict[tuple[str, str], pd.DataFrame] = {
+        (name, metric): final_differences(table[table["role"] == name], metric)
+        for name, metrics in JUDGED.items()
+        if (table["role"] == name).any()
+        for metric in metrics
+    }
+    families = [[PRIMARY]]
+    for metric in dict.fromkeys(metric for _, metric in cells):
+        families.append([cell for cell in cells if cell[1] == metric and cell != PRIMARY])
+    judged = []
+    for family in filter(None, families):
+        outcome = OUTCOMES[family[0][1]]
+        pairs = [cells[cell] for cell in family]
+        means = [part.groupby("study")["difference"].mean().to_numpy() for part in pairs]
+        each = max(1, min(len(part) // max(1, part["study"].nunique()) for part in pairs))
+        resolution = 1 / (float(table["test_images"].min()) * each) if outcome.counts_images else 0.0
+        rule = {"margin": outcome.margin, "resolution": resolution, "higher_is_better": outcome.higher_is_better}
+        for cell, part, row in zip(family, pairs, judge(means, **rule), strict=True):
+            own = table[(table["role"] == cell[0]) & (table["loss"] == loss)]
+            reference = table[(table["role"] == cell[0]) & (table["loss"] == REFERENCE)]
+            diverged = int((own["status"] != "finished").sum())
+            numbers = {name: getattr(row, name) for name in ("mean", "low", "high", "p", "p_holm", "p_equivalence")}
+            word = "undecided" if diverged else row.verdict
+            counts = {"pairs": len(part), "studies": row.n, "diverged": diverged, "margin": outcome.margin}
+            scores = {"own": float(own[cell[1]].mean()), "cross_entropy": float(reference[cell[1]].mean())}
+            judged.append({"condition": cell[0], "outcome": cell[1], **scores, **numbers, **counts, "word": word})
+    return judged
+
+
+def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Milliseconds of a step's loss and gradient beside those of cross-entropy, both locked, and of whole runs."""
+    import statistics
+
+    from lossbench.data.loading import find_spec
+    from lossbench.training.locked import seconds_a_step
+
+    rules = verdict["protocol"]["setting"]
+    shape = rules["batch_size"], len(find_spec(rules["dataset"]).class_names)
+    plain = challenger.folder / "plain"
+    write_text(plain / "challenger.py", PLAIN)
+    places = {
+        challenger.name: (challenger.folder / "code", challenger.digest),
+        "plain": (plain, digest_of({"challenger.py": PLAIN})),
+    }
+    times = seconds_a_step(places, shape, STEPS)
+    medians, means = ([1000 * average(part) for part in times] for average in (statistics.median, statistics.fmean))
+    runs = {
+        loss: statistics.fmean(
+            row["seconds"] for row in verdict["runs"] if row["role"] == "clean" and row["loss"] == loss
+        )
+        for loss in (challenger.name, REFERENCE)
+    }
+    steps = rules["epochs"] * -(-rules["train_size"] // rules["batch_size"])
+    return {
+        "batch": list(shape),
+        "steps_timed": STEPS,
+        "own_ms": medians[0],
+        "cross_entropy_ms": medians[1],
+        "means_ms": means,
+        "steps_a_run": steps,
+        "own_run_seconds": runs[challenger.name],
+        "cross_entropy_run_seconds": runs[REFERENCE],
+    }
+
+
+def committed_tables(setting: Mapping[str, Any]) -> list[tuple[pd.DataFrame, TunedDeclaration]]:
+    """The committed tuned studies of a setting: all runs of each, and its declaration."""
+    from lossbench.records.packed import packed_folders
+    from lossbench.records.tables import load_runs
+
+    relative = Path("outputs") / "tuned"
+    beside = Path(__file__).resolve().parents[2] / relative
+    places = [place for place in (beside, SHIPPED / "tuned") if packed_folders(place)][:1]
+    return [
+        (load_runs(folder), plan)
+        for place in places
+        for folder in packed_folders(place)
+        for plan in declared_tuned(folder)
+        if {**plan.setting} == {key: value for key, value in setting.items() if key in plan.setting}
+    ]
+
+
+def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str, Any]:
+    """Where the loss would stand among committed ones that were tuned in the same setting."""
+    from lossbench.stats.tuning import judge_finals
+
+    rules = verdict["protocol"]
+    budget = [rules[name] for name in ("trials", "studies", "finals")]
+    tables = committed_tables(declaration.setting)
+    if not tables:
+        return {"table": [], "why": "no committed study has this setting"}
+    rows: dict[str, dict[str, Any]] = {REFERENCE: {"loss": REFERENCE, "mean": 0.0, "low": 0.0, "high": 0.0}}
+    known: dict[str, float] = {}
+    for runs, plan in tables:
+        for row in judge_finals(finals_table(runs, plan), margin=plan.margin).to_dict("records"):
+            rows.setdefault(str(row["loss"]), {key: row[key] for key in ("loss", "mean", "low", "high")})
+        known |= dict(zip(runs["run_id"], runs["val_accuracy"].astype(float), strict=True))
+    first = verdict["judged"][0]
+    own = {"loss": verdict["loss"], **{key: first[key] for key in ("mean", "low", "high")}}
+    table = sorted([*rows.values(), own], key=lambda row: -row["mean"])
+    again = [row for row in verdict["runs"] if row["role"] == "trial" and row["run_id"] in known]
+    same = sum(abs(row["val_accuracy"] - known[row["run_id"]]) < 1e-9 for row in again)
+    return {
+        "table": table,
+        "place": 1 + next(i for i, row in enumerate(table) if row is own),
+        "of": len(table),
+        "trials": tables[0][1].trials,
+        "same_budget": [[plan.trials, plan.studies, plan.finals] for _, plan in tables] == [budget] * len(tables),
+        "within": [row["loss"] for row in table if row is not own and first["low"] <= row["mean"] <= first["high"]],
+        "trials_again": len(again),
+        "trials_identical": same,
+    }
+
+
+def _word(verdict: Mapping[str, Any]) -> tuple[str, str]:
+    """The word and the sentence of the page."""
+    from lossbench.claims.wording import number
+
+    if "refusal" in verdict:
+        refused = "asked for" in verdict["refusal"] or "took longer than" in verdict["refusal"]
+        word = "refused" if refused else "failed"
+        return word, f"{verdict['loss']} is {word}: {verdict['refusal']}"
+    first = verdict["judged"][0]
+    mean, low, high = (number(100 * first[key], 2, sign=True) for key in ("mean", "low", "high"))
+    where = f"{first['pairs']} pairs in {first['studies']} studies"
+    said = f"{verdict['loss']} minus cross-entropy, both tuned alike: {mean} [{low}, {high}] points of test accuracy"
+    return first["word"], f"{first['word']}: {said}, {where}"
+
+
+def check(path: str | os.PathLike[str]) -> list[str]:
+    """What of a `verdict.json` does not follow from what it holds; empty for one that is whole.
+
+    Hashes, seeds, the choice of the winners, every judged number and the word are computed again from the code, the
+    protocol and the runs that the file holds. That the runs are true only a run of the same command shows.
+    """
+    import math
+
+    import pandas as pd
+
+    from lossbench.stats.tuning import choose
+
+    try:
+        verdict = json.loads(Path(path).read_text(encoding="utf-8"))
+        digests, rules, loss = verdict["digests"], verdict["protocol"], verdict["loss"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no verdict of lossbench ({error}); name a {NAME}") from error
+    wrong = []
+    if digest_of(verdict["code"]) != digests["code"]:
+        wrong.append("the code has another hash")
+    if _digest(rules) != digests["protocol"] or _digest(verdict["data"]) != digests["data"]:
+        wrong.append("the protocol or the data have another hash")
+    expected = {
+        str(k): seeds(digests["code"], digests["protocol"], k, rules["finals"]) for k in range(rules["studies"])
+    }
+    if verdict["seeds"] != expected:
+        wrong.append("the seeds do not come from the hashes")
+    if "judged" in verdict:
+        table = pd.DataFrame(verdict["runs"])
+        finals = table[table["role"] != "trial"]
+        if any(row["seed"] not in expected[str(row["study"])] for row in finals.to_dict("records")):
+            wrong.append("a final has a seed that does not come from the hashes")
+        trials = table[table["role"] == "trial"].reset_index(drop=True)
+        chosen = {(r["loss"], r["study"], r["lr"], r["weight_decay"]) for r in choose(trials).to_dict("records")}
+        if {(r["loss"], r["study"], r["lr"], r["weight_decay"]) for r in finals.to_dict("records")} != chosen:
+            wrong.append("the finals are not those of the trials with the best validation accuracy")
+        again = judge_rows(verdict["runs"], loss)
+        for row, stored in zip(again, verdict["judged"], strict=True):
+            if row["word"] != stored["word"] or not math.isclose(row["mean"], stored["mean"], abs_tol=1e-12):
+                wrong.append(f"{stored['outcome']} ({stored['condition']}) does not follow from the runs")
+    if (verdict["word"], verdict["sentence"]) != _word(verdict):
+        wrong.append("the word does not follow from the numbers")
+    return wrong
