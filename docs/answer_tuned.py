@@ -13,7 +13,7 @@ from lossbench.plots.style import title_of
 from lossbench.records import archive
 from lossbench.records.declaration import declared_tuned
 from lossbench.records.packed import packed_folders
-from lossbench.report.matrix import CLEAN, TunedSetting, cells, fates, settings_of
+from lossbench.report.matrix import CALIBRATION, CLEAN, TunedSetting, cells, fates, settings_of
 
 TUNED = Path(__file__).resolve().parents[1] / "outputs" / "tuned"
 COUNTED = (*stats.VERDICTS, stats.NOT_LEARNED)
@@ -88,7 +88,7 @@ def write_tuned(settings: Sequence[TunedSetting]) -> str:
 def write_overview(settings: Sequence[TunedSetting]) -> str:
     """Loss by question, over all settings: how often each word was said."""
     judged = pd.concat([setting.judged() for setting in settings], ignore_index=True)
-    questions = list(dict.fromkeys(judged["question"]))
+    questions = sorted(dict.fromkeys(judged["question"]), key=lambda question: question == CALIBRATION)
     rows = []
     for loss in dict.fromkeys(judged["loss"]):
         own = judged[judged["loss"] == loss]
