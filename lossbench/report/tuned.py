@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -84,7 +85,7 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
         "own": list(_own_ranges(plan)),
         "notes": [_note(row) for row in plan.winners if row["ends"]],
         "images": _images(trials),
-        "widened": [f"{len(part)} beyond {end}" for end, part in widened.groupby("end", sort=False)],
+        "widened": [f"{count} beyond {end}" for end, count in Counter(widened.get("end", ())).items()],
         "last": int(stats.is_last_best(trials).sum()),
         "last_finals": int(stats.is_last_best(finals).sum()),
         "hours": number(sum(table["seconds"].sum() for table in (trials, widened, finals)) / 3600, 1),
