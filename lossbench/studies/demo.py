@@ -28,7 +28,7 @@ LOSSES: tuple[LossSpec, ...] = (
 )
 WRONG = 0.4  # share of wrong training targets in the setting that is trained first
 SEEDS = 5
-SETTINGS = {"dataset": "fashion-mini", "epochs": 4, "train_size": 3000, "embedding_scores": False}
+SETTINGS = {"dataset": "fashion-mini", "epochs": 5, "train_size": 3000, "embedding_scores": False}
 COLUMNS = 41  # of the picture
 
 
