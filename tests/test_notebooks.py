@@ -36,6 +36,7 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 RUN = "20_train_one_run"
 STUDY = "a folder of invented runs of every paper's study"
 MOST_LINES, MEDIAN_LINES = 25, 6
+WIDEST = 88  # characters that a page shows without scrolling
 HEADINGS = {"Takeaways", "Exercises", "References"}
 
 # Small and different from every default; a notebook without a row fails.
@@ -136,6 +137,23 @@ def test_code_cells_are_thin(notebook):
     lines = [len(cell.source.splitlines()) for cell in thin]  # of parameters there are as many as a run has fields
     assert max(lines) <= MOST_LINES
     assert statistics.median(lines) <= MEDIAN_LINES
+
+
+def test_no_line_of_code_is_cut_off_on_the_page(notebook):
+    lines = [line for cell in code_cells(notebook) for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > WIDEST] == []
+
+
+def test_cells_that_only_build_a_sentence_are_folded(notebook):
+    sentences = [cell for cell in code_cells(notebook) if re.search(r"^Markdown\(", cell.source, re.MULTILINE)]
+    assert [cell.source for cell in sentences if "hide-input" not in cell.metadata.get("tags", [])] == []
+
+
+def test_a_prediction_is_not_followed_by_its_answer_in_the_open(notebook):
+    following = zip(notebook.cells, notebook.cells[1:], strict=False)
+    asked = [after for cell, after in following if re.search(r"\*\*Predict[^#]*$", cell.source)]
+    drawn = [cell for cell in asked if cell.cell_type == "code" and "plots." in cell.source]
+    assert [cell.source for cell in drawn if not {"answer", "check"} & {*cell.metadata.get("tags", [])}] == []
 
 
 def test_it_opens_with_a_title_a_question_and_three_goals(notebook):
@@ -369,6 +387,11 @@ def gradient_step(weight, x, target, lr):
     return (weight - lr * weight.grad).detach()
 
 
+def central(loss, z, h=1e-4):
+    """The loss a step to the right of each number minus the loss a step to its left."""
+    return torch.stack([loss(z + move) - loss(z - move) for move in h * torch.eye(len(z))])
+
+
 def first_slope(loss, num_classes):
     """Gradient of a loss on the target's logit where all logits are 0."""
     logits = torch.zeros(1, num_classes, requires_grad=True)
@@ -446,6 +469,15 @@ ANSWERS = {
                           lambda n, k, s, p: (n + p - k) // s + 1]),
     ("19", "coat"): ([[0.75, 0.9, 0.82], [3 / 4, 9 / 10, 9 / 11], np.array([0.75, 0.9, 0.818])],
                      [[0.9, 0.75, 0.82], [75, 90, 82], [0.75, 0.9, 0.675]]),
+    ("03", "calibration_error"): ([lambda p, right, bins: 0.227,
+                                   lambda p, right, bins: sum((p - right.float())[(p * bins).long() == i].sum().abs()
+                                                              for i in range(bins)) / len(p),
+                                   lambda p, right, n: np.abs(np.bincount(np.floor(p.numpy() * n).astype(int),
+                                                                          p.numpy() - right.numpy())).sum() / len(p)],
+                                  [lambda p, right, bins: (p - right.float()).abs().mean(),
+                                   lambda p, right, bins: (p.mean() - right.float().mean()).abs(),
+                                   lambda p, right, bins: sum((p - right.float())[(p * bins).long() == i].mean().abs()
+                                                              for i in (0, 3, 8, 9)) / 4]),
     ("03", "needed"): ([[6.8, 41], [math.log(891), 41.2], np.array([6.79, 41.20])],
                        [[41.2, 6.79], [4.595, 13], [6.8, 42.2]]),
     ("03", "margin_loss"): ([lambda logits, target, m: cross_entropy(logits - m * one_hot(target), target),
@@ -601,7 +633,12 @@ ANSWERS = {
                       [lambda runs, cores, s: runs * s / cores / 3600, lambda runs, cores, s: runs // cores * s / 3600,
                        lambda runs, cores, s: -(-runs // cores) * s]),
     ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
-    ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
+    ("12", "plan_of"): ([lambda losses, seeds: [[loss, seed] for seed in range(seeds) for loss in losses],
+                         lambda losses, seeds: [(losses[i % 3], i // 3) for i in range(3 * seeds)],
+                         lambda losses, seeds: np.stack([np.tile(losses, seeds), np.repeat(range(seeds), 3)], 1)],
+                        [lambda losses, seeds: [(loss, seed) for loss in losses for seed in range(seeds)],
+                         lambda losses, seeds: [(seed, loss) for seed in range(seeds) for loss in losses],
+                         lambda losses, seeds: [(loss, seed + 1) for seed in range(seeds) for loss in losses]]),
     ("14", "placement"): ([lambda x: pd.Series(x).rank().tolist(), lambda x: [4.5, 4.5, 3, 2, 1],
                            lambda x: [1 + sum((a > b) + (a == b) / 2 for b in x) - 0.5 for a in x]],
                           [lambda x: [5, 4, 3, 2, 1], lambda x: pd.Series(x).rank(ascending=False).tolist(),
@@ -634,10 +671,20 @@ ANSWERS = {
                           lambda tree, a, b: trees.tree_distance(tree, a, b) / 2]),
     ("18", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
     ("18", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
-    ("10", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
-    ("10", "barriers"): ([[1.1, 11], (1.1, 11.0), np.array([1.1, 11.0])], [[1.3, 13], [11, 1.1], [1.1, 1.1]]),
+    ("10", "normalised_direction"): ([lambda d, w: d * (w.norm(dim=(1, 2)) / d.norm(dim=(1, 2)))[:, None, None],
+                                      lambda d, w: [[[5, 0], [0, 0]], [[0.5, 0.5], [0.5, 0.5]]],
+                                      lambda d, w: [(a / a.norm() * b.norm()).tolist() for a, b in zip(d, w)]],  # noqa: B905
+                                     [lambda d, w: d * w.norm() / d.norm(), lambda d, w: d,
+                                      lambda d, w: d * w.norm(dim=2, keepdim=True) / d.norm(dim=2, keepdim=True)]),
+    ("10", "barrier_of"): ([lambda t, h: max(y - h[0] - x * (h[-1] - h[0]) for x, y in zip(t, h, strict=True)),
+                            lambda t, h: 5.5 * h[0], lambda t, h: (h - np.interp(t, [0, 1], h[[0, -1]])).max()],
+                           [lambda t, h: h.max() - max(h[0], h[-1]), lambda t, h: h.max(), lambda t, h: 1.1]),
     ("10", "typical_cosine"): ([0.01, 1e-2, 1 / 10_000**0.5], [0.1, 0, 0.0001]),
     ("13", "p_of_hardest_pull"): ([0.41, 0.412, 0.7 / 1.7], [0.7, 0.5, 0.59]),
+    ("13", "measured_gradient"): ([lambda loss, z: central(loss, z) / 2e-4, lambda loss, z: [3, 12, 0.75],
+                                   lambda loss, z: slope(loss(w := z.clone().requires_grad_()), w)],
+                                  [lambda loss, z: central(loss, z) / 1e-4, lambda loss, z: -3 * z**2,
+                                   lambda loss, z, h=1e-4: (loss(z + h) - loss(z - h)) / (2 * h)]),
     ("13", "poly1"): ([lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * (1 - log_probs[:, 0].exp()),
                        lambda log_probs, target, *, epsilon: -log_probs[:, 0] - epsilon * torch.expm1(log_probs[:, 0]),
                        lambda log_probs, target, epsilon=1.0: [1.69315, 0.30536]],
@@ -656,7 +703,6 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "plan": range(6),
 }  # fmt: skip
 
 
