@@ -186,7 +186,7 @@ def _words(rows: pd.DataFrame) -> str:
     from lossbench.stats import VERDICTS
 
     parts = []
-    for word in VERDICTS:
+    for word in dict.fromkeys([*VERDICTS, *rows["verdict"]]):  # one that has not learned its task stands last
         losses = [
             "{} ({:+.1f} [{:+.1f}, {:+.1f}])".format(
                 _title(row["loss"]), *(100 * row[name] for name in ("mean", "low", "high"))
