@@ -24,7 +24,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(
-        demo, "SETTINGS", {"dataset": "shapes", "epochs": 3, "train_size": 300, "embedding_scores": False}
+        demo, "SETTINGS", {"dataset": "shapes", "epochs": 1, "train_size": 40, "embedding_scores": False}
     )
     monkeypatch.setattr(demo, "LOSSES", demo.LOSSES[:2])
     monkeypatch.setattr(demo, "SEEDS", 3)
