@@ -30,7 +30,8 @@ from lossbench.stats.runs import REFERENCE
 from lossbench.studies.plans import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("answer", "changed-words", "left-out")))
+_DOCS = ("answer.md", "changed-words.md", "left-out.md", "paper/paper.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in _DOCS))
 CALIBRATION = ROOT / "benchmarks" / "calibration.csv"
 WORDS_BEFORE = ROOT / "docs" / "words_before.csv"  # by the engine of commit 9947598, see docs/changed-words.md
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
