@@ -14,7 +14,8 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection
-from functools import cache, partial
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +27,7 @@ import torch
 import lossbench.training.run
 from lossbench import RunConfig
 from lossbench.registry import VARIABLE
-from lossbench.studies import execute, process
+from lossbench.studies import process
 
 PACKAGE = Path(lossbench.__file__).parent
 
@@ -144,21 +145,31 @@ def use_streams(*handles: int) -> None:
     sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", 1, closefd=False), open(2, "w", 1)  # noqa: SIM115
 
 
-def quick_workers() -> None:
+def quick_workers(patch: pytest.MonkeyPatch | None = None) -> None:
     """Let the process engine's workers start without loading torch: they go on after the fork instead of exec."""
+    warm_up()
+    patch = patch or pytest.MonkeyPatch()
+    patch.setattr(process, "prepared", lambda workers: nullcontext())
+    patch.setattr(process, "_start_worker", _start_quickly)
 
-    def go_on() -> None:
-        os.closerange(3, 1 << 12)  # pipes of other workers too, which exec would have closed
-        use_streams(0, 1, 2)
-        from lossbench.studies import worker
 
-        try:
-            worker.main()
-        finally:
-            os._exit(0)
+def _start_quickly(_template: None) -> subprocess.Popen[str]:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(
+        process.COMMAND, **pipes, text=True, bufsize=1, start_new_session=True, preexec_fn=_serve_runs
+    )
 
-    process.subprocess.Popen = partial(subprocess.Popen, preexec_fn=go_on)
-    execute.require_in_files = lambda functions: None  # a fork also knows what was never in a file
+
+def _serve_runs() -> None:
+    os.closerange(3, 1 << 12)  # pipes of other workers too, which exec would have closed
+    use_streams(0, 1, 2)
+    torch.set_num_threads(1)
+    from lossbench.studies import worker
+
+    try:
+        worker.main()
+    finally:
+        os._exit(0)
 
 
 def keep_weights(output: Path) -> None:

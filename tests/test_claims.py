@@ -662,7 +662,7 @@ def test_every_claim_of_the_field_has_a_source_and_says_what_would_test_it_if_no
     assert {claim.paper for claim in mine} == set(PAPERS) - set(claims.FIVE)
     answer = claims.find_claim("field-worse-in-transfer").rule.find(prepare(grid(seeds=1)))
     assert answer.verdict == "not tested"
-    assert "frozen features of another data set" in answer.why
+    assert "frozen features of another data set" in answer.remedy
 
 
 # The claims of a folder or a notebook, and their verdicts in words.

@@ -407,16 +407,14 @@ def test_each_run_is_an_executed_notebook_with_the_record_of_any_other_engine(tm
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "notebooks").iterdir()}
 
 
-def test_a_kernel_that_dies_is_replaced_and_its_run_goes_on(short_notebook, tmp_path):
-    output = short_notebook()
-    config = replace(QUICK, epochs=6, dataset="fashion-mini", train_size=1000)
-    checkpoint = Record.of(config, output).path / "checkpoint.pt"
-    killer = when(checkpoint.exists, lambda: [kernel.kill() for kernel in kernels_of(os.getpid())])
+def test_a_kernel_that_dies_is_replaced_and_its_run_goes_on(short_notebook, kills_once, tmp_path):
+    output, config = short_notebook(), replace(QUICK, epochs=4, loss="kills_once")
     summary = study([config], output)
-    killer.join()
+    assert kills_once.exists()
     assert (summary.finished, summary.failed) == (1, {})
     unbroken = lossbench.run(config, tmp_path / "unbroken")
-    assert (checkpoint.parent / "history.csv").read_bytes() == (unbroken.path / "history.csv").read_bytes()
+    history = Record.of(config, output).path / "history.csv"
+    assert history.read_bytes() == (unbroken.path / "history.csv").read_bytes()
     assert [path.name for path in (output / "notebooks").glob("*.ipynb")] == [f"{config.run_id}.ipynb"]
 
 

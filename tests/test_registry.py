@@ -108,9 +108,7 @@ def test_a_probability_function_of_a_file_reaches_the_workers(tmp_path: Path) ->
     path.write_text(PROBABILITY, encoding="utf-8")
     extend(path)
     config = tiny(probability="plain")
-    assert run_configs([config], tmp_path, show_progress=False).finished == 1
-    other = run_configs([tiny()], tmp_path, show_progress=False)
-    assert other.finished == 1
+    assert run_configs([config, tiny()], tmp_path, show_progress=False).finished == 2
     scores = [Record.of(c, tmp_path).result["test_nll"] for c in (config, tiny())]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
 
@@ -314,21 +312,23 @@ OPTIMIZERS["my_adamw"] = partial(torch.optim.AdamW, foreach=False)
 """
 
 
-@pytest.mark.parametrize("setting", [{"model": "mine"}, {"augmentation": "darker"}, {"optimizer": "my_adamw"}])
+@pytest.mark.usefixtures("forked_workers")
 def test_networks_augmentations_and_optimizers_of_a_file_are_part_of_the_runs_name(
-    setting: dict[str, str], leave_no_trace: None, tmp_path: Path
+    leave_no_trace: None, tmp_path: Path
 ) -> None:
+    settings: list[dict[str, object]] = [{"model": "mine"}, {"augmentation": "darker"}, {"optimizer": "my_adamw"}]
     path = tmp_path / "others.py"
     path.write_text(OTHERS, encoding="utf-8")
     extend(path)
-    before = tiny(**setting)
-    assert run_configs([before], tmp_path, show_progress=False).finished == 1
+    before = [tiny(**setting) for setting in settings]
+    assert run_configs(before, tmp_path, show_progress=False).finished == 3
     path.write_text(OTHERS.replace("0.5", "0.6"), encoding="utf-8")
     extend(path)
-    after = tiny(**setting)
-    assert after.run_id != before.run_id
-    assert not Record.of(after, tmp_path).finished
-    assert len(after.run_id.rpartition("-")[2]) == 16
+    for setting, old in zip(settings, before, strict=True):
+        after = tiny(**setting)
+        assert after.run_id != old.run_id
+        assert not Record.of(after, tmp_path).finished
+        assert len(after.run_id.rpartition("-")[2]) == 16
 
 
 def test_a_network_of_a_cell_is_refused_by_engines_with_other_processes(leave_no_trace: None, tmp_path: Path) -> None:

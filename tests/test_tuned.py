@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import quick_workers
 from scipy import stats as scipy_stats
 from scipy.stats import qmc
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from lossbench import LOSSES, RunConfig, load_runs, report
 from lossbench.cli import app
 from lossbench.losses import Criterion
 from lossbench.records import archive
-from lossbench.records.declaration import declared_tuned, finals_table, trials_table
+from lossbench.records.declaration import declared_tuned, finals_table, trials_table, widened_table
 from lossbench.records.record import Record
 from lossbench.stats.tuning import best_of, best_of_band, choose, judge_finals, trial_scores, trials_to_pass
 from lossbench.studies.execute import run_configs
@@ -36,6 +37,8 @@ from lossbench.studies.space import (
     tuned,
 )
 from lossbench.studies.tuned import TunedPlan, plan_tuned, run_tuned
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 ADAM, SGD = RunConfig(), RunConfig(optimizer="sgd")
 
@@ -226,10 +229,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[TunedPlan, Path]:
     [plan] = plan_tuned(
         [("focal", {})], ["shapes"], {"epochs": 2, "train_size": 60}, trials=4, studies=2, finals=2, widen=False
     )
-    assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
-    [halfway] = declared_tuned(output)
-    assert not halfway.winners, "no choice before the last trial"
-    result = run_tuned(plan, output, workers=1, show_progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        quick_workers(patch)
+        assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
+        [halfway] = declared_tuned(output)
+        assert not halfway.winners, "no choice before the last trial"
+        result = run_tuned(plan, output, workers=1, show_progress=False)
     assert result.table is not None
     assert list(result.table["n"]) == [4]
     return plan, output
@@ -268,7 +273,7 @@ def test_the_same_study_again_runs_nothing_and_keeps_its_plan(study: tuple[Tuned
 
 
 def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_finals(
-    study: tuple[TunedPlan, Path], tmp_path: Path
+    study: tuple[TunedPlan, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, output = study
     [before] = declared_tuned(output)
@@ -281,8 +286,9 @@ def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_final
     assert set(noisy["label_noise"]) == {0.4}
     columns = ["study", "loss", "seed", "lr", "weight_decay"]
     assert noisy[columns].equals(clean[columns])
+    monkeypatch.setattr(report.page.drawing, "draw", lambda *_: [])
     page = report.build(output, tmp_path, pdf=False).read_text(encoding="utf-8")
-    assert "At the tuned rates: label noise 0.4" in page
+    assert "At the tuned rates: 40 % wrong targets" in page
 
 
 def test_a_condition_that_is_added_later_runs_only_its_own_runs(study: tuple[TunedPlan, Path]) -> None:
@@ -360,6 +366,9 @@ def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[Tune
         text = (page / "tuned.html").read_text(encoding="utf-8")
         assert declaration.digest in text
         assert "Tuned against tuned" in text
+        shown = pd.read_csv(page / "tables" / "tuned-answer-1-questions.csv")
+        assert shown[shown["question"] == "clean"]["n"].tolist() == [4]
+        assert (page / "tables" / "tuned-answer-1-fates.csv").exists()
         assert (page / "tables" / "tuned-1-gains.csv").exists()
         assert (page / "figures" / "tuned-1-best-of-n.png").exists()
         assert not (page / "report.html").exists()
@@ -392,6 +401,6 @@ def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Pat
         assert len(trials_table(runs, plan)) == len(plan.runs) == plan.trials * plan.studies * len(plan.losses)
         finals = finals_table(runs, plan)
         assert len(finals) == plan.finals * plan.studies * len(plan.losses)
-        chosen = choose(trials_table(runs, plan))
+        chosen = choose(pd.concat([trials_table(runs, plan), widened_table(runs, plan)], ignore_index=True))
         assert set(chosen["run_id"]) == {winner["run_id"] for winner in plan.winners}
         assert set(judge_finals(finals)["n"]) == {plan.finals * plan.studies}

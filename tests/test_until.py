@@ -145,6 +145,7 @@ def test_a_study_that_is_killed_again_and_again_comes_to_the_same_decisions(tmp_
     assert not list((tmp_path / "killed").glob(".*.tmp"))
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_another_engine_comes_to_these_decisions(tmp_path: Path) -> None:
     few = [config for config in SMALL if config.seed < 3 and config.loss != "focal"]
     here = run_until_decided(few, tmp_path / "process", looks=[3], show_progress=False)

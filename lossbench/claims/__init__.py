@@ -36,6 +36,7 @@ from lossbench.claims.verdicts import (
     break_down,
     count_verdicts,
     judge_claims,
+    still_open,
 )
 from lossbench.claims.wording import as_markdown
 from lossbench.registry import unknown
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIMS", "COLUMNS", "FIGURES", "FIVE", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "REGIMES", "VERDICTS"]
 __all__ += ["Claim", "Paper", "as_markdown", "before_and_after", "count_verdicts", "decide", "detail", "evaluate"]
-__all__ += ["find_claim"]
+__all__ += ["find_claim", "still_open"]
 
 CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS, *FIELD)
 

@@ -310,6 +310,17 @@ class Contrast:
         first, second, base, _ = (term.name for term in self.terms)
         return f"{self.score.title}: ({first} minus {second}) minus the same as {base}"
 
+    @property
+    def runs(self) -> str:
+        """The runs that it takes, in words."""
+        sides = " and ".join(dict.fromkeys(term.name for term in self.terms))
+        held = [f"{name.replace('_', ' ')} {value}" for name, value in self.where.items()]
+        return (
+            f"runs of {sides}"
+            + (f" on {', '.join(self.datasets)}" if self.datasets else "")
+            + "".join(f", {text}" for text in held)
+        )
+
 
 def loss(name: str, **params: Any) -> Where:
     """Select the runs of a loss, and among them those with these parameters."""

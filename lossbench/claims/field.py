@@ -40,7 +40,7 @@ def needs(what: str) -> Exact:
     """Not tested, because records of runs hold nothing that could test it."""
 
     def find(tables: Tables) -> Answer:
-        return Answer(NOT_TESTED, math.nan, "", 0, f"it would take {what}")
+        return Answer(NOT_TESTED, math.nan, "", 0, "no record of a run holds what would test it", remedy=what)
 
     return Exact(RUNS, what, find)
 

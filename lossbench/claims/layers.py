@@ -21,6 +21,7 @@ from lossbench.claims.contrasts import (
 from lossbench.claims.verdicts import (
     CONTRADICTED,
     MATHEMATICS,
+    MORE_SEEDS,
     NOT_TESTED,
     RUNS,
     SUPPORTED,
@@ -62,15 +63,15 @@ def share_of_seeds(tables: Tables) -> Answer:
     unit, n = "% of seeds", len(seeds)
     if not n:
         why = "needs folds of CE, r-CE and h-CE under one seed"
-        return Answer(
-            NOT_TESTED, math.nan, unit, 0, why, limits=() if tables.folds is not None else ("no folds given",)
-        )
+        limits = () if tables.folds is not None else ("no folds given",)
+        return Answer(NOT_TESTED, math.nan, unit, 0, why, limits=limits, remedy="folds of CE, r-CE and h-CE")
     share = stats.binomtest(sum(seeds), n).proportion_ci(method="exact")
     low, high = 100 * float(share.low), 100 * float(share.high)
     verdict = SUPPORTED if high < 50 else CONTRADICTED if low > 50 else UNDECIDED
     why = f"{sum(seeds)} of {n} seeds show a difference"
     limits = (*(("one seed",) if n == 1 else ()), "folds of one trained network show test sampling, not training")
-    return Answer(verdict, 100 * sum(seeds) / n, unit, n, why, low, high, limits, "ten folds of the test images")
+    here, remedy = "ten folds of the test images", MORE_SEEDS if verdict == UNDECIDED else ""
+    return Answer(verdict, 100 * sum(seeds) / n, unit, n, why, low, high, limits, here, remedy)
 
 
 def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:

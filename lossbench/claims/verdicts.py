@@ -202,6 +202,7 @@ VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
 UNTUNED, TUNED = "untuned", "tuned"
 REGIMES = (UNTUNED, TUNED)
 MOSTLY = 0.5
+MORE_SEEDS, FORMULA = "more seeds", "the paper's formula"
 WHOLE = "all"  # of `RunConfig.trainable`
 OF_THE_START = "first_epoch_accuracy"  # the end of training takes nothing away from it
 
@@ -327,45 +328,51 @@ class Finding:
         """p value of the claim as a whole; nan without an interval."""
         return min(self.p_support, self.p_contradict) if np.isfinite(self.contradict).any() else math.nan
 
-    def decide(self, p_family: float) -> tuple[str, Comparison, str]:
-        """The verdict, its comparison, and why; `p_family` is corrected for the other claims of the paper."""
+    def decide(self, p_family: float) -> tuple[str, Comparison, str, str]:
+        """The verdict, its comparison, why, and what would decide it but more pairs; `p_family` is corrected."""
         paired = [comparison for comparison in self.comparisons if comparison.samples]
         if not paired:
-            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about"
+            needed = "; ".join(dict.fromkeys(c.contrast.runs for c in self.comparisons))
+            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about", needed
         if math.isnan(p_family):
-            return UNDECIDED, paired[0], "no spread over seeds, so no interval"
+            return UNDECIDED, paired[0], "no spread over seeds, so no interval", MORE_SEEDS
         against = self.p_contradict < self.p_support
         weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
         shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
         if p_family >= ALPHA:
             corrected = "the interval alone would decide, but not after Holm's correction"
-            return UNDECIDED, shown, corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
+            why = corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
+            lacking = [FORMULA] if self.rule.rebuilt else [c.contrast.runs for c in self.comparisons if not c.samples]
+            return UNDECIDED, shown, why, "; ".join(dict.fromkeys(lacking))
         verdict = CONTRADICTED if against else SUPPORTED
         why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
         if against and self.rule.size is not None:
             why = f"the interval lies below the claimed {self.rule.size:g}"
-        doubt = self._doubt(shown, against)
-        return (UNDECIDED, shown, f"{why}, but {doubt}") if doubt else (verdict, shown, why)
+        doubt, remedy = self._doubt(shown, against)
+        return (UNDECIDED, shown, f"{why}, but {doubt}", remedy) if doubt else (verdict, shown, why, "")
 
-    def _doubt(self, shown: Comparison, against: bool) -> str:
-        """Why a verdict is withheld although the intervals would give it; empty if it is not."""
+    def _doubt(self, shown: Comparison, against: bool) -> tuple[str, str]:
+        """Why a verdict is withheld although the intervals would give it, and what would help; empty if it is not."""
         checked = (shown,) if against else self.comparisons
         runs = _runs(checked)
         last = sum(map(is_unfinished, runs))
         if not all(row["ended"] for row in runs):
-            return "runs diverged"
+            return "runs diverged", "runs that end"
         if self.rule.rebuilt:
-            return "the loss is our reconstruction, which decides nothing about the paper's own"
+            return "the loss is our reconstruction, which decides nothing about the paper's own", FORMULA
         if against and self.rule.exists:
-            return "the claim is that some setting exists, and this is one"
+            return "the claim is that some setting exists, and this is one", "another setting"
         if against and all(row.get("trainable", WHOLE) != WHOLE for row in runs):
-            return "only the last layer was trained, and the claim is about networks"
+            return "only the last layer was trained, and the claim is about networks", "networks trained whole"
         if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
-            return f"the data sets disagree ({opposed}); more seeds would not settle it"
+            return (
+                f"the data sets disagree ({opposed}); more seeds would not settle it",
+                "nothing: it depends on the data",
+            )
         about_the_end = against and shown.contrast.metric != OF_THE_START
         if last > MOSTLY * len(runs) and (about_the_end or shown.contrast.metric == "best_epoch"):
-            return f"{last} of {len(runs)} runs were still improving when training ended"
-        return ""
+            return f"{last} of {len(runs)} runs were still improving when training ended", "longer training"
+        return "", ""
 
     def needed(self, shown: Comparison, p_family: float, family: int) -> float:
         """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
@@ -405,6 +412,7 @@ class Answer:
     high: float = math.nan
     limits: tuple[str, ...] = ()
     here: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -427,7 +435,7 @@ def settle(true: bool) -> str:
 MARGIN = 100 * (OUTCOMES["test_accuracy"].margin or 0.0)  # percentage points
 COLUMNS = (
     *("claim", "paper", "place", "says", "kind", "group", "regime", "test", "verdict", "estimate", "low", "high"),
-    *("unit", "n", "needed", "p", "p_holm", "against", "printed", "why", "here", "limits", "reconstruction"),
+    *("unit", "n", "needed", "p", "p_holm", "against", "printed", "why", "remedy", "here", "limits", "reconstruction"),
     *("notebook", "figure"),
 )
 DETAIL = (
@@ -459,7 +467,7 @@ def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN
             found = [judged[UNTUNED][claim.key], *([tuned] if tuned["verdict"] != NOT_TESTED else [])]
             rows += [{**row, **facts} for facts in found]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.assign(**{name: table[name].fillna("") for name in ("against", "here")})
+    return table.assign(**{name: table[name].fillna("") for name in ("against", "here", "remedy")})
 
 
 def _judge_runs(claims: Sequence[Claim], rows: Sequence[Row], regime: str, margin: float) -> dict[str, dict[str, Any]]:
@@ -478,7 +486,7 @@ def _judge_runs(claims: Sequence[Claim], rows: Sequence[Row], regime: str, margi
 
 
 def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[str, Any]:
-    verdict, shown, why = finding.decide(p_holm)
+    verdict, shown, why, remedy = finding.decide(p_holm)
     low, high = shown.pooled.interval() if shown.pooled else (math.nan, math.nan)
     unpooled = [sample.values.mean() for sample in shown.samples]
     return {
@@ -493,6 +501,7 @@ def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[s
         "p": finding.p,
         "p_holm": p_holm,
         "why": why,
+        "remedy": remedy,
         "here": "; ".join(sample.setting for sample in shown.samples),
         "limits": "; ".join(_where(claim, finding)),
     }
@@ -570,12 +579,22 @@ def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
 def before_and_after(table: pd.DataFrame) -> pd.DataFrame:
     """Claims that were judged on untuned runs and on tuned ones: a row a claim, in the order of `table`.
 
-    Returns: columns `claim paper says before after`, the two verdicts, and `needed`, the pairs of tuned runs that would
-        decide an undecided one if the truth were as seen.
+    Returns: columns `claim paper says before after`, the two verdicts, then `needed` and `remedy` of the tuned runs.
     """
     runs = table[table["kind"] == RUNS].set_index("claim")
     before, after = (runs[runs["regime"] == regime] for regime in REGIMES)
     before = before[before["verdict"] != NOT_TESTED]
     shown = after[after.index.isin(before.index)]
-    both = shown[["paper", "says"]].assign(before=before["verdict"], after=shown["verdict"], needed=shown["needed"])
-    return both.reset_index()
+    both = shown[["paper", "says"]].assign(before=before["verdict"], after=shown["verdict"])
+    return both.assign(**{name: shown[name] for name in ("needed", "remedy")}).reset_index()
+
+
+def still_open(table: pd.DataFrame) -> pd.DataFrame:
+    """The claims about runs that no kind of runs decides, each as the runs have it that come closest to deciding it.
+
+    Returns: rows of `table`, one a claim, in its order.
+    """
+    runs = table[table["kind"] == RUNS]
+    decided = set(runs.loc[runs["verdict"].isin([SUPPORTED, CONTRADICTED]), "claim"])
+    left = runs[~runs["claim"].isin(decided)]
+    return left.sort_values(["verdict", "needed"], ascending=[False, True]).drop_duplicates("claim").sort_index()

@@ -24,7 +24,7 @@ def challenge_loss(
         ),
     ] = None,
     budget: Annotated[
-        str, typer.Option(help="standard: 16 trials, 3 studies, 5 finals; or small, for a first look: 4, 3, 1.")
+        str, typer.Option(help="standard: 16 trials, 3 studies, 5 finals; or small, for a first look: 2, 3, 1.")
     ] = "standard",
     salt: Annotated[
         str,

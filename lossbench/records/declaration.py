@@ -249,6 +249,11 @@ def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFr
     return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
 
 
+def widened_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
+    """The trials beyond a range that have a record, with `study` and the `end` of the range that they lie beyond."""
+    return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "end")} for row in declaration.widened])
+
+
 def finals_table(
     runs: pd.DataFrame, declaration: TunedDeclaration, condition: dict[str, Any] | None = None
 ) -> pd.DataFrame:
@@ -266,7 +271,7 @@ def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataF
     import pandas as pd
 
     places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
-    return places.merge(runs.drop(columns="study", errors="ignore"), on="run_id")
+    return places.merge(runs.drop(columns="study", errors="ignore").drop_duplicates("run_id"), on="run_id")
 
 
 def setting_of(config: RunConfig, tuned: Sequence[str] = ()) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def build(
     if plans:
         kinds = ["png", "svg", *(["pdf"] if pdf or (pdf is None and len(plans) <= MOST_PDFS // 4) else [])]
         alone = claims.in_groups(claims.link_figures(decided, [], ())) if others.runs.empty else {}
-        written = tuned.build(plans, read_tables.runs, folder, kinds, alone)
+        written = tuned.build(plans, read_tables, folder, kinds, alone)
         if others.runs.empty:
             return written
     return _write(others, decided, source, folder, pdf)

@@ -35,9 +35,18 @@ from lossbench.stats.runs import (
     t_interval,
 )
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
-from lossbench.stats.tuning import best_of, judge_finals, trial_scores, trials_to_pass, tuning_table
+from lossbench.stats.tuning import (
+    FATES,
+    before_and_after,
+    best_of,
+    judge_finals,
+    trial_scores,
+    trials_to_pass,
+    tuning_table,
+)
 
 __all__ = [
+    "FATES",
     "LOOKS",
     "NOT_LEARNED",
     "OUTCOMES",
@@ -47,6 +56,7 @@ __all__ = [
     "Ranking",
     "Setting",
     "at_chance",
+    "before_and_after",
     "best_of",
     "compare",
     "compare_folds",

@@ -91,6 +91,7 @@ def still_rising(runs: pd.DataFrame, history: pd.DataFrame) -> pd.Series:
     """
     import pandas as pd
 
+    history = history.drop_duplicates(["run_id", "epoch"])  # a run may be in two studies
     curves = dict(list(history.assign(curve=judged_accuracy(history)).groupby("run_id", sort=False)["curve"]))
     last = is_last_best(runs)
     rising = [
@@ -118,11 +119,10 @@ def _validation_images(runs: pd.DataFrame) -> list[float]:
             sizes[name] = find_spec(name).train_size
         except (ValueError, OSError):
             sizes[name] = 0
-    selections = runs["selection"] if "selection" in runs else ["validation"] * len(runs)
     counts = []
-    for name, selection, test, train in zip(
-        map(str, runs["dataset"]), selections, runs["test_images"], runs["train_images"], strict=True
-    ):
-        held = VALIDATION_FRACTION * sizes[name] or float(train) * VALIDATION_FRACTION / (1 - VALIDATION_FRACTION)
-        counts.append(max(1.0, float(test) if selection == "best_test" else held))
+    for row in runs.to_dict("records"):
+        held = VALIDATION_FRACTION * sizes[str(row["dataset"])]
+        trained = float(row.get("train_images", math.nan)) * VALIDATION_FRACTION / (1 - VALIDATION_FRACTION)
+        images = row.get("test_images", math.nan) if row.get("selection") == "best_test" else held or trained
+        counts.append(float(images) if images >= 1 else 1.0)
     return counts

@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "small_cnn": {"dataset": "fashion-mini", "model": "small_cnn", "epochs": 5, "batch_size": 64, "train_size": 2000},
 }
-BUDGETS = {"standard": (16, 3, 5), "small": (4, 3, 1)}  # trials a loss and study, studies, finals of each winner
+BUDGETS = {"standard": (16, 3, 5), "small": (2, 3, 1)}  # trials a loss and study, studies, finals of each winner
 CONDITIONS: dict[str, dict[str, Any]] = {
     "clean": {},
     "wrong targets": {"label_noise": 0.4},
@@ -490,9 +490,8 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
         challenger.name: (challenger.folder / "code", challenger.digest),
         "plain": (plain, digest_of({"challenger.py": PLAIN})),
     }
-    times = [seconds_a_step(*place, name, shape, STEPS) for name, place in places.items()]
-    own, reference = (1000 * statistics.fmean(part) for part in times)
-    medians = [1000 * statistics.median(part) for part in times]
+    times = seconds_a_step(places, shape, STEPS)
+    medians, means = ([1000 * average(part) for part in times] for average in (statistics.median, statistics.fmean))
     runs = {
         loss: statistics.fmean(
             row["seconds"] for row in verdict["runs"] if row["role"] == "clean" and row["loss"] == loss
@@ -503,9 +502,9 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "batch": list(shape),
         "steps_timed": STEPS,
-        "own_ms": own,
-        "cross_entropy_ms": reference,
-        "medians_ms": medians,
+        "own_ms": medians[0],
+        "cross_entropy_ms": medians[1],
+        "means_ms": means,
         "steps_a_run": steps,
         "own_run_seconds": runs[challenger.name],
         "cross_entropy_run_seconds": runs[REFERENCE],
@@ -530,15 +529,14 @@ def committed_tables(setting: Mapping[str, Any]) -> list[tuple[pd.DataFrame, Tun
 
 
 def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str, Any]:
-    """Where the loss would stand among committed ones that were tuned with the same budget in the same setting."""
+    """Where the loss would stand among committed ones that were tuned in the same setting."""
     from lossbench.stats.tuning import judge_finals
 
     rules = verdict["protocol"]
     budget = [rules[name] for name in ("trials", "studies", "finals")]
     tables = committed_tables(declaration.setting)
-    tables = [(runs, plan) for runs, plan in tables if [plan.trials, plan.studies, plan.finals] == budget]
     if not tables:
-        return {"table": [], "why": "no committed study has this setting and budget"}
+        return {"table": [], "why": "no committed study has this setting"}
     rows: dict[str, dict[str, Any]] = {REFERENCE: {"loss": REFERENCE, "mean": 0.0, "low": 0.0, "high": 0.0}}
     known: dict[str, float] = {}
     for runs, plan in tables:
@@ -554,6 +552,8 @@ def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str
         "table": table,
         "place": 1 + next(i for i, row in enumerate(table) if row is own),
         "of": len(table),
+        "trials": tables[0][1].trials,
+        "same_budget": [[plan.trials, plan.studies, plan.finals] for _, plan in tables] == [budget] * len(tables),
         "within": [row["loss"] for row in table if row is not own and first["low"] <= row["mean"] <= first["high"]],
         "trials_again": len(again),
         "trials_identical": same,

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LOSSES: tuple[LossSpec, ...] = (
     ("js_divergence", {}),
-    ("generalized_cross_entropy", {}),
     ("focal", {"gamma": 2.0}),
     ("label_smoothing", {}),
 )

@@ -187,24 +187,29 @@ def describe(folder: Path, digest: str) -> dict[str, dict[str, Any]]:
         home.kill()
 
 
-def seconds_a_step(folder: Path, digest: str, name: str, shape: tuple[int, int], steps: int) -> list[float]:
-    """Wall seconds of each of so many calls forward and backward, through the pipe, on random logits of a shape."""
+def seconds_a_step(losses: Mapping[str, tuple[Path, str]], shape: tuple[int, int], steps: int) -> list[list[float]]:
+    """Wall seconds of calls forward and backward through the pipe, of losses by name in their folders, in turns.
+
+    In turns, because what else the machine does then slows all of them alike.
+    """
     draws = torch.Generator().manual_seed(0)
-    home = nursery(folder, digest)
-    counts = [shape[0]] * shape[1]
     names = [str(index) for index in range(shape[1])]
+    task = {"params": {}, "num_classes": shape[1], "class_counts": [shape[0]] * shape[1], "class_names": names}
+    homes = [Nursery(*place) for place in losses.values()]
+    times: list[list[float]] = [[] for _ in homes]
     try:
-        session = home.begin(loss=name, params={}, num_classes=shape[1], class_counts=counts, class_names=names)
-        times = []
+        sessions = [home.begin(loss=name, **task) for home, name in zip(homes, losses, strict=True)]
         for _ in range(steps):
             logits, target = torch.randn(shape, generator=draws), torch.randint(shape[1], shape[:1], generator=draws)
-            began = time.perf_counter()
-            session.forward(logits, target, 1, 1)
-            session.backward(session.turn, torch.full(shape[:1], 1 / shape[0]), logits.shape)
-            times.append(time.perf_counter() - began)
+            for session, own in zip(sessions, times, strict=True):
+                began = time.perf_counter()
+                session.forward(logits, target, 1, 1)
+                session.backward(session.turn, torch.full(shape[:1], 1 / shape[0]), logits.shape)
+                own.append(time.perf_counter() - began)
         return times
     finally:
-        home.kill()
+        for home in homes:
+            home.kill()
 
 
 def register_locked(
@@ -310,24 +315,32 @@ def main() -> None:
         _send(answers, {"status": "wrong", "text": "the code is not the one that was hashed"})
         return
     for name in sorted({*_modules(extension), *sys.argv[3:]}):
-        with contextlib.suppress(ImportError):  # a class or function, or what the code will say itself
-            importlib.import_module(name)
+        with contextlib.suppress(ImportError, AttributeError):  # the code will say so itself
+            _import(name)
     sys.meta_path.insert(0, extension)
     torch.set_num_threads(1)
     _send(answers, {"status": "ok"})
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the study is gone
+        while True:
             order, _ = _receive(orders)
-        except EOFError:
-            return
-        if order.get("do") != "begin":  # for a child that has ended
-            _send(answers, {"status": "wrong", "text": "the loss has ended its process"})
-            continue
-        child = os.fork()
-        if not child:
-            _child(extension, order, orders, answers)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        _send(answers, {"status": "ok"} if code == 0 else {"status": "wrong", "text": f"the loss ended with {code}"})
+            if order.get("do") != "begin":  # for a child that has ended
+                _send(answers, {"status": "wrong", "text": "the loss has ended its process"})
+                continue
+            child = os.fork()
+            if not child:
+                _child(extension, order, orders, answers)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            _send(answers, {"status": "wrong", "text": f"the loss ended with {code}"} if code else {"status": "ok"})
+
+
+def _import(name: str) -> None:
+    """Import a module, or what a module has, which some load only when they are asked for it."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        module, _, inside = name.rpartition(".")
+        if module:
+            getattr(importlib.import_module(module), inside)
 
 
 def _modules(extension: Extension) -> set[str]:
