@@ -598,7 +598,8 @@ def write_changed(evidence: Evidence) -> str:
     return (
         f"Of {len(table)} comparisons {len(changed)} have another word than before. {len(decided)} that were said to "
         f"lie within the noise, or to be unclear, now differ ({tally(decided)}); {level} are now shown to be "
-        f"equivalent; {undecided} are said to be undecided; {silent} have no word, because no network learned.\n\n{grid}\n{markdown(header, lines)}"
+        f"equivalent; {undecided} are said to be undecided; {silent} have no word, because no network learned."
+        f"\n\n{grid}\n{markdown(header, lines)}"
     )
 
 

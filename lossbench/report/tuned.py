@@ -55,8 +55,10 @@ def answer(slug: str, setting: matrix.TunedSetting) -> dict[str, Any]:
         "name": setting.name,
         "setting": setting,
         "reached": setting.reached(),
-        "cells": Table(f"{slug}-questions", say("table_tuned_questions"), setting.judged(), cells, tuple(cells)),
-        "fates": Table(f"{slug}-fates", say("table_tuned_fates"), left, fates, tuple(fates)[:-1]),
+        "cells": Table(
+            f"{slug}-questions", say("table_tuned_questions"), setting.judged(), cells, tuple(map(str, cells))
+        ),
+        "fates": Table(f"{slug}-fates", say("table_tuned_fates"), left, fates, tuple(map(str, fates))[:-1]),
         "counts": [f"{count} {fate}" for fate, count in left["fate"].value_counts().items()],
     }
 
