@@ -58,4 +58,6 @@ def _table(table: Table) -> dict[str, Any]:
     heads = list(table.shown.columns[1:] if grouped else table.shown.columns)
     words = [head in (*tables.WORDS, *table.text) for head in heads]
     wide = len(heads) > MANY_COLUMNS
-    return {"name": table.name, "title": table.title, "heads": heads, "rows": rows, "words": words, "wide": wide}
+    return {"name": table.name, "title": table.title, "heads": heads, "rows": rows, "words": words, "wide": wide} | {
+        "prose": bool(table.text)
+    }

@@ -18,7 +18,6 @@ from lossbench.records.archive import AllTables
 from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
 from lossbench.report import matrix, page
 from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
-from lossbench.report.study import DIFFERENT
 from lossbench.report.tables import Table
 from lossbench.report.text import say
 from lossbench.stats.tuning import judge_finals, tuning_table
@@ -49,15 +48,17 @@ def build(
 
 def answer(slug: str, setting: matrix.TunedSetting) -> dict[str, Any]:
     """What the template shows of all plans of one setting together: loss by question, and what tuning left."""
-    cells, fates = matrix.cells(setting), matrix.fates(setting)
+    cells, fates, judged = matrix.cells(setting), matrix.fates(setting), setting.judged()
+    words = list(judged[judged["question"] == matrix.CLEAN]["verdict"])
+    known = [word for word in (*stats.VERDICTS, stats.NOT_LEARNED) if word in words or word == "better"]
     left = stats.before_and_after(setting.trials, setting.finals, margin=setting.plans[0].margin)
     return {
         "name": setting.name,
         "setting": setting,
+        "words": words,
+        "tally": [f"{words.count(word)} {word}" for word in known],
         "reached": setting.reached(),
-        "cells": Table(
-            f"{slug}-questions", say("table_tuned_questions"), setting.judged(), cells, tuple(map(str, cells))
-        ),
+        "cells": Table(f"{slug}-questions", say("table_tuned_questions"), judged, cells, tuple(map(str, cells))),
         "fates": Table(f"{slug}-fates", say("table_tuned_fates"), left, fates, tuple(map(str, fates))[:-1]),
         "counts": [f"{count} {fate}" for fate, count in left["fate"].value_counts().items()],
     }
@@ -69,7 +70,6 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
     setting = plan.setting
     judged = judge_finals(finals, margin=plan.margin) if matrix.is_whole(plan.winners, finals) else pd.DataFrame()
     whole = len(trials) == len(plan.runs)
-    words = list(judged["verdict"]) if len(judged) else []
     factors = {loss: value for loss, value in plan.space["lr_factor"].items() if value != 1}
     shown = {
         "slug": slug,
@@ -79,10 +79,6 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
         "finals_done": len(finals),
         "finals_planned": sum(len(row["finals"]) for row in plan.winners),
         "diverged": int((trials["status"] != "finished").sum() + (finals["status"] != "finished").sum()),
-        "compared": len(words),
-        "differing": sum(word in DIFFERENT for word in words),
-        "equivalent": words.count("equivalent"),
-        "undecided": words.count("undecided"),
         "factors": [f"{number(value, 2)} for {title_of(loss, loss)}" for loss, value in factors.items()],
         "own": list(_own_ranges(plan)),
         "notes": [_note(row) for row in plan.winners if row["ends"]],
@@ -91,8 +87,8 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
         "last": int(stats.is_last_best(trials).sum()),
         "last_finals": int(stats.is_last_best(finals).sum()),
         "hours": number(sum(table["seconds"].sum() for table in (trials, widened, finals)) / 3600, 1),
-        "table": _differences_table(slug, judged) if words else None,
-        "differences": _differences(slug, finals, judged) if words else None,
+        "table": _differences_table(slug, judged) if len(judged) else None,
+        "differences": _differences(slug, finals, judged) if len(judged) else None,
         "best": _best(slug, trials) if whole else None,
         "conditions": [*_conditions(slug, plan, runs)],
     }
