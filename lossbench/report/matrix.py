@@ -21,7 +21,7 @@ from lossbench.records.declaration import TunedDeclaration, finals_table, trials
 from lossbench.stats.runs import REFERENCE
 
 ACCURACY, F1, ECE = "test_accuracy", "test_macro_f1", "test_ece"
-CLEAN, CALIBRATION, TRIALS = "clean", "calibration", "trials to pass cross-entropy"
+CLEAN, CALIBRATION, TRIALS = "clean", "calibration", "trials to pass"
 
 
 @dataclass(frozen=True)
