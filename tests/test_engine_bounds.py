@@ -51,6 +51,7 @@ def test_a_loss_that_asks_or_leaves_fails_alone_and_the_study_goes_on(
     summary = run_configs([strange, GOOD], tmp_path, workers=1, show_progress=False)
     assert (summary.finished, list(summary.failed), summary.exit_code) == (1, [strange.run_id], 1)
     assert summary.failed[strange.run_id].startswith(why)
+    assert strange.run_id in str(summary)
 
 
 def test_a_loss_that_reads_finds_nothing_and_one_that_prints_fills_no_disk(

@@ -346,10 +346,10 @@ def short_notebook(tmp_path, monkeypatch):
     def write(code="pass"):
         notebook = nbformat.read(SOURCE, as_version=4)
         (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-        (config,) = (cell for cell in notebook.cells if cell.source.startswith("config = RunConfig("))
-        config.source = f"from lossbench import RunConfig, run\n{config.source}\nrun(config)"
-        first = nbformat.v4.new_code_cell(f"import os, time\nfrom pathlib import Path\n{code}")
-        notebook.cells = [parameters, first, config]
+        given = "{field.name: globals()[field.name] for field in fields(RunConfig)}"
+        imports = "import os, time\nfrom dataclasses import fields\nfrom pathlib import Path\n"
+        sources = [imports + code, f"from lossbench import RunConfig, run\nrun(RunConfig(**{given}))"]
+        notebook.cells = [parameters, *map(nbformat.v4.new_code_cell, sources)]
         Path("notebooks").mkdir()
         nbformat.write(notebook, f"notebooks/{RUN}.ipynb")
         return tmp_path / "out"

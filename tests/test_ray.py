@@ -230,11 +230,16 @@ def test_a_loss_of_the_users_own_comes_along(cluster: Any, tmp_path: Path, own_l
 @needs_ray
 @pytest.mark.slow
 def test_ray_leaves_the_records_that_worker_processes_leave(
-    cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]]
+    cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]], leave_no_trace: None
 ) -> None:
     good = grid(dataset=["shapes"], epochs=[2], loss=["cross_entropy", "focal"], seed=[0, 1])
     diverging = RunConfig(dataset="shapes", epochs=1, lr=1e30, optimizer="sgd")
-    failing = RunConfig(dataset="shapes", epochs=1, train_size=10**6)
+    breaks = tmp_path / "breaks.py"
+    breaks.write_text(
+        "import lossbench\n\n@lossbench.register\ndef breaks(log_probs, target):\n    raise OverflowError('no')\n"
+    )
+    lossbench.extend(breaks)
+    failing = RunConfig(dataset="shapes", epochs=1, train_size=40, loss="breaks")
     held = Record.of(good[0], tmp_path / "ray").path
 
     def hold_the_first_run_for_a_while() -> None:
@@ -251,7 +256,7 @@ def test_ray_leaves_the_records_that_worker_processes_leave(
     holder.join()
 
     assert (summary.finished, summary.diverged, list(summary.failed)) == (4, 1, [failing.run_id])
-    assert "train_size must lie between 1 and" in summary.failed[failing.run_id]
+    assert "OverflowError: no" in summary.failed[failing.run_id]
     assert [event for event in events if event[0] == failing.run_id and event[1] != "epoch"] == [
         (failing.run_id, "failed", 0)
     ], "an exception repeats itself: no other try"
