@@ -71,7 +71,7 @@ def write_field(field: pd.DataFrame) -> str:
 
 def write_tuning(decided: pd.DataFrame) -> str:
     """How the verdicts of claims changed that were judged on untuned runs and on tuned ones."""
-    both = claims.before_and_after(decided)
+    both = claims.judged_twice(decided)
     kept = int((both["before"] == both["after"]).sum())
     moves = Counter(zip(both["before"], both["after"], strict=True))
     order = [(old, new) for old in claims.VERDICTS for new in claims.VERDICTS if moves[old, new]]

@@ -644,7 +644,7 @@ def test_a_last_layer_on_fixed_features_refutes_nothing_about_networks(trainable
 def test_before_and_after_tuning_lists_what_both_kinds_of_runs_have_tested():
     runs, plan = tuned_study((2.0, 2.4, 2.9))
     runs.loc[runs["run_id"].str.startswith("trial"), "test_accuracy"] += np.random.default_rng(0).normal(0, 0.01, 12)
-    table = claims.before_and_after(claims.evaluate(runs, plans=[plan]))
+    table = claims.judged_twice(claims.evaluate(runs, plans=[plan]))
     row = table.set_index("claim").loc["field-smoothing-more-accurate"]
     assert (row["before"], row["after"]) == ("undecided", "supported")
     assert set(table["paper"]) == {"mueller-2019", "kornblith-2021"}

@@ -32,10 +32,10 @@ from lossbench.claims.verdicts import (
     VERDICTS,
     Claim,
     Paper,
-    before_and_after,
     break_down,
     count_verdicts,
     judge_claims,
+    judged_twice,
     still_open,
 )
 from lossbench.claims.wording import as_markdown
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from lossbench.records.declaration import TunedDeclaration
 
 __all__ = ["CLAIMS", "COLUMNS", "FIGURES", "FIVE", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "REGIMES", "VERDICTS"]
-__all__ += ["Claim", "Paper", "as_markdown", "before_and_after", "count_verdicts", "decide", "detail", "evaluate"]
+__all__ += ["Claim", "Paper", "as_markdown", "count_verdicts", "decide", "detail", "evaluate", "judged_twice"]
 __all__ += ["find_claim", "still_open"]
 
 CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS, *FIELD)

@@ -576,7 +576,7 @@ def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["paper", "name", "group", "regime", "claims", *VERDICTS])
 
 
-def before_and_after(table: pd.DataFrame) -> pd.DataFrame:
+def judged_twice(table: pd.DataFrame) -> pd.DataFrame:
     """Claims that were judged on untuned runs and on tuned ones: a row a claim, in the order of `table`.
 
     Returns: columns `claim paper says before after`, the two verdicts, then `needed` and `remedy` of the tuned runs.

@@ -182,7 +182,7 @@ def sampling_free_as_printed(base: RunConfig) -> list[RunConfig]:
 
 
 # The settings of mmclassification for CIFAR-10, which paper 003 names without its values: a tenth at 1/2 and at 3/4.
-_PLATFORM = {
+_PLATFORM: dict[str, Any] = {
     "model": "resnet50",
     "optimizer": "sgd_momentum",
     "lr": 0.1,
