@@ -102,8 +102,9 @@ class Evidence:
 
     def budget(self, rows: pd.DataFrame) -> str:
         """How many of the runs in the settings of these comparisons were still improving."""
-        place = ["study", "dataset", "model", "optimizer", "weight_decay", "label_noise", "imbalance"]
-        mine = self.runs.assign(rising=self.rising).merge(rows[place].drop_duplicates(), on=place)
+        place = ["study", "dataset", "model", "optimizer", "weight_decay", "label_noise", "imbalance", "probability"]
+        runs = self.runs.assign(rising=self.rising, probability=stats.probability_labels(self.runs))
+        mine = runs.merge(rows[place].drop_duplicates(), on=place).drop_duplicates("run_id")
         return f"at this budget {int(mine['rising'].sum()):,} of {len(mine):,} runs were still improving"
 
     def compare(self, metric: str) -> pd.DataFrame:
@@ -592,11 +593,13 @@ def write_changed(evidence: Evidence) -> str:
     header = ["loss", "study", "data set", "images", "condition", "besides", "points"]
     header += ["`stats.compare` before", "front page before", "now"]
     decided = changed[changed["verdict"].isin(DECIDED)]
-    level, undecided = (int((changed["verdict"] == word).sum()) for word in ("equivalent", "undecided"))
+    words_now = ("equivalent", "undecided", stats.NOT_LEARNED)
+    level, undecided, silent = (int((changed["verdict"] == word).sum()) for word in words_now)
     return (
         f"Of {len(table)} comparisons {len(changed)} have another word than before. {len(decided)} that were said to "
         f"lie within the noise, or to be unclear, now differ ({tally(decided)}); {level} are now shown to be "
-        f"equivalent; {undecided} are said to be undecided.\n\n{grid}\n{markdown(header, lines)}"
+        f"equivalent; {undecided} are said to be undecided; {silent} have no word, because no network learned."
+        f"\n\n{grid}\n{markdown(header, lines)}"
     )
 
 

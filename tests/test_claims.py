@@ -363,6 +363,7 @@ EXPECTED = {
     "adma-larger-exponent-under-sgd": "supported",
     "adma-mse-ahead-on-svhn-and-dogs": "supported",
     "adma-mnist-error": "undecided",
+    "adma-better-on-rectangular-images": "undecided",
     "adma-range": "supported",
     "adma-convex-up-to-half": "supported",
     "adma-imitates-ce": "undecided",
@@ -451,6 +452,7 @@ def test_printed_gains_are_those_of_the_papers():
     assert answer("fpl-gain-of-0-68").estimate == pytest.approx(95.25 - 94.93)
     assert answer("adma-highest-on-half-with-l2").estimate == 3
     assert answer("adma-mnist-error").estimate == pytest.approx(2.5)
+    assert answer("adma-better-on-rectangular-images").estimate == pytest.approx(77.08 - 75.39)
     assert answer("thesis-functions-not-significant").estimate == pytest.approx(2 * 0.054350476)
     row = answer("fpl-gain-beyond-sampling")
     rates = np.array([0.4425, 0.4464])

@@ -218,7 +218,7 @@ class Flatten(nn.Flatten):
     def forward(self, maps: Tensor) -> Tensor:
         plain = not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is None
         if plain and maps.requires_grad:  # vmap knows no order of memory
-            maps.register_hook(_channels_last)
+            maps.register_hook(_channels_last)  # type: ignore[no-untyped-call]
         return super().forward(maps)
 
 

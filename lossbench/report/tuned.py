@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -54,8 +55,10 @@ def answer(slug: str, setting: matrix.TunedSetting) -> dict[str, Any]:
         "name": setting.name,
         "setting": setting,
         "reached": setting.reached(),
-        "cells": Table(f"{slug}-questions", say("table_tuned_questions"), setting.judged(), cells, tuple(cells)),
-        "fates": Table(f"{slug}-fates", say("table_tuned_fates"), left, fates, tuple(fates)[:-1]),
+        "cells": Table(
+            f"{slug}-questions", say("table_tuned_questions"), setting.judged(), cells, tuple(map(str, cells))
+        ),
+        "fates": Table(f"{slug}-fates", say("table_tuned_fates"), left, fates, tuple(map(str, fates))[:-1]),
         "counts": [f"{count} {fate}" for fate, count in left["fate"].value_counts().items()],
     }
 
@@ -84,7 +87,7 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
         "own": list(_own_ranges(plan)),
         "notes": [_note(row) for row in plan.winners if row["ends"]],
         "images": _images(trials),
-        "widened": [f"{len(part)} beyond {end}" for end, part in widened.groupby("end", sort=False)],
+        "widened": [f"{count} beyond {end}" for end, count in Counter(widened.get("end", ())).items()],
         "last": int(stats.is_last_best(trials).sum()),
         "last_finals": int(stats.is_last_best(finals).sum()),
         "hours": number(sum(table["seconds"].sum() for table in (trials, widened, finals)) / 3600, 1),

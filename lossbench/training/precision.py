@@ -43,7 +43,8 @@ def choose_precision() -> str:
 
 
 def _remembered_speedup(device: torch.device) -> float:
-    known = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else torch.cuda.get_device_name()
+    abilities = getattr(torch.cpu, "get_capabilities", dict)
+    known = str(abilities()) if device.type == "cpu" else torch.cuda.get_device_name(device)
     machine = repr((known, torch.__version__, os.environ.get("ONEDNN_MAX_CPU_ISA")))
     name = f"bfloat16-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.txt"
     with suppress(OSError, RuntimeError, ValueError):  # not there, or no number
@@ -61,7 +62,7 @@ def measure_bfloat16(device: torch.device) -> float:
     clock = time.thread_time if device.type == "cpu" else time.perf_counter  # one thread, whatever else runs
     with undisturbed(threads=1):
         layers = nn.Sequential(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3))
-        layers = layers.to(device, memory_format=torch.channels_last)
+        layers = layers.to(device).to(memory_format=torch.channels_last)
         maps = torch.rand(32, 32, 14, 14, device=device).contiguous(memory_format=torch.channels_last)
 
         def step(half: bool) -> float:
