@@ -258,6 +258,7 @@ def long_study(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         study.communicate()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_ctrl_c_keeps_every_finished_record_and_a_second_call_ends_the_study(
     long_study: subprocess.Popen[str], tmp_path: Path
 ) -> None:

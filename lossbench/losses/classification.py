@@ -224,7 +224,7 @@ def adma(
     a: Annotated[float | Tensor, above(0.0, up_to=0.5), slider(0.01, 0.5, 0.01), search(0.05, 0.5, log=True)] = 0.2622,
     normalize: Annotated[bool, boolean()] = False,
     learnable: Annotated[bool, boolean(), fixed(False)] = False,
-    base: Annotated[float, above(1.0, up_to=100.0), symbol("b")] = math.e,
+    base: Annotated[float, above(1.0, up_to=100.0), fixed(math.e), symbol("b")] = math.e,
 ) -> Tensor:
     r"""Bounded loss whose flexibility is set by an exponent on the target's probability.
 
