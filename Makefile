@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python .ci/install $(BIN)/python
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed  ## five losses, right and wrong targets: a first comparison soon, then outputs/report.html
+demo: $(VENV)/.installed  ## four losses, right and wrong targets: a first comparison soon, then outputs/report.html
 	@$(BIN)/lossbench demo
 
 demo-full: $(VENV)/.installed  ## the 45 runs of the thesis study: five losses under three probability functions

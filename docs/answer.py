@@ -18,23 +18,20 @@ from typing import Any
 
 import pandas as pd
 
-from docs import answer_picture
+from docs import answer_claims, answer_picture
 from docs.answer_picture import Panel, Question
-from lossbench import LOSSES, archive, claims, load_runs, stats
+from docs.answer_tuned import TUNED, listing, losses_of, markdown, read_tuned, say_tuned, write_tuned
+from lossbench import LOSSES, archive, claims, stats
 from lossbench.config import RunConfig
-from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table
+from lossbench.data.yardsticks import best_known
+from lossbench.report.matrix import TunedSetting
 from lossbench.stats.paired import SAME_FUNCTION
 from lossbench.stats.runs import REFERENCE
-from lossbench.stats.tuning import judge_finals
+from lossbench.studies.plans import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (
-    ROOT / "README.md",
-    ROOT / "docs" / "answer.md",
-    ROOT / "docs" / "changed-words.md",
-    ROOT / "docs" / "paper" / "paper.md",
-)
-TUNED = ROOT / "outputs" / "tuned"
+_DOCS = ("answer.md", "changed-words.md", "left-out.md", "paper/paper.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in _DOCS))
 CALIBRATION = ROOT / "benchmarks" / "calibration.csv"
 WORDS_BEFORE = ROOT / "docs" / "words_before.csv"  # by the engine of commit 9947598, see docs/changed-words.md
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -59,25 +56,22 @@ IN_USE = {  # losses that people use; those without a run are named as missing
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """A declared study in which every loss was tuned, and its finals judged."""
-
-    plan: TunedDeclaration
-    finals: pd.DataFrame
-    judged: pd.DataFrame
-    conditions: tuple[tuple[str, pd.DataFrame, pd.DataFrame], ...]  # what was changed, finals, judged
-
-
-@dataclass(frozen=True)
 class Evidence:
     """The committed runs, and every comparison with cross-entropy that they allow."""
 
     tables: archive.AllTables
-    tuned: tuple[Tuned, ...] = ()
+    tuned: tuple[TunedSetting, ...] = ()
+    tuned_tables: archive.AllTables | None = None
 
     @property
     def runs(self) -> pd.DataFrame:
         return self.tables.runs
+
+    @cached_property
+    def decided(self) -> pd.DataFrame:
+        """The claims, by the runs with one learning rate for all losses and by tuned ones."""
+        tables = self.tables if self.tuned_tables is None else self.tables.joined(self.tuned_tables)
+        return claims.decide(tables, plans=[plan for setting in self.tuned for plan in setting.plans])
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -100,6 +94,18 @@ class Evidence:
         """Under SGD, with the learning rate of cross-entropy for all."""
         rows = self.accuracy[self.accuracy["n"] > 0]
         return pick(rows, optimizer="sgd", weight_decay=0.0)
+
+    @cached_property
+    def rising(self) -> pd.Series:
+        """Of each run whether it was still improving when it ended."""
+        return stats.still_rising(self.runs, self.tables.history)
+
+    def budget(self, rows: pd.DataFrame) -> str:
+        """How many of the runs in the settings of these comparisons were still improving."""
+        place = ["study", "dataset", "model", "optimizer", "weight_decay", "label_noise", "imbalance", "probability"]
+        runs = self.runs.assign(rising=self.rising, probability=stats.probability_labels(self.runs))
+        mine = runs.merge(rows[place].drop_duplicates(), on=place).drop_duplicates("run_id")
+        return f"at this budget {int(mine['rising'].sum()):,} of {len(mine):,} runs were still improving"
 
     def compare(self, metric: str) -> pd.DataFrame:
         return self._with_facts(stats.compare(self.runs, metric))
@@ -168,25 +174,10 @@ def named(rows: pd.DataFrame, metric: str = PRIMARY, key: str = "title") -> str:
     return listing([f"{row[key]} {interval(row, metric)}" for row in records(order)])
 
 
-def listing(items: Sequence[str]) -> str:
-    """`a, b and c`.
-
-    >>> listing(["a", "b", "c"])
-    'a, b and c'
-    """
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]])) or "none"
-
-
 def span(values: Iterable[float], unit: str = "") -> str:
     """`5` or `5 to 10`."""
     low, high = min(values := list(values)), max(values)
     return f"{low:,g}{unit}" if low == high else f"{low:,g} to {high:,g}{unit}"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
 def percent(share: float) -> str:
@@ -256,32 +247,15 @@ def answer_limits(evidence: Evidence) -> str:
     """How the runs were made, which losses that people use they hold, and which not."""
     ran = set(evidence.runs["loss"])
     row = core(evidence.accuracy).iloc[0]
-    missing = [call for name, call in IN_USE.items() if name not in ran | tuned_losses(evidence)]
+    missing = [call for name, call in IN_USE.items() if name not in ran | losses_of(evidence.tuned)]
     lacking = f" Nothing is said yet about {listing(missing)}." if missing else ""
     common = listing(["cross-entropy", *(LOSSES[name].title for name in IN_USE if name in ran)])
     return (
         f"Differences to cross-entropy [95 % interval], {span(evidence.accuracy['n'][evidence.accuracy['n'] > 0])} "
         f"paired seeds; 2 to 4 on {row['dataset']} ({row['train_images']:,.0f} training images). One small network, "
-        f"few epochs, no learning rate tuned. Of the losses that people use, {common} are in these runs. "
-        f"{say_tuned(evidence)}{lacking}"
-    )
-
-
-def tuned_losses(evidence: Evidence) -> set[str]:
-    return {loss for study in evidence.tuned for loss in study.judged["loss"]}
-
-
-def say_tuned(evidence: Evidence) -> str:
-    """What tuning every loss with the same budget left of the differences, corrected for the losses of all plans."""
-    plan = evidence.tuned[0].plan
-    finals = pd.concat([study.finals for study in evidence.tuned]).drop_duplicates(["run_id", "study"])
-    judged = judge_finals(finals, margin=plan.margin)
-    counted = Counter(judged["verdict"])
-    words = ("better", *(word for word in (AHEAD[1], *BEHIND, "equivalent", "undecided") if counted[word]))
-    return (
-        f"Tuned with equal budgets ({plan.trials} trials, {plan.studies} times) on the frozen features of a published "
-        f"network ({plan.setting['dataset']}, n = {span(judged['n'])}), of {len(judged)} losses "
-        f"{listing([f'{counted[word]} {word}' for word in words])}."
+        f"few epochs, no learning rate tuned: {evidence.budget(evidence.accuracy)}. "
+        f"Of the losses that people use, {common} are in these runs. "
+        f"{say_tuned(evidence.tuned)}{lacking}"
     )
 
 
@@ -306,8 +280,8 @@ def say_clean(evidence: Evidence) -> str:
         f"comparisons of test accuracy on {rows['dataset'].nunique()} data sets (Adam, n = {span(rows['n'])}) "
         f"{counts['better']} are better, {counts['slightly better']} slightly better ({slightly} points), "
         f"{counts['equivalent']} equivalent within ±{margin(PRIMARY)} ({listing(level)} on some data set), "
-        f"{counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse; "
-        f"{focal(evidence)}."
+        f"{counts['undecided']} undecided, {counts['slightly worse']} slightly worse and {counts['worse']} worse, and "
+        f"{evidence.budget(rows)}; {focal(evidence)}."
     )
 
 
@@ -389,16 +363,16 @@ def say_losses(evidence: Evidence) -> str:
     used = set(core(evidence.accuracy)["loss"])
     common = [LOSSES[name].title for name in IN_USE if name in ran]
     papers = sorted((LOSSES[name].title for name in used if name not in IN_USE), key=str.lower)
-    missing = [call for name, call in IN_USE.items() if name not in ran | tuned_losses(evidence)]
+    missing = [call for name, call in IN_USE.items() if name not in ran | losses_of(evidence.tuned)]
     lacking = f" In no run, so nothing is said about them: {listing(missing)}." if missing else ""
     row = core(evidence.accuracy).iloc[0]
     return (
         f"Numbers are differences to cross-entropy with 95 % intervals over n paired seeds. Sentences 2 to 4: "
         f"{row['dataset']}, {row['train_images']:,.0f} training images, {row['epochs']} epochs, "
         f"{str(row['optimizer']).title()}. One small network (`{row['model']}`, 0.1 million weights), few epochs, no "
-        "learning rate tuned. "
+        f"learning rate tuned: {evidence.budget(evidence.accuracy)}. "
         f"Behind this are, of the losses that people use, cross-entropy, {listing(common)}; of the papers, "
-        f"{listing(papers)}. {say_tuned(evidence)}{lacking}"
+        f"{listing(papers)}. {say_tuned(evidence.tuned)}{lacking}"
     )
 
 
@@ -420,9 +394,8 @@ def steps_of(runs: pd.DataFrame) -> list[int]:
 
 def write_studies(evidence: Evidence) -> str:
     """What was run; runs that two studies share count once in the sum."""
-    runs = evidence.runs.assign(
-        steps=steps_of(evidence.runs), last=evidence.runs["best_epoch"] == evidence.runs["epochs_done"]
-    )
+    runs = evidence.runs.assign(steps=steps_of(evidence.runs), last=stats.is_last_best(evidence.runs))
+    runs["rising"] = evidence.rising
     rows = []
     for (study, dataset), part in runs.groupby(["study", "dataset"], sort=True):
         plain = part[(part["loss"] == REFERENCE) & (part["probability"] == "softmax") & (part["label_noise"] == 0)]
@@ -432,14 +405,22 @@ def write_studies(evidence: Evidence) -> str:
         rows.append([
             study, f"{dataset} ({images})", ", ".join(sorted(part["model"].unique())), span(part["epochs"]),
             span(part["steps"]), len(part), part["seed"].nunique(), f"{scores.mean():.1f} ± {scores.std():.1f}",
-            percent(part["last"].mean()),
+            known_beside(dataset, part["num_parameters"].max()), percent(part["last"].mean()),
+            percent(part["rising"].mean()),
         ])  # fmt: skip
     once = runs.drop_duplicates("run_id")
-    rows.append(["**together, each run once**", "", "", "", "", f"**{len(once):,}**", "", "", ""])
+    rows.append(["**together, each run once**", "", "", "", "", f"**{len(once):,}**", "", "", "", "", ""])
     header = ["study", "data set (training images)", "network", "epochs", "steps", "runs", "seeds"]
     hours = once["seconds"].sum() / 3600
-    table = markdown([*header, "accuracy of cross-entropy, %", "best epoch is the last"], rows)
+    header += ["accuracy of cross-entropy, %", "best known for this size, all images, %", "best epoch is the last"]
+    table = markdown([*header, "and still improving"], rows)
     return f"{table}\n{hours:.1f} hours of training in all.\n"
+
+
+def known_beside(dataset: str, parameters: float) -> str:
+    """The best published accuracy of a network of this size, in percent."""
+    known = best_known(dataset, parameters)
+    return "not known" if known is None else f"{100 * known.accuracy:.1f}"
 
 
 def condition(row: Mapping[Any, Any]) -> str:
@@ -465,7 +446,7 @@ def rule(row: Mapping[Any, Any]) -> str:
     return ", ".join(parts) or "–"
 
 
-def write_comparisons(rows: pd.DataFrame) -> str:
+def write_comparisons(evidence: Evidence, rows: pd.DataFrame) -> str:
     """Every comparison of test accuracy, a folded table a condition, data sets together, the best loss first."""
     rows = rows[(rows["verdict"] != SAME_FUNCTION) & (rows["n"] > 0)]
     rows = rows.assign(regime=[regime(row) for row in records(rows)])
@@ -479,14 +460,14 @@ def write_comparisons(rows: pd.DataFrame) -> str:
              f"{row['train_images']:,.0f}", rule(row), row["n"], interval(row), row["verdict"]]
             for row in records(part)
         ]  # fmt: skip
-        parts.append(fold(f"{name}: {tally(part)}", markdown(header, lines)))
+        parts.append(fold(f"{name}: {tally(part)}; {evidence.budget(part)}", markdown(header, lines)))
     return "\n".join(parts)
 
 
 def tally(rows: pd.DataFrame) -> str:
     """The counts of the words."""
     counts = rows["verdict"].value_counts()
-    return ", ".join(f"{counts[word]} {word}" for word in stats.VERDICTS if word in counts)
+    return ", ".join(f"{counts[word]} {word}" for word in (*stats.VERDICTS, stats.NOT_LEARNED) if word in counts)
 
 
 def fold(summary: str, body: str) -> str:
@@ -538,7 +519,9 @@ def write_embeddings(evidence: Evidence) -> str:
 def write_single_runs(evidence: Evidence) -> str:
     """What a paper with one run a loss would have seen, beside what pairs see."""
     rows = pick(evidence.accuracy, optimizer="adam", probability="softmax", weight_decay=0.0, **CLEAN)
-    rows = rows[(rows["verdict"] != SAME_FUNCTION) & (rows["loss"].map(kind_of_loss) == "defined")]
+    rows = rows[
+        ~rows["verdict"].isin([SAME_FUNCTION, stats.NOT_LEARNED]) & (rows["loss"].map(kind_of_loss) == "defined")
+    ]
     lines = []
     for (dataset, study, images), part in rows.groupby(["dataset", "study", "train_images"], sort=True):
         single = float(part["single_run_sd"].iloc[0]) * 100
@@ -546,78 +529,6 @@ def write_single_runs(evidence: Evidence) -> str:
         lines.append([dataset, study, f"{images:,.0f}", f"{single:.2f}", span(part["n"]), f"±{half:.2f}"])
     header = ["data set", "study", "images", "sd of the difference of two single runs, points", "pairs"]
     return markdown([*header, "half width of a paired 95 % interval (median), points"], lines)
-
-
-def write_verdicts(decided: pd.DataFrame) -> str:
-    """Counts of the verdicts by paper, in groups that are never summed."""
-    counted = claims.count_verdicts(decided)
-    parts = []
-    for group in claims.GROUPS:
-        part = counted[counted["group"] == group]
-        lines = [[f"{row['name']} ({row['paper']})", *(row[word] for word in claims.VERDICTS)] for row in records(part)]
-        parts.append(f"**{group.capitalize()}**\n\n{markdown(['paper', *claims.VERDICTS], lines)}" if lines else "")
-    return "\n".join(filter(None, parts))
-
-
-def write_claims(decided: pd.DataFrame, verdict: str) -> str:
-    """The claims with this verdict, by what decides them."""
-    return claims.as_markdown(decided[decided["verdict"] == verdict], links=False) + "\n"
-
-
-def write_tuned(evidence: Evidence) -> str:
-    """A table a declared study, and one for each condition that its winners met as well."""
-    parts = []
-    for study in evidence.tuned:
-        plan, setting = study.plan, study.plan.setting
-        own = study.finals[study.finals["loss"] == REFERENCE]["test_accuracy"]
-        parts.append(
-            f"Plan `{plan.digest[:12]}`, declared {plan.time[:10]} with {plan.finished_before} of its trials finished "
-            f"before: `{setting['model']}`, {setting['trainable']} only, on {setting['dataset']} "
-            f"({setting['train_size']:,} training images), {setting['optimizer'].title()}, "
-            f"{setting['epochs']} epochs; {plan.trials} trials a loss in each of {plan.studies} studies, "
-            f"{plan.finals} finals of each winner. Tuned cross-entropy: {percent(own.mean())} test accuracy.\n"
-        )
-        parts.append(tuned_table(study.judged))
-        for changed, finals, judged in study.conditions:
-            own = finals[finals["loss"] == REFERENCE]["test_accuracy"]
-            parts.append(
-                f"The same winners with {changed}, nothing tuned again; cross-entropy {percent(own.mean())}.\n"
-            )
-            parts.append(tuned_table(judged))
-    return "\n".join(parts)
-
-
-def tuned_table(judged: pd.DataFrame) -> str:
-    rows = [
-        (
-            LOSSES[row["loss"]].title,
-            interval(row),
-            f"{row['n']} in {row['draws']}",
-            f"{row['p_holm']:.3f}",
-            row["verdict"],
-        )
-        for row in records(judged.sort_values("mean", ascending=False))
-    ]
-    return markdown(("loss", "points [95 %]", "pairs in studies", "p (Holm)", "word"), rows)
-
-
-def read_tuned() -> tuple[Tuned, ...]:
-    """Every declared study of outputs/tuned, with those of its conditions whose finals are all there."""
-    studies = []
-    for folder in sorted(TUNED.iterdir()):
-        runs = load_runs(folder)
-        for plan in declared_tuned(folder):
-            finals = finals_table(runs, plan)
-            met = []
-            for condition in plan.conditions:
-                again = finals_table(runs, plan, condition)
-                if len(again) == sum(len(row["finals"]) for row in condition["winners"]):
-                    changed = listing(
-                        [f"{name.replace('_', ' ')} {value}" for name, value in condition["changes"].items()]
-                    )
-                    met.append((changed, again, judge_finals(again, margin=plan.margin)))
-            studies.append(Tuned(plan, finals, judge_finals(finals, margin=plan.margin), tuple(met)))
-    return tuple(studies)
 
 
 def write_calibration() -> str:
@@ -654,6 +565,12 @@ def compare_words(evidence: Evidence) -> pd.DataFrame:
     )
 
 
+def write_protocols() -> str:
+    """Where a named study at the papers' scale is not what its paper did."""
+    rows = [(f"`{name}`", line) for name, study in STUDIES.items() for line in study.paper.differs]
+    return markdown(("study", "not as in its paper"), rows)
+
+
 SAME_MEANING = {"above": "better", "below": "worse", "same function": "same function"}
 
 
@@ -661,11 +578,12 @@ def write_changed(evidence: Evidence) -> str:
     """Counts of old words against new ones, then each comparison whose word changed."""
     table = compare_words(evidence)
     counts = pd.crosstab(table["compare"], table["verdict"])
-    order = [word for word in (*stats.VERDICTS, SAME_FUNCTION) if word in counts]
+    order = [word for word in (*stats.VERDICTS, stats.NOT_LEARNED, SAME_FUNCTION) if word in counts]
     grid = markdown(
         ["before", *order], [[word, *(counts.loc[word, name] or "" for name in order)] for word in counts.index]
     )
-    table = table.assign(order=table["verdict"].map([*DECIDED, "equivalent", "undecided", SAME_FUNCTION].index))
+    sorted_words = [*DECIDED, "equivalent", "undecided", stats.NOT_LEARNED, SAME_FUNCTION]
+    table = table.assign(order=table["verdict"].map(sorted_words.index))
     changed = table[table["compare"].map(SAME_MEANING) != table["verdict"]]
     lines = [
         [f"`{row['label']}`", row["study"], row["dataset"], f"{row['train_images']:,.0f}", regime(row), rule(row),
@@ -675,11 +593,13 @@ def write_changed(evidence: Evidence) -> str:
     header = ["loss", "study", "data set", "images", "condition", "besides", "points"]
     header += ["`stats.compare` before", "front page before", "now"]
     decided = changed[changed["verdict"].isin(DECIDED)]
-    level, undecided = (int((changed["verdict"] == word).sum()) for word in ("equivalent", "undecided"))
+    words_now = ("equivalent", "undecided", stats.NOT_LEARNED)
+    level, undecided, silent = (int((changed["verdict"] == word).sum()) for word in words_now)
     return (
         f"Of {len(table)} comparisons {len(changed)} have another word than before. {len(decided)} that were said to "
         f"lie within the noise, or to be unclear, now differ ({tally(decided)}); {level} are now shown to be "
-        f"equivalent; {undecided} are said to be undecided.\n\n{grid}\n{markdown(header, lines)}"
+        f"equivalent; {undecided} are said to be undecided; {silent} have no word, because no network learned."
+        f"\n\n{grid}\n{markdown(header, lines)}"
     )
 
 
@@ -726,12 +646,11 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gather() -> Evidence:
-    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned())
+    return Evidence(archive.load_tables(archive.reference_folder()), read_tuned(), archive.load_tables(TUNED))
 
 
 def make_blocks(evidence: Evidence) -> dict[str, str]:
     """Everything that is written, by marker."""
-    decided = claims.decide(evidence.tables)
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
@@ -741,17 +660,16 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
         ),
         "details": number_sentences(evidence, say_clean, say_wrong, say_rare, say_calibration, say_steps, say_losses),
         "studies": write_studies(evidence),
-        "defined": write_comparisons(pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),
+        "defined": write_comparisons(evidence, pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),
         "secondary": write_secondary(evidence),
-        "reconstructions": write_comparisons(evidence.accuracy[kinds == "reconstruction"]),
+        "reconstructions": write_comparisons(evidence, evidence.accuracy[kinds == "reconstruction"]),
         "embeddings": write_embeddings(evidence),
         "single_runs": write_single_runs(evidence),
-        "verdicts": write_verdicts(decided),
-        "contradicted": write_claims(decided, "contradicted"),
-        "supported": write_claims(decided, "supported"),
-        "tuned": write_tuned(evidence),
+        **answer_claims.make_blocks(evidence.decided),
+        "tuned": write_tuned(evidence.tuned),
         "calibration": write_calibration(),
         "changed": write_changed(evidence),
+        "protocols": write_protocols(),
     }
 
 

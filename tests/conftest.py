@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sys
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image
 
 from lossbench import DATASETS, LOSSES, MODELS, PROBABILITIES, registry
@@ -26,6 +31,12 @@ from lossbench.records.record import Record, seal
 from lossbench.registry import VARIABLE
 from lossbench.stats.metrics import METRICS, score
 from lossbench.training.loop import OPTIMIZERS
+
+# What costs time in each of thousands of calls and changes nothing that a test can see: no test pulls the plug, and a
+# command line is the same each time it is built.
+
+os.fsync = lambda handle: None
+typer.main.get_command = cache(typer.main.get_command)
 
 # A loss in a file of the user's own, which leaves no trace in other tests.
 
@@ -78,6 +89,38 @@ def own_losses(leave_no_trace: None, tmp_path: Path) -> Path:
     path = tmp_path / "my_losses.py"
     path.write_text(SOURCE, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the process engine go on from this process, which has loaded torch already."""
+    from killing import quick_workers
+
+    quick_workers(monkeypatch)
+
+
+KILLS = """
+import os, signal
+from pathlib import Path
+from lossbench.losses import register
+
+@register
+def kills_once(log_probs, target, epoch):
+    mark = Path(MARK)
+    if epoch == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -log_probs.gather(1, target[:, None]).squeeze(1)
+"""
+
+
+@pytest.fixture
+def kills_once(leave_no_trace: None, tmp_path: Path) -> Path:
+    """A loss of this name kills the process of its first run in epoch 3; then this file is there."""
+    path, mark = tmp_path / "kills_once.py", tmp_path / "killed"
+    path.write_text(KILLS.replace("MARK", repr(str(mark))), encoding="utf-8")
+    registry.extend(path)
+    return mark
 
 
 # Small stand-ins for every dataset, in their publishers' formats; conftest.py makes the fixtures known.
@@ -182,6 +225,31 @@ def write_class_folders(spec: DatasetSpec, folder: Path) -> Arrays:
     return Arrays(*train, *test)
 
 
+def write_archive(spec: DatasetSpec, folder: Path) -> Arrays:
+    """The class folders of `write_class_folders` in the archive, or archives, that the row names."""
+    images = folder.parent / "images"
+    arrays = write_class_folders(spec, images)
+    for name in spec.files:
+        with tarfile.open(folder / name, f"w:{'xz' if name.endswith('xz') else ''}") as archive:
+            archive.add(images, "")
+    return arrays
+
+
+def write_omniglot(spec: DatasetSpec, folder: Path) -> Arrays:
+    """Three drawings of each character, in two archives that share the Greek ones."""
+    images, target = _random(3 * spec.num_classes, spec)
+    for name, first, last in zip(spec.files, ("Balinese", "Greek"), ("Greek", "Tagalog"), strict=True):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for k, (image, index) in enumerate(zip(images, target, strict=True)):
+                character = spec.class_names[index]
+                if first <= character.partition("/")[0] <= last:
+                    drawing = f"{character}/{index:04}_{1 + k // spec.num_classes:02}.png"
+                    buffer = io.BytesIO()
+                    Image.fromarray(image[0]).save(buffer, "PNG")
+                    archive.writestr(f"{Path(name).stem}/{drawing}", buffer.getvalue())
+    return Arrays(images, target, images[:0], target[:0])
+
+
 def write_ham_files(spec: DatasetSpec, folder: Path) -> Arrays:
     """Six images a class, each lesion photographed twice; the reader sorts by image id."""
     lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
@@ -205,9 +273,13 @@ MINIATURES: dict[str, Callable[[DatasetSpec, Path], Arrays]] = {
     "cifar-10-jpeg": write_class_folders,
     "cifar-100": write_cifar_files,
     "cifar-100-coarse": write_cifar_files,
+    "cifar-100-lossless": write_archive,
     "svhn": write_svhn_files,
     "flowers": write_class_folders,
     "ham10000": write_ham_files,
+    "flowers-4064": write_archive,
+    "ham10000-5984": write_archive,
+    "omniglot-small": write_omniglot,
     "dogs-vs-cats": write_class_folders,
 }
 

@@ -1,8 +1,9 @@
-"""Processes to kill: forked from this one, so that torch need not load again each time, and killed for real."""
+"""Processes to kill, and fresh ones: forked, so that torch need not load again each time, and killed for real."""
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import random
 import signal
@@ -13,17 +14,20 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection
-from functools import cache, partial
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
 import lossbench.training.run
 from lossbench import RunConfig
-from lossbench.studies import execute, process
+from lossbench.registry import VARIABLE
+from lossbench.studies import process
 
 PACKAGE = Path(lossbench.__file__).parent
 
@@ -47,9 +51,9 @@ class Child:
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = 600) -> int:
         """Its exit code; -9 when it was killed."""
-        wait_for(lambda: self.poll() is not None)
+        wait_for(lambda: self.poll() is not None, seconds)
         return self.code
 
     def kill(self) -> bool:
@@ -75,21 +79,54 @@ def fork(work: Callable[[], object], log: Path | None = None) -> Child:
         return Child(pid)
     code: object = 70
     try:
-        out = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        use_streams(os.open(os.devnull, os.O_RDONLY), out, out)
-        warnings.showwarning = show  # pytest keeps them to itself
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        torch.set_num_threads(1)
-        work()
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
+        try:
+            out = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            use_streams(os.open(os.devnull, os.O_RDONLY), out, out)
+            warnings.showwarning = show  # pytest keeps them to itself
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            torch.set_num_threads(1)
+            work()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
+    finally:  # also when Ctrl-C comes this late: what goes on after it would be a second pytest
         os._exit(int(str(code or 0)))
+
+
+COMMAND = "from lossbench.cli import main; main()"
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["lossbench.training.run", "lossbench.studies.execute", "lossbench.cli", __name__])
+
+
+def start_anew(code: str, *words: object, folder: Path | None = None, log: Path) -> int:
+    """Execute `code` in a process that has loaded lossbench and nothing of this one, with this one's environment.
+
+    `code` has `words` as `sys.argv[1:]`. What is printed goes to `log`. Returns the exit code.
+    """
+    given = (code, [*map(str, words)], dict(os.environ), folder or Path.cwd(), log)
+    process = SERVER.Process(target=_serve, args=given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(VARIABLE, raising=False)  # the server, which starts with the first process, loads no files
+        process.start()
+    process.join()
+    return int(str(process.exitcode))
+
+
+def _serve(code: str, words: list[str], environment: dict[str, str], folder: Path, log: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    use_streams(os.open(os.devnull, os.O_RDONLY), out, out)
+    from lossbench.registry import extend_inherited
+
+    extend_inherited()  # which an import of the losses would have done
+    sys.argv = ["lossbench", *words]
+    exec(code, {"__name__": "__main__"})
 
 
 def hear_ctrl_c() -> None:
@@ -108,21 +145,31 @@ def use_streams(*handles: int) -> None:
     sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", 1, closefd=False), open(2, "w", 1)  # noqa: SIM115
 
 
-def quick_workers() -> None:
+def quick_workers(patch: pytest.MonkeyPatch | None = None) -> None:
     """Let the process engine's workers start without loading torch: they go on after the fork instead of exec."""
+    warm_up()
+    patch = patch or pytest.MonkeyPatch()
+    patch.setattr(process, "prepared", lambda workers: nullcontext())
+    patch.setattr(process, "_start_worker", _start_quickly)
 
-    def go_on() -> None:
-        os.closerange(3, 1 << 12)  # pipes of other workers too, which exec would have closed
-        use_streams(0, 1, 2)
-        from lossbench.studies import worker
 
-        try:
-            worker.main()
-        finally:
-            os._exit(0)
+def _start_quickly(_template: None) -> subprocess.Popen[str]:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(
+        process.COMMAND, **pipes, text=True, bufsize=1, start_new_session=True, preexec_fn=_serve_runs
+    )
 
-    process.subprocess.Popen = partial(subprocess.Popen, preexec_fn=go_on)
-    execute.require_in_files = lambda functions: None  # a fork also knows what was never in a file
+
+def _serve_runs() -> None:
+    os.closerange(3, 1 << 12)  # pipes of other workers too, which exec would have closed
+    use_streams(0, 1, 2)
+    torch.set_num_threads(1)
+    from lossbench.studies import worker
+
+    try:
+        worker.main()
+    finally:
+        os._exit(0)
 
 
 def keep_weights(output: Path) -> None:
@@ -165,11 +212,17 @@ def trace_lines(names: Collection[str], at_line: Callable[[str], None]) -> None:
     sys.settrace(trace)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 600) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited too long"
         time.sleep(0.002)
+
+
+def still_there(processes: list[psutil.Process], seconds: float = 5) -> list[psutil.Process]:
+    """Those that have not ended after so many seconds, or as many times more as processes wait for each core."""
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return psutil.wait_procs(processes, timeout=seconds * busy)[1]
 
 
 def pause(rng: random.Random, most: float) -> None:

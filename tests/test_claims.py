@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,14 @@ import torch
 from scipy import stats as oracle
 from torch.nn import functional as F
 
-from lossbench import archive, claims, metrics, published
-from lossbench.claims import CLAIMS, PAPERS, adma, algebra, false_positive, layers, thesis
-from lossbench.claims.contrasts import NEAREST_MEAN, prepare
+from lossbench import LOSSES, archive, claims, metrics, published
+from lossbench.claims import CLAIMS, PAPERS, adma, algebra, false_positive, field, layers, thesis
+from lossbench.claims.contrasts import compare, prepare
 from lossbench.claims.verdicts import GROUPS, Compared, judge_claims
 from lossbench.claims.wording import TITLES, quantity
 from lossbench.config import RunConfig
+from lossbench.data.yardsticks import UNTRAINED
+from lossbench.stats.tuning import judge_finals
 
 # Invented tables of runs in which a claim is true, false or open by construction.
 
@@ -207,9 +210,9 @@ def test_a_verdict_never_rests_on_networks_that_have_not_learned(accuracy):
     claim = claims.find_claim("fpl-true-class-among-five")
     runs = invent(claim, effect=30.0).assign(dataset="fashion-mini", test_accuracy=accuracy)
     row = decide(claim, runs)
-    learned = accuracy > NEAREST_MEAN["fashion-mnist"]
+    learned = accuracy > UNTRAINED["fashion-mnist"]
     assert row["verdict"] == ("supported" if learned else "not tested")
-    assert ("no network learned: accuracy 40 %, class means of raw pixels 68 %" in row["limits"]) != learned
+    assert ("no network learned: accuracy 40 %, without a network 68 %" in row["limits"]) != learned
 
 
 def test_a_rival_that_stayed_at_chance_is_named_and_beaten_by_nobody():
@@ -306,7 +309,8 @@ def test_every_claim_is_told_apart_and_points_to_a_known_figure_and_notebook():
     assert len(keys) == len(set(keys)) >= 30
     assert {claim.paper for claim in claims.CLAIMS} == set(claims.PAPERS)
     assert {claim.group for claim in claims.CLAIMS} == set(GROUPS)
-    assert {claim.notebook for claim in claims.CLAIMS} <= set(claims.NOTEBOOKS)
+    assert {claim.notebook for claim in claims.CLAIMS if claim.paper in claims.FIVE} == set(claims.NOTEBOOKS)
+    assert {claim.notebook for claim in claims.CLAIMS if claim.paper not in claims.FIVE} == {""}
     assert all(claim.says.endswith(".") and claim.place for claim in claims.CLAIMS)
     with pytest.raises(ValueError, match="did you mean 'thesis-cat-hardest'"):
         claims.find_claim("thesis-cat-hardst")
@@ -323,8 +327,9 @@ def test_an_evaluation_has_a_row_a_claim_is_the_same_every_time_and_is_counted_b
     assert "variants of the paper's data sets: cifar-10-jpeg, kmnist-10k" in row["limits"]
     assert "kmnist-10k: small_cnn, 10,000 training images, 20 epochs, mean of 3 combinations, 5 pairs" in row["here"]
     counts = claims.count_verdicts(table)
-    assert not counts.duplicated(["paper", "group"]).any()
+    assert not counts.duplicated(["paper", "group", "regime"]).any()
     assert counts["claims"].sum() == counts[list(claims.VERDICTS)].sum().sum() == len(claims.CLAIMS)
+    assert set(counts["regime"]) == {"", "untuned"}
 
 
 def test_no_runs_at_all_leave_claims_about_runs_untested():
@@ -358,6 +363,7 @@ EXPECTED = {
     "adma-larger-exponent-under-sgd": "supported",
     "adma-mse-ahead-on-svhn-and-dogs": "supported",
     "adma-mnist-error": "undecided",
+    "adma-better-on-rectangular-images": "undecided",
     "adma-range": "supported",
     "adma-convex-up-to-half": "supported",
     "adma-imitates-ce": "undecided",
@@ -372,6 +378,7 @@ EXPECTED = {
     "fpl-gain-of-0-68": "contradicted",
     "layers-tree-informs-any-model": "undecided",
     "layers-second-sum-acts": "undecided",
+    "field-kl-better-than-ce": "contradicted",
 }
 
 
@@ -445,6 +452,7 @@ def test_printed_gains_are_those_of_the_papers():
     assert answer("fpl-gain-of-0-68").estimate == pytest.approx(95.25 - 94.93)
     assert answer("adma-highest-on-half-with-l2").estimate == 3
     assert answer("adma-mnist-error").estimate == pytest.approx(2.5)
+    assert answer("adma-better-on-rectangular-images").estimate == pytest.approx(77.08 - 75.39)
     assert answer("thesis-functions-not-significant").estimate == pytest.approx(2 * 0.054350476)
     row = answer("fpl-gain-beyond-sampling")
     rates = np.array([0.4425, 0.4464])
@@ -538,6 +546,127 @@ def test_rescued_mistakes_are_those_with_the_class_among_five():
     assert math.isnan(prepare(runs.assign(test_accuracy=1.0, test_top5=1.0)).rows[0]["rescued"])
 
 
+# Tuned losses, and the claims of the field.
+
+
+def tuned_study(effects, dataset="cifar-10", studies=3, finals=5, luck=0.0, trainable="all"):
+    """Runs and plan of a tuned study in which label smoothing is ahead by `effects[study]` points, cross-entropy at 80.
+
+    Every winner has a learning rate of its own, which no untuned comparison would let pass.
+    """
+    rng = np.random.default_rng(0)
+    rows, trials, winners = [], [], []
+    for study in range(studies):
+        for i, loss in enumerate(("cross_entropy", "label_smoothing")):
+            shared = {"loss": loss, "trainable": trainable, "params": {} if i == 0 else {"epsilon": 0.1}}
+            for point in range(2):
+                run_id = f"trial-{study}-{loss}-{point}"
+                row = config(dataset, study, shared, lr=1e-3 * (1 + point), test_accuracy=0.5, run_id=run_id)
+                rows.append(row)
+                trials.append({"run_id": run_id, "study": study, "loss": loss, "point": point})
+            mine = [f"final-{study}-{loss}-{j}" for j in range(finals)]
+            winners.append({"run_id": f"trial-{study}-{loss}-1", "study": study, "loss": loss, "finals": mine})
+            for j, run_id in enumerate(mine):
+                seed = 1000 * (study + 1) + j
+                own = {"lr": 1e-3 * (study + 1 + i), "weight_decay": 1e-4 * (i + 1), "epochs": 100, "best_epoch": 50}
+                shared["params"] = {} if i == 0 else {"epsilon": 0.05 * (study + 1)}
+                accuracy = 80 + rng.normal(0, luck) + (effects[study] if i else 0)
+                rows.append(config(dataset, seed, shared, run_id=run_id, test_accuracy=accuracy / 100, **own))
+    plan = SimpleNamespace(trials=2, studies=studies, finals=finals, runs=trials, widened=[], winners=winners,
+                           conditions=[])  # fmt: skip
+    return pd.DataFrame(rows), plan
+
+
+def tuned_row(key, runs, *plans):
+    table = judge_claims([claims.find_claim(key)], prepare(runs, plans=plans))
+    return table[table["regime"] == "tuned"].iloc[0]
+
+
+def test_the_finals_of_tuned_losses_are_averaged_within_their_study():
+    effects = (2.0, 2.4, 2.9)
+    runs, plan = tuned_study(effects, luck=0.3)
+    row = tuned_row("field-smoothing-more-accurate", runs, plan)
+    finals = runs[runs["run_id"].str.startswith("final")]
+    scores = finals.pivot(index="seed", columns="loss", values="test_accuracy")
+    gaps = 100 * (scores["label_smoothing"] - scores["cross_entropy"])
+    test = oracle.ttest_1samp(gaps.groupby(gaps.index // 1000).mean(), 0)
+    assert (row["n"], row["estimate"]) == (15, pytest.approx(gaps.mean()))
+    assert (row["low"], row["high"]) == pytest.approx(tuple(test.confidence_interval()))
+    assert row["verdict"] == "supported"
+    assert "15 pairs in 3 tuning studies" in row["here"]
+
+
+def test_tuned_losses_give_the_words_of_the_tuned_report():
+    runs, plan = tuned_study((2.0, 2.4, 2.9), luck=0.3)
+    row = tuned_row("field-smoothing-more-accurate", runs, plan)
+    places = {final: winner["study"] for winner in plan.winners for final in winner["finals"]}
+    finals = runs[runs["run_id"].isin(places)].assign(test_images=10_000)
+    judged = judge_finals(finals.assign(study=finals["run_id"].map(places))).iloc[0]
+    assert 100 * judged[["mean", "low", "high"]].to_numpy(dtype=float) == pytest.approx(
+        row[["estimate", "low", "high"]].to_numpy(dtype=float)
+    )
+
+
+def test_a_tuned_study_leaves_defaults_to_the_untuned_and_its_other_trials_to_nobody():
+    runs, plan = tuned_study((2.0, 2.4, 2.9))
+    tables = prepare(runs, plans=[plan])
+    assert {row["run_id"].split("-")[-1] for row in tables.rows} == {"0"}
+    assert {row["run_id"].split("-")[0] for row in tables.tuned} == {"final"}
+    assert len(tables.tuned) == 30
+    assert not prepare(runs).tuned
+
+
+def test_defaults_of_a_tuned_study_stand_in_only_where_there_is_no_other_study():
+    runs, plan = tuned_study((2.0, 2.4, 2.9))
+    own = invent(claims.find_claim("field-smoothing-more-accurate"), effect=1.0).assign(dataset="kmnist")
+    tables = prepare(pd.concat([runs, own.assign(run_id="own-" + own["run_id"])]), plans=[plan])
+    contrast = claims.find_claim("field-smoothing-more-accurate").rule.contrasts[0]
+    assert [sample.dataset for sample in compare(contrast, tables.rows).samples] == ["kmnist"]
+    assert [sample.dataset for sample in compare(contrast, prepare(runs, plans=[plan]).rows).samples] == ["cifar-10"]
+
+
+def test_studies_with_other_budgets_are_not_mixed():
+    runs, plan = tuned_study((2.0, 2.4, 2.9))
+    other_runs, other = tuned_study((-9.0, -9.1), studies=2)
+    ids = {run_id: f"other-{run_id}" for run_id in other_runs["run_id"]}
+    other.winners = [{**row, "finals": [ids[final] for final in row["finals"]]} for row in other.winners]
+    both = pd.concat([runs, other_runs.assign(run_id=other_runs["run_id"].map(ids))])
+    row = tuned_row("field-smoothing-more-accurate", both, plan, other)
+    assert (row["n"], row["estimate"]) == (15, pytest.approx(np.mean((2.0, 2.4, 2.9))))
+
+
+@pytest.mark.parametrize(("trainable", "verdict"), [("all", "contradicted"), ("head", "undecided")])
+def test_a_last_layer_on_fixed_features_refutes_nothing_about_networks(trainable, verdict):
+    runs, plan = tuned_study((-2.0, -2.1, -2.2), trainable=trainable)
+    assert tuned_row("field-smoothing-more-accurate", runs, plan)["verdict"] == verdict
+
+
+def test_before_and_after_tuning_lists_what_both_kinds_of_runs_have_tested():
+    runs, plan = tuned_study((2.0, 2.4, 2.9))
+    runs.loc[runs["run_id"].str.startswith("trial"), "test_accuracy"] += np.random.default_rng(0).normal(0, 0.01, 12)
+    table = claims.before_and_after(claims.evaluate(runs, plans=[plan]))
+    row = table.set_index("claim").loc["field-smoothing-more-accurate"]
+    assert (row["before"], row["after"]) == ("undecided", "supported")
+    assert set(table["paper"]) == {"mueller-2019", "kornblith-2021"}
+    counts = claims.count_verdicts(claims.evaluate(runs, plans=[plan]))
+    assert counts.set_index(["paper", "regime"]).loc[("mueller-2019", "tuned"), "supported"] == 1
+
+
+def test_untuned_losses_of_the_field_have_their_default_parameters():
+    for where in (field.SQUARE, field.SMOOTH, field.FOCAL, field.POLY, field.GCE, field.SCE):
+        assert where["params"] == {name: LOSSES[where["loss"]].defaults[name] for name in where["params"]}
+        assert set(where["params"]) == {p.name for p in LOSSES[where["loss"]].parameters.values() if p.search}
+
+
+def test_every_claim_of_the_field_has_a_source_and_says_what_would_test_it_if_nothing_here_can():
+    mine = [claim for claim in CLAIMS if claim.paper not in claims.FIVE]
+    assert all("arXiv:" in PAPERS[claim.paper].source for claim in mine)
+    assert {claim.paper for claim in mine} == set(PAPERS) - set(claims.FIVE)
+    answer = claims.find_claim("field-worse-in-transfer").rule.find(prepare(grid(seeds=1)))
+    assert answer.verdict == "not tested"
+    assert "frozen features of another data set" in answer.remedy
+
+
 # The claims of a folder or a notebook, and their verdicts in words.
 
 REFERENCE = archive.reference_folder()
@@ -577,7 +706,8 @@ def test_tables_in_markdown_stand_apart_by_group_and_link_each_claim_to_its_figu
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows}) == 1
     in_order = sorted(decided.to_dict("records"), key=lambda row: claims.GROUPS.index(row["group"]))
-    assert re.findall(r"\]\(#(.+?)\)", markdown) == [row["figure"] for row in in_order]
+    assert re.findall(r"\]\(#(.+?)\)", markdown) == [row["figure"] for row in in_order if row["figure"]]
+    assert "Mukhoti et al. 2020, arXiv:2002.09437: Abstract" in markdown
     (line,) = (line for line in rows if "scores about as cross-entropy" in line)
     row = decided.set_index("claim").loc["layers-penalty-equals-ce"]
     assert "✓ supported here" in line

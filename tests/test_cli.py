@@ -168,6 +168,7 @@ def test_a_warning_is_one_line_without_a_place_in_our_source(
     assert line.startswith("warning: this processor has no instructions for bfloat16")
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_losses_are_compared_with_cross_entropy_without_a_named_study(command: Command, tmp_path: Path) -> None:
     options = "--loss focal:gamma=3 --loss mse --dataset shapes --seeds 2 --epochs 1 --set train_size=40 --workers 1"
     done = command("study", *options.split(), "--output", str(tmp_path))

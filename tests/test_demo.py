@@ -39,6 +39,7 @@ def test_the_first_comparison_is_planned_first_and_every_loss_meets_cross_entrop
     assert len(pairs) == len(configs) == 2 * demo.SEEDS * (1 + len(demo.LOSSES))
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_demo_draws_its_first_comparison_begins_the_report_and_ends_with_the_words_of_the_engine(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,6 @@ from collections import Counter
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,9 +26,11 @@ from statsmodels.stats.multitest import multipletests
 from test_house import MAY_ASK
 
 from docs import answer, answer_picture, cards
-from lossbench import LOSSES, Criterion, archive, report, stats
+from lossbench import LOSSES, Criterion, archive, stats
 from lossbench.cli import app
 from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
+from lossbench.report.evidence import gather
+from lossbench.report.tables import comparisons
 from lossbench.studies.execute import ENGINES, take_shard
 from lossbench.studies.plans import plan_study
 
@@ -380,10 +381,8 @@ def test_no_two_texts_of_the_picture_touch_and_none_is_cut(evidence, layout):
     assert (cut, touching) == ([], [])
 
 
-@pytest.mark.slow
-def test_the_report_has_the_same_word_for_every_comparison(judged, tmp_path):
-    report.build(archive.reference_folder(), tmp_path)
-    table = pd.read_csv(tmp_path / "tables" / "comparisons.csv")
+def test_the_report_has_the_same_word_for_every_comparison(judged):
+    table = comparisons(gather(archive.reference_folder()))
     key = ["study", "probability", "label", "n", "mean"]
 
     def words(rows):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -18,6 +18,8 @@ from lossbench.records.record import Record
 from lossbench.studies import papermill, process
 from lossbench.studies.execute import run_configs
 from lossbench.studies.papermill import write_index
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 GOOD = RunConfig(dataset="shapes", epochs=1, train_size=40)
 
@@ -49,6 +51,7 @@ def test_a_loss_that_asks_or_leaves_fails_alone_and_the_study_goes_on(
     summary = run_configs([strange, GOOD], tmp_path, workers=1, show_progress=False)
     assert (summary.finished, list(summary.failed), summary.exit_code) == (1, [strange.run_id], 1)
     assert summary.failed[strange.run_id].startswith(why)
+    assert strange.run_id in str(summary)
 
 
 def test_a_loss_that_reads_finds_nothing_and_one_that_prints_fills_no_disk(
@@ -66,22 +69,19 @@ def test_a_loss_that_reads_finds_nothing_and_one_that_prints_fills_no_disk(
     assert len(text) < 3300
 
 
+@pytest.mark.parametrize("engine", [process, pytest.param(papermill, marks=pytest.mark.slow)], ids=lambda e: e.__name__)
 def test_a_loss_that_hangs_is_ended_and_named_and_the_rest_is_done(
-    loss_that: Callable[[str], RunConfig], tmp_path: Path
+    engine: ModuleType, loss_that: Callable[[str], RunConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    strange = loss_that("time.sleep(600)")
-    began = time.monotonic()
-    summary = run_configs([strange, GOOD], tmp_path, workers=1, timeout=10, show_progress=False)
-    assert time.monotonic() - began < 200
-    assert (summary.finished, summary.exit_code) == (1, 1)
-    assert summary.failed[strange.run_id].startswith("did not end within the timeout of 10 s; its last checkpoint")
-
-
-@pytest.mark.slow
-def test_a_notebook_that_hangs_is_ended_and_named(loss_that: Callable[[str], RunConfig], tmp_path: Path) -> None:
-    strange = loss_that("time.sleep(600)")
-    summary = run_configs([strange], tmp_path, engine="papermill", timeout=40, show_progress=False)
-    assert summary.failed == {strange.run_id: "did not end within the timeout of 40 s; its last checkpoint stands"}
+    """The engine's clock stands still but for the hour that has passed once the loss hangs."""
+    hangs, name = tmp_path / "hangs", engine.__name__.rpartition(".")[2]
+    strange = loss_that(f"open({str(hangs)!r}, 'w').close(); time.sleep(600)")
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: 3600.0 * hangs.exists()))
+    configs = [strange, GOOD] if engine is process else [strange]
+    summary = run_configs(configs, tmp_path, engine=name, workers=1, timeout=60, show_progress=False)
+    assert (summary.finished, summary.exit_code) == (len(configs) - 1, 1)
+    assert list(summary.failed) == [strange.run_id]
+    assert summary.failed[strange.run_id].startswith("did not end within the timeout of 60 s; its last checkpoint")
 
 
 @pytest.mark.parametrize(

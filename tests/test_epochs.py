@@ -117,6 +117,7 @@ def test_the_schedule_changes_what_is_learned_from_the_epoch_on_that_it_names(tm
     assert histories[0][2] != histories[1][2]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_worker_processes_follow_the_epochs(tmp_path: Path, annealed: RunConfig):
     configs = [DEFERRED, annealed]
     for config in configs:

@@ -35,6 +35,7 @@ def test_a_run_whose_id_is_taken_gets_a_longer_one(twins: list[RunConfig], tmp_p
     assert sorted(load_runs(tmp_path)["lr"]) == [config.lr for config in twins]
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("engine", ["process", "ensemble"])
 def test_both_are_done_in_one_study(engine: str, twins: list[RunConfig], tmp_path: Path) -> None:
     summary = run_configs(twins, tmp_path, engine=engine, workers=2, show_progress=False)

@@ -145,6 +145,7 @@ def test_weights_that_a_killed_try_has_left_are_not_the_runs(tmp_path: Path) -> 
     assert not (record.path / WEIGHTS).exists()
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("engine", ["process", "ensemble"])
 def test_every_engine_keeps_them(tmp_path: Path, engine: str) -> None:
     configs = [TINY, replace(TINY, loss="focal")]

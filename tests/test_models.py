@@ -25,7 +25,7 @@ from lossbench.config import TRAINABLE
 from lossbench.data import Split, load
 from lossbench.models import MODELS, TRAINED_LAYERS, Classifier, CosineHead, download_weights
 from lossbench.models import pretrained as weights
-from lossbench.models.networks import ACTIVATIONS, Maxout
+from lossbench.models.networks import ACTIVATIONS, Flatten, Maxout
 from lossbench.models.pretrained import ModelEntry
 from lossbench.studies.estimate import measure
 from lossbench.studies.execute import run_configs
@@ -397,6 +397,13 @@ def test_a_network_kept_by_a_run_on_features_has_its_body_and_takes_images(
     np.testing.assert_allclose(log_probs, record.predictions[1], rtol=1e-3, atol=1e-4)
 
 
+def test_an_estimate_counts_a_frozen_network_once_and_not_in_every_run(head_only: RunConfig) -> None:
+    on_features = measure([head_only] * 50, torch.device("cpu"), None)
+    behind = measure([replace(head_only, trainable="all")] * 50, torch.device("cpu"), None)
+    assert on_features.once > 0 == behind.once
+    assert on_features.images_per_second > 3 * behind.images_per_second
+
+
 def test_stored_features_that_were_changed_are_computed_again(head_only: RunConfig, tmp_path: Path) -> None:
     first = run(head_only, tmp_path / "first")
     (path,) = (tmp_path / "cache" / "features").iterdir()
@@ -563,3 +570,42 @@ def test_lite0_has_really_seen_the_world(published: Any) -> None:
         scores.append(neighbours.score(embeddings[~known], target[~known]))
     assert scores[0] > 0.55
     assert scores[0] > scores[1] + 0.05
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_flattening_sends_the_gradients_of_torchs_own_back_bit_by_bit_in_the_order_of_the_maps(half: bool) -> None:
+    images = torch.rand(32, 1, 28, 28).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    orders: list[bool] = []
+
+    def watch(_: object, given: object, maps: torch.Tensor) -> None:
+        assert maps.grad_fn is not None
+        maps.grad_fn.register_prehook(lambda g: orders.append(g[0].is_contiguous(memory_format=torch.channels_last)))
+
+    for kind in (nn.Flatten, Flatten):
+        torch.manual_seed(1)
+        model = MODELS["small_cnn"](10, 1).to(memory_format=torch.channels_last)
+        place = next(i for i, layer in enumerate(model.body) if isinstance(layer, nn.Flatten))
+        model.body[place] = kind()
+        model.body[place - 1].register_forward_hook(watch)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            logits = model(images).logits
+        F.cross_entropy(logits.float(), torch.arange(32) % 10).backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(plain, ours) for plain, ours in zip(*gradients, strict=True))
+    assert orders == [False, True], "else the ReLU before goes number by number"
+
+
+def test_the_gradient_of_each_image_alone_passes_through_flattening() -> None:
+    model = MODELS["small_cnn"](10, 1).eval()
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+    images, target = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
+
+    def loss(values: dict[str, torch.Tensor], image: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        logits = torch.func.functional_call(model, values, (image[None],)).logits
+        return F.cross_entropy(logits, index[None])
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(weights, images, target)
+    F.cross_entropy(model(images).logits, target, reduction="sum").backward()
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(each[name].sum(0), parameter.grad, atol=1e-5)

@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from killing import still_there, wait_for
 from papermill.iorw import LocalHandler
 
 import lossbench
@@ -28,7 +29,7 @@ from lossbench.config import RunConfig, grid
 from lossbench.records.lease import hold
 from lossbench.records.record import Record
 from lossbench.studies import papermill
-from lossbench.studies.execute import run_configs
+from lossbench.studies.execute import Board, run_configs
 from lossbench.studies.notebooks import NotebookFailed, describe_notebooks, execute, find_notebook
 from lossbench.studies.papermill import write_index
 
@@ -345,10 +346,10 @@ def short_notebook(tmp_path, monkeypatch):
     def write(code="pass"):
         notebook = nbformat.read(SOURCE, as_version=4)
         (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-        (config,) = (cell for cell in notebook.cells if cell.source.startswith("config = RunConfig("))
-        config.source = f"from lossbench import RunConfig, run\n{config.source}\nrun(config)"
-        first = nbformat.v4.new_code_cell(f"import os, time\nfrom pathlib import Path\n{code}")
-        notebook.cells = [parameters, first, config]
+        given = "{field.name: globals()[field.name] for field in fields(RunConfig)}"
+        imports = "import os, time\nfrom dataclasses import fields\nfrom pathlib import Path\n"
+        sources = [imports + code, f"from lossbench import RunConfig, run\nrun(RunConfig(**{given}))"]
+        notebook.cells = [parameters, *map(nbformat.v4.new_code_cell, sources)]
         Path("notebooks").mkdir()
         nbformat.write(notebook, f"notebooks/{RUN}.ipynb")
         return tmp_path / "out"
@@ -366,7 +367,7 @@ def kernels_of(pid):
     return found
 
 
-def when(condition, action, limit=120.0):
+def when(condition, action, limit=240.0):
     """Call `action` from a thread as soon as `condition()` is true."""
 
     def wait():
@@ -406,16 +407,14 @@ def test_each_run_is_an_executed_notebook_with_the_record_of_any_other_engine(tm
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "notebooks").iterdir()}
 
 
-def test_a_kernel_that_dies_is_replaced_and_its_run_goes_on(short_notebook, tmp_path):
-    output = short_notebook()
-    config = replace(QUICK, epochs=6, dataset="fashion-mini", train_size=1000)
-    checkpoint = Record.of(config, output).path / "checkpoint.pt"
-    killer = when(checkpoint.exists, lambda: [kernel.kill() for kernel in kernels_of(os.getpid())])
+def test_a_kernel_that_dies_is_replaced_and_its_run_goes_on(short_notebook, kills_once, tmp_path):
+    output, config = short_notebook(), replace(QUICK, epochs=4, loss="kills_once")
     summary = study([config], output)
-    killer.join()
+    assert kills_once.exists()
     assert (summary.finished, summary.failed) == (1, {})
     unbroken = lossbench.run(config, tmp_path / "unbroken")
-    assert (checkpoint.parent / "history.csv").read_bytes() == (unbroken.path / "history.csv").read_bytes()
+    history = Record.of(config, output).path / "history.csv"
+    assert history.read_bytes() == (unbroken.path / "history.csv").read_bytes()
     assert [path.name for path in (output / "notebooks").glob("*.ipynb")] == [f"{config.run_id}.ipynb"]
 
 
@@ -461,12 +460,13 @@ def test_ctrl_c_once_ends_the_epoch_and_a_second_call_ends_the_run_as_if_nothing
 ENDLESS = "Path('begun').touch()\ntime.sleep(600)"
 
 
-def test_ctrl_c_twice_stops_at_once_and_leaves_nothing_behind(short_notebook):
-    output = short_notebook(ENDLESS)
+def test_ctrl_c_twice_stops_at_once_and_leaves_nothing_behind(short_notebook, monkeypatch):
+    output, heard, say = short_notebook(ENDLESS), threading.Event(), Board.say
+    monkeypatch.setattr(Board, "say", lambda self, text: (say(self, text), "again stops now" in text and heard.set()))
 
     def press_twice():
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3)
+        heard.wait()  # two signals at once count as one
         os.kill(os.getpid(), signal.SIGINT)
 
     when(Path("begun").exists, press_twice)
@@ -481,12 +481,13 @@ def test_no_kernel_outlives_a_killed_study(short_notebook):
     command = [sys.executable, "-m", "lossbench", "study", "thesis", "--dataset", "shapes", "--seeds", "1"]
     process = subprocess.Popen([*command, "--engine", "papermill", "--workers", "1", "--output", str(output)])
     try:
-        when(Path("begun").exists, process.kill).join()
+        wait_for(Path("begun").exists)
         kernels = kernels_of(process.pid)
-        process.wait(60)
+        assert kernels
     finally:
         process.kill()
-    assert not psutil.wait_procs(kernels, timeout=10)[1]
+        process.wait()
+    assert not still_there(kernels, 10)
 
 
 def test_a_run_that_another_study_does_is_waited_for_and_costs_no_kernel(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import statistics
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -16,8 +15,11 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.lib.pretty import pretty
+from killing import fork
 from scipy import optimize
+from traitlets.config import Config
 
 from conftest import write_run
 from lossbench import LOSSES, Criterion, claims, stats
@@ -34,6 +36,7 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 RUN = "20_train_one_run"
 STUDY = "a folder of invented runs of every paper's study"
 MOST_LINES, MEDIAN_LINES = 25, 6
+WIDEST = 88  # characters that a page shows without scrolling
 HEADINGS = {"Takeaways", "Exercises", "References"}
 
 # Small and different from every default; a notebook without a row fails.
@@ -134,6 +137,23 @@ def test_code_cells_are_thin(notebook):
     lines = [len(cell.source.splitlines()) for cell in thin]  # of parameters there are as many as a run has fields
     assert max(lines) <= MOST_LINES
     assert statistics.median(lines) <= MEDIAN_LINES
+
+
+def test_no_line_of_code_is_cut_off_on_the_page(notebook):
+    lines = [line for cell in code_cells(notebook) for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > WIDEST] == []
+
+
+def test_cells_that_only_build_a_sentence_are_folded(notebook):
+    sentences = [cell for cell in code_cells(notebook) if re.search(r"^Markdown\(", cell.source, re.MULTILINE)]
+    assert [cell.source for cell in sentences if "hide-input" not in cell.metadata.get("tags", [])] == []
+
+
+def test_a_prediction_is_not_followed_by_its_answer_in_the_open(notebook):
+    following = zip(notebook.cells, notebook.cells[1:], strict=False)
+    asked = [after for cell, after in following if re.search(r"\*\*Predict[^#]*$", cell.source)]
+    drawn = [cell for cell in asked if cell.cell_type == "code" and "plots." in cell.source]
+    assert [cell.source for cell in drawn if not {"answer", "check"} & {*cell.metadata.get("tags", [])}] == []
 
 
 def test_it_opens_with_a_title_a_question_and_three_goals(notebook):
@@ -244,8 +264,29 @@ def with_every_solution_checked(notebook):
     return nbformat.from_dict({**notebook, "cells": cells})
 
 
+def execute_here(source, part, parameters, **_):
+    """In place of a kernel, which would load torch and the others again: a fork of this process with a shell in it."""
+
+    def work():
+        shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+        shell.enable_gui = lambda _gui=None: None
+        shell.run_line_magic("matplotlib", "inline")
+        for cell in code_cells(nbformat.read(source, as_version=4)):
+            if "skip-execution" not in cell.metadata.get("tags", []):
+                shell.run_cell(cell.source, store_history=True).raise_error()
+            if "parameters" in cell.metadata.get("tags", []):
+                shell.push(dict(parameters))
+
+    log = part.with_suffix(".log")
+    assert fork(work, log).wait(1_800) == 0, log.read_text()[-5_000:]
+    log.unlink()
+    part.write_bytes(source.read_bytes())
+
+
 @pytest.mark.slow
-def test_it_runs_with_every_parameter_changed(path, tmp_path, request):
+def test_it_runs_with_every_parameter_changed(path, tmp_path, request, monkeypatch):
+    monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path))
+    monkeypatch.setattr("lossbench.studies.notebooks._run", execute_here)
     values = {
         name: str(request.getfixturevalue("invented")) if value == STUDY else value
         for name, value in OTHER_VALUES[path.stem].items()
@@ -346,6 +387,11 @@ def gradient_step(weight, x, target, lr):
     return (weight - lr * weight.grad).detach()
 
 
+def central(loss, z, h=1e-4):
+    """The loss a step to the right of each number minus the loss a step to its left."""
+    return torch.stack([loss(z + move) - loss(z - move) for move in h * torch.eye(len(z))])
+
+
 def first_slope(loss, num_classes):
     """Gradient of a loss on the target's logit where all logits are 0."""
     logits = torch.zeros(1, num_classes, requires_grad=True)
@@ -380,8 +426,21 @@ def triplets_above(z, target, margin=0.2):
 
 # Exercise: three right answers written differently, and three wrong ones.
 ANSWERS = {
-    ("01", "losses_at_09"): ([[0.105, 0.00105], [0.1054, 0.0011], torch.tensor([0.1054, 0.00105], requires_grad=True)],
-                             [[0.00105, 0.105], [0.105, 0.0105], [0.0458, 0.000458]]),
+    ("01", "focal_loss"): ([lambda p, gamma: -((1 - p) ** gamma) * p.log(), lambda p, gamma: [0.00105, 0.173, 1.87],
+                            lambda p, g: [-((1 - x) ** g) * math.log(x) for x in p.tolist()]],
+                           [lambda p, gamma: -p.log(), lambda p, gamma: (1 - p) ** gamma * p.log(),
+                            lambda p, gamma: -(p**gamma) * p.log()]),
+    ("01", "mean_of_pairs"): ([lambda new, old: np.mean([new[s] - old[s] for s in {*new} & {*old}]),
+                               lambda new, old: 0.02, lambda new, old: (pd.Series(new) - pd.Series(old)).mean()],
+                              [lambda new, old: np.mean([*new.values()]) - np.mean([*old.values()]),
+                               lambda new, old: np.mean(np.subtract([*new.values()], [*old.values()])),
+                               lambda new, old: sum(new[s] - old[s] for s in {*new} & {*old})]),
+    ("01", "ahead_by_luck"): ([lambda new, old: np.mean([a > b for i, a in enumerate(new) for j, b in enumerate(old)
+                                                         if i != j]),
+                               lambda new, old: 0.67,
+                               lambda new, old: ((new[:, None] > old).sum() - (new > old).sum()) / 6],
+                              [lambda new, old: (new[:, None] > old).mean(), lambda new, old: (new > old).mean(),
+                               lambda new, old: ((new[:, None] > old).sum() - (new > old).sum()) / 9]),
     ("01", "exact_difference"): ([0, 0.0, np.float64(0)], [0.001, "0", False]),
     ("02", "kl_bits"): ([lambda q, p: (torch.xlogy(q, q) - q * p.log()).sum(1) / math.log(2),
                          lambda q, p: [2, 0],
@@ -398,11 +457,27 @@ ANSWERS = {
                         [lambda z, y: y * z - z.exp(), lambda z, y: z - y * z.log(),
                          lambda z, y: -torch.distributions.Poisson(z.exp()).log_prob(y)]),
     ("02", "bits_of_nothing"): ([9.97, 9.966, math.log2(1000)], [6.91, 3, 0.001]),
-    ("19", "gradient"): ([[-0.213, 0.107, 0.107], (-0.21, 0.11, 0.11), torch.tensor([-0.2130, 0.1065, 0.1065])],
-                         [[0.213, -0.107, -0.107], [0.787, 0.107, 0.107], [-0.213, 0.107]]),
-    ("19", "largest_factor"): ([1.5e-5, 1.53e-5, 0.25**8], [0.25, 8 * 0.25, 6.1e-5]),
+    ("19", "gradient"): ([lambda z, t: z.softmax(1) - one_hot(t, 3),
+                          lambda z, t: [[-0.21, 0.11, 0.11], [0.33, 0.33, -0.67]],
+                          lambda z, t: slope(cross_entropy(w := z.clone().requires_grad_(), t).sum(), w)],
+                         [lambda z, t: one_hot(t, 3) - z.softmax(1), lambda z, t: z.softmax(1),
+                          lambda z, t: slope(cross_entropy(w := z.clone().requires_grad_(), t).mean(), w)]),
+    ("19", "map_side"): ([lambda n, k, s, p: (n + 2 * p - k) // s + 1,
+                          lambda n, k, s, p: len(range(0, n + 2 * p - k + 1, s)),
+                          lambda n, k, s, p: torch.empty(1, 1, n + 2 * p).unfold(2, k, s).shape[2]],
+                         [lambda n, k, s, p: math.ceil((n + 2 * p - k) / s) + 1, lambda n, k, s, p: n // s,
+                          lambda n, k, s, p: (n + p - k) // s + 1]),
     ("19", "coat"): ([[0.75, 0.9, 0.82], [3 / 4, 9 / 10, 9 / 11], np.array([0.75, 0.9, 0.818])],
                      [[0.9, 0.75, 0.82], [75, 90, 82], [0.75, 0.9, 0.675]]),
+    ("03", "calibration_error"): ([lambda p, right, bins: 0.227,
+                                   lambda p, right, bins: sum((p - right.float())[(p * bins).long() == i].sum().abs()
+                                                              for i in range(bins)) / len(p),
+                                   lambda p, right, n: np.abs(np.bincount(np.floor(p.numpy() * n).astype(int),
+                                                                          p.numpy() - right.numpy())).sum() / len(p)],
+                                  [lambda p, right, bins: (p - right.float()).abs().mean(),
+                                   lambda p, right, bins: (p.mean() - right.float().mean()).abs(),
+                                   lambda p, right, bins: sum((p - right.float())[(p * bins).long() == i].mean().abs()
+                                                              for i in (0, 3, 8, 9)) / 4]),
     ("03", "needed"): ([[6.8, 41], [math.log(891), 41.2], np.array([6.79, 41.20])],
                        [[41.2, 6.79], [4.595, 13], [6.8, 42.2]]),
     ("03", "margin_loss"): ([lambda logits, target, m: cross_entropy(logits - m * one_hot(target), target),
@@ -460,9 +535,27 @@ ANSWERS = {
     ("06", "smallest_scale"): ([16, 16.0, 2**4], [8, 32, 20]),
     ("05", "gamma_for_a_quarter"): ([3.1, 3.0999, np.float64(3.1)], [2, 2.9, 3.3]),
     ("05", "meeting_point"): ([0.37, 1 / E, 0.3679], [E, 0.5, 0.34]),
-    ("05", "lowest_p"): ([0.005, 0.00503, 0.5 / 99.5], [0.01, 0.5, 0.0099]),
+    ("05", "focal_gradient"): ([lambda p, g: (p - 1) * ((1 - p) ** g - g * p * (1 - p) ** (g - 1) * np.log(p)),
+                                lambda p, gamma: [-1.128, -0.697, -0.0029],
+                                lambda p, g: g * p * (1 - p) ** g * np.log(p) - (1 - p) ** (g + 1)],
+                               [lambda p, g: (1 - p) ** g * (p - 1), lambda p, g: g * (1 - p) ** (g - 1) * np.log(p),
+                                lambda p, g: (1 - p) * ((1 - p) ** g - g * p * (1 - p) ** (g - 1) * np.log(p))]),
+    ("05", "crossing"): ([lambda f, g, low, high: optimize.brentq(lambda x: f(x) - g(x), low, high),
+                          lambda f, g, low, high: 0.853,
+                          lambda f, g, low, high: min(np.linspace(low, high, 30_001), key=lambda x: abs(f(x) - g(x)))],
+                         [lambda f, g, low, high: (low + high) / 2, lambda f, g, low, high: math.exp(0.8526),
+                          lambda f, g, low, high: low]),
     ("05", "times_as_strong"): ([2, 2.0, torch.tensor([4.0]).sqrt().item()], [1, 4, 0.5]),
-    ("20", "steps_an_epoch"): ([43, 43.0, np.int64(43)], [42, 42.19, 47]),
+    ("20", "steps"): ([lambda n, size: max(-(-n // size) - (n % size == 1), 1),
+                       lambda n, size: max((n + size - 2) // size, 1),
+                       lambda n, size: len([part for part in torch.arange(n).split(size) if len(part) > 1])],
+                      [lambda n, size: n // size, lambda n, size: math.ceil(n / size), lambda n, size: n / size]),
+    ("20", "scores"): ([lambda q, t: (np.mean([row.argmax() == k for row, k in zip(q, t, strict=True)]),
+                                      -np.mean([row[k] for row, k in zip(q, t, strict=True)])),
+                        lambda q, t: [0.67, 0.71],
+                        lambda q, t: [2 / 3, torch.nn.functional.nll_loss(torch.tensor(q), torch.tensor(t))]],
+                       [lambda q, t: [2 / 3, np.exp(q)[range(3), t].mean()], lambda q, t: [0.71, 0.67],
+                        lambda q, t: [2 / 3, -q.max(1).mean()]]),
     ("20", "changes_the_id"): (["seed", "Seed", " seed "], ["device", "default", 0]),
     ("07", "first_weight"): ([lambda loss, classes: -first_slope(loss, classes) / (1 - 1 / classes),
                               lambda loss, num_classes: 2.0 * abs(first_slope(loss, num_classes)) * num_classes
@@ -540,7 +633,12 @@ ANSWERS = {
                       [lambda runs, cores, s: runs * s / cores / 3600, lambda runs, cores, s: runs // cores * s / 3600,
                        lambda runs, cores, s: -(-runs // cores) * s]),
     ("12", "epochs_again"): ([4, 4.0, np.int64(4)], [28, 24, 1]),
-    ("12", "part_of_the_last"): (["6/6", " 6/6", "6/6 "], ["1/6", "6", 1.0]),
+    ("12", "plan_of"): ([lambda losses, seeds: [[loss, seed] for seed in range(seeds) for loss in losses],
+                         lambda losses, seeds: [(losses[i % 3], i // 3) for i in range(3 * seeds)],
+                         lambda losses, seeds: np.stack([np.tile(losses, seeds), np.repeat(range(seeds), 3)], 1)],
+                        [lambda losses, seeds: [(loss, seed) for loss in losses for seed in range(seeds)],
+                         lambda losses, seeds: [(seed, loss) for seed in range(seeds) for loss in losses],
+                         lambda losses, seeds: [(loss, seed + 1) for seed in range(seeds) for loss in losses]]),
     ("14", "placement"): ([lambda x: pd.Series(x).rank().tolist(), lambda x: [4.5, 4.5, 3, 2, 1],
                            lambda x: [1 + sum((a > b) + (a == b) / 2 for b in x) - 0.5 for a in x]],
                           [lambda x: [5, 4, 3, 2, 1], lambda x: pd.Series(x).rank(ascending=False).tolist(),
@@ -573,10 +671,20 @@ ANSWERS = {
                           lambda tree, a, b: trees.tree_distance(tree, a, b) / 2]),
     ("18", "largest_difference"): ([0, 0.0, torch.tensor(0.0)], [1, 0.01, "0"]),
     ("18", "fold_spread"): ([0.95, 0.949, 100 * (0.09 / 1000) ** 0.5], [0.0095, 0.9, 3]),
-    ("10", "height_at_half"): ([6.25, 6.2, 25 / 4], [0.25, 2.5, 9]),
-    ("10", "barriers"): ([[1.1, 11], (1.1, 11.0), np.array([1.1, 11.0])], [[1.3, 13], [11, 1.1], [1.1, 1.1]]),
+    ("10", "normalised_direction"): ([lambda d, w: d * (w.norm(dim=(1, 2)) / d.norm(dim=(1, 2)))[:, None, None],
+                                      lambda d, w: [[[5, 0], [0, 0]], [[0.5, 0.5], [0.5, 0.5]]],
+                                      lambda d, w: [(a / a.norm() * b.norm()).tolist() for a, b in zip(d, w)]],  # noqa: B905
+                                     [lambda d, w: d * w.norm() / d.norm(), lambda d, w: d,
+                                      lambda d, w: d * w.norm(dim=2, keepdim=True) / d.norm(dim=2, keepdim=True)]),
+    ("10", "barrier_of"): ([lambda t, h: max(y - h[0] - x * (h[-1] - h[0]) for x, y in zip(t, h, strict=True)),
+                            lambda t, h: 5.5 * h[0], lambda t, h: (h - np.interp(t, [0, 1], h[[0, -1]])).max()],
+                           [lambda t, h: h.max() - max(h[0], h[-1]), lambda t, h: h.max(), lambda t, h: 1.1]),
     ("10", "typical_cosine"): ([0.01, 1e-2, 1 / 10_000**0.5], [0.1, 0, 0.0001]),
     ("13", "p_of_hardest_pull"): ([0.41, 0.412, 0.7 / 1.7], [0.7, 0.5, 0.59]),
+    ("13", "measured_gradient"): ([lambda loss, z: central(loss, z) / 2e-4, lambda loss, z: [3, 12, 0.75],
+                                   lambda loss, z: slope(loss(w := z.clone().requires_grad_()), w)],
+                                  [lambda loss, z: central(loss, z) / 1e-4, lambda loss, z: -3 * z**2,
+                                   lambda loss, z, h=1e-4: (loss(z + h) - loss(z - h)) / (2 * h)]),
     ("13", "poly1"): ([lambda log_probs, target, epsilon: -log_probs[:, 0] + epsilon * (1 - log_probs[:, 0].exp()),
                        lambda log_probs, target, *, epsilon: -log_probs[:, 0] - epsilon * torch.expm1(log_probs[:, 0]),
                        lambda log_probs, target, epsilon=1.0: [1.69315, 0.30536]],
@@ -595,8 +703,6 @@ STATE = {
     "FOUR": {"absolute error, 1 - p": lambda z, t: 1 - z.softmax(1).gather(1, t[:, None])[:, 0],
              "cross-entropy": Criterion("cross_entropy", reduction="none")},
      "sd": 0.02, "q": 0.7,
-    "batch_size": 32, "plan": range(6),
-    "record": SimpleNamespace(result={"train_images": 1350}),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lossbench
-from benchmarks import gpu, gpu_ways
+from benchmarks import gpu, gpu_ways, verdict_cost
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "lossbench").rglob("*.py"))
@@ -187,3 +188,10 @@ def test_the_paper_is_trained_for_real_when_asked_for(tmp_path: Path, capsys: py
     assert len(runs) == 15
     assert set(runs["selection"]) == {"best_test"}
     assert "15 of 15 runs finished" in capsys.readouterr().out
+
+
+def test_the_pairs_of_the_earlier_rule_follow_from_two_quantiles_of_students_t() -> None:
+    scores = pd.Series([0.80, 0.81, 0.82, 0.83, 0.84])  # variance 0.00025; t tables, 4 degrees: 2.776 and 0.941
+    expected = (2.776 + 0.941) ** 2 * 2 * 0.00025 / 0.005**2
+    assert verdict_cost.pairs_before(scores, 1, 0.005) == pytest.approx(expected, rel=1e-3)
+    assert math.isnan(verdict_cost.pairs_before(scores[:1], 1, 0.005))

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from killing import hear_ctrl_c
+from killing import hear_ctrl_c, still_there
 
 import lossbench
 from lossbench import RunConfig
@@ -230,11 +230,16 @@ def test_a_loss_of_the_users_own_comes_along(cluster: Any, tmp_path: Path, own_l
 @needs_ray
 @pytest.mark.slow
 def test_ray_leaves_the_records_that_worker_processes_leave(
-    cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]]
+    cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]], leave_no_trace: None
 ) -> None:
     good = grid(dataset=["shapes"], epochs=[2], loss=["cross_entropy", "focal"], seed=[0, 1])
     diverging = RunConfig(dataset="shapes", epochs=1, lr=1e30, optimizer="sgd")
-    failing = RunConfig(dataset="shapes", epochs=1, train_size=10**6)
+    breaks = tmp_path / "breaks.py"
+    breaks.write_text(
+        "import lossbench\n\n@lossbench.register\ndef breaks(log_probs, target):\n    raise OverflowError('no')\n"
+    )
+    lossbench.extend(breaks)
+    failing = RunConfig(dataset="shapes", epochs=1, train_size=40, loss="breaks")
     held = Record.of(good[0], tmp_path / "ray").path
 
     def hold_the_first_run_for_a_while() -> None:
@@ -251,7 +256,7 @@ def test_ray_leaves_the_records_that_worker_processes_leave(
     holder.join()
 
     assert (summary.finished, summary.diverged, list(summary.failed)) == (4, 1, [failing.run_id])
-    assert "train_size must lie between 1 and" in summary.failed[failing.run_id]
+    assert "OverflowError: no" in summary.failed[failing.run_id]
     assert [event for event in events if event[0] == failing.run_id and event[1] != "epoch"] == [
         (failing.run_id, "failed", 0)
     ], "an exception repeats itself: no other try"
@@ -347,7 +352,7 @@ def test_ctrl_c_ends_the_epoch_keeps_its_state_and_leaves_no_process_of_our_own_
         study.kill()
     assert study.returncode == 130
     assert "interrupted" in output
-    assert not psutil.wait_procs(started, timeout=10)[1]
+    assert not still_there(started, 10)
     config = RunConfig.from_dict(json.loads((checkpoint.parent / "config.json").read_text()))
     assert checkpoint.exists()
     assert not Record.of(config, tmp_path).finished
@@ -366,7 +371,7 @@ def test_no_process_of_our_own_cluster_outlives_a_killed_study(tmp_path: Path) -
     finally:
         study.kill()
     study.communicate()
-    assert not psutil.wait_procs(started, timeout=5)[1]
+    assert not still_there(started)
 
 
 def start_study(output: Path, *options: str, epochs: int) -> subprocess.Popen[str]:

@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from killing import COMMAND, start_anew
 
 from conftest import SOURCE
 from lossbench import LOSSES, MODELS, Criterion, RunConfig, load_runs, registry
@@ -46,9 +48,16 @@ def tiny(**changes: object) -> RunConfig:
     return RunConfig.from_dict({"dataset": "shapes", "epochs": 1, "train_size": 40, **changes})
 
 
-def in_another_process(code: str) -> str:
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout.strip()
+@pytest.fixture
+def in_another_process(tmp_path: Path) -> Callable[..., str]:
+    """What `code`, or the command line with these words, prints in a process that knows only the environment."""
+
+    def start(code: str = COMMAND, words: str = "", expected: int = 0, folder: Path | None = None) -> str:
+        log = tmp_path / f"log{len(list(tmp_path.glob('log*')))}"
+        assert start_anew(code, *words.split(), folder=folder, log=log) == expected, log.read_text()
+        return log.read_text().strip()
+
+    return start
 
 
 def test_a_loss_of_a_file_is_one_like_all_others(own_losses: Path) -> None:
@@ -70,7 +79,7 @@ def test_a_changed_file_is_loaded_anew_and_its_runs_have_other_names(own_losses:
     assert Criterion("scaled", scale=3.0)(torch.zeros(2, 2), torch.tensor([0, 1])).item() == pytest.approx(6.2383, 1e-4)
 
 
-def test_other_processes_give_the_run_the_same_name(own_losses: Path) -> None:
+def test_other_processes_give_the_run_the_same_name(own_losses: Path, in_another_process: Callable[..., str]) -> None:
     extend(own_losses)
     code = "from lossbench import RunConfig; print(RunConfig(loss='scaled', seed=3).run_id)"
     assert in_another_process(code) == RunConfig(loss="scaled", seed=3).run_id
@@ -82,7 +91,7 @@ def test_no_name_of_a_run_without_extensions_changes(own_losses: Path) -> None:
     assert RunConfig(loss="focal", seed=3).run_id == before
 
 
-@pytest.mark.parametrize("engine", ["process", pytest.param("papermill", marks=pytest.mark.slow), "ensemble"])
+@pytest.mark.parametrize("engine", ["process", "ensemble"])  # the others: test_own.py
 def test_a_study_trains_it(engine: str, own_losses: Path, tmp_path: Path) -> None:
     extend(own_losses)
     plan = plan_losses([("scaled", {}), ("scaled", {"scale": 1.0})], ["shapes"], 1, {"epochs": 1, "train_size": 40})
@@ -99,14 +108,14 @@ def test_a_probability_function_of_a_file_reaches_the_workers(tmp_path: Path) ->
     path.write_text(PROBABILITY, encoding="utf-8")
     extend(path)
     config = tiny(probability="plain")
-    assert run_configs([config], tmp_path, show_progress=False).finished == 1
-    other = run_configs([tiny()], tmp_path, show_progress=False)
-    assert other.finished == 1
+    assert run_configs([config, tiny()], tmp_path, show_progress=False).finished == 2
     scores = [Record.of(c, tmp_path).result["test_nll"] for c in (config, tiny())]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
 
 
-def test_a_machine_with_another_version_of_the_file_refuses(own_losses: Path, tmp_path: Path) -> None:
+def test_a_machine_with_another_version_of_the_file_refuses(
+    own_losses: Path, tmp_path: Path, in_another_process: Callable[..., str]
+) -> None:
     extend(own_losses)
     config = tiny(loss="scaled")
     task = {
@@ -121,7 +130,9 @@ def test_a_machine_with_another_version_of_the_file_refuses(own_losses: Path, tm
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_records_are_read_where_the_loss_is_not_known(own_losses: Path, tmp_path: Path) -> None:
+def test_the_records_are_read_where_the_loss_is_not_known(
+    own_losses: Path, tmp_path: Path, in_another_process: Callable[..., str]
+) -> None:
     extend(own_losses)
     run_configs([tiny(loss="scaled")], tmp_path, engine="ensemble", show_progress=False)
     code = f"from lossbench import load_runs; print(*load_runs({str(tmp_path)!r})['label'])"
@@ -184,24 +195,19 @@ def test_a_file_that_the_environment_names_and_that_is_gone_is_said(
 
 
 def test_the_command_line_knows_the_files_that_the_environment_names(
-    own_losses: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    own_losses: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_another_process: Callable[..., str]
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(own_losses))
-    options = "run --dataset shapes --epochs 1 --set train_size=40 --loss scaled --output"
-    command = [sys.executable, "-m", "lossbench", *options.split(), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run = f"run --dataset shapes --epochs 1 --set train_size=40 --loss scaled --output {tmp_path}"
+    in_another_process(words=run)
     assert load_runs(tmp_path)["label"].tolist() == ["scaled scale=2"]
 
 
 def test_a_file_that_the_option_and_the_environment_name_is_loaded_once(
-    own_losses: Path, monkeypatch: pytest.MonkeyPatch
+    own_losses: Path, monkeypatch: pytest.MonkeyPatch, in_another_process: Callable[..., str]
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(own_losses))
-    command = [sys.executable, "-m", "lossbench", "list", "losses", "--extend", str(own_losses)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "scaled" in done.stdout
+    assert "scaled" in in_another_process(words=f"list losses --extend {own_losses}")
 
 
 def test_a_worker_loads_a_file_once(own_losses: Path) -> None:
@@ -266,12 +272,11 @@ def test_an_edit_of_the_same_size_in_the_same_second_is_what_runs(own_losses: Pa
     assert not list(own_losses.parent.rglob("*.pyc"))
 
 
-def test_the_command_finds_a_module_beside_the_file(beside: Path, tmp_path: Path) -> None:
-    options = f"run --dataset shapes --epochs 1 --set train_size=40 --loss scaled:scale=1 --extend {beside} --output"
-    code = "import sys; sys.path.remove(''); from lossbench.cli import main; main()"
-    command = [sys.executable, "-c", code, *options.split(), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_the_command_finds_a_module_beside_the_file(
+    beside: Path, tmp_path: Path, in_another_process: Callable[..., str]
+) -> None:
+    options = f"run --dataset shapes --epochs 1 --set train_size=40 --loss scaled:scale=1 --extend {beside} --output "
+    in_another_process(words=f"{options}{tmp_path / 'out'}", folder=tmp_path)
     (record,) = (tmp_path / "out" / "runs").iterdir()
     extend(beside)
     assert record.name == tiny(loss="scaled", loss_params={"scale": 1.0}).run_id
@@ -307,21 +312,23 @@ OPTIMIZERS["my_adamw"] = partial(torch.optim.AdamW, foreach=False)
 """
 
 
-@pytest.mark.parametrize("setting", [{"model": "mine"}, {"augmentation": "darker"}, {"optimizer": "my_adamw"}])
+@pytest.mark.usefixtures("forked_workers")
 def test_networks_augmentations_and_optimizers_of_a_file_are_part_of_the_runs_name(
-    setting: dict[str, str], leave_no_trace: None, tmp_path: Path
+    leave_no_trace: None, tmp_path: Path
 ) -> None:
+    settings: list[dict[str, object]] = [{"model": "mine"}, {"augmentation": "darker"}, {"optimizer": "my_adamw"}]
     path = tmp_path / "others.py"
     path.write_text(OTHERS, encoding="utf-8")
     extend(path)
-    before = tiny(**setting)
-    assert run_configs([before], tmp_path, show_progress=False).finished == 1
+    before = [tiny(**setting) for setting in settings]
+    assert run_configs(before, tmp_path, show_progress=False).finished == 3
     path.write_text(OTHERS.replace("0.5", "0.6"), encoding="utf-8")
     extend(path)
-    after = tiny(**setting)
-    assert after.run_id != before.run_id
-    assert not Record.of(after, tmp_path).finished
-    assert len(after.run_id.rpartition("-")[2]) == 16
+    for setting, old in zip(settings, before, strict=True):
+        after = tiny(**setting)
+        assert after.run_id != old.run_id
+        assert not Record.of(after, tmp_path).finished
+        assert len(after.run_id.rpartition("-")[2]) == 16
 
 
 def test_a_network_of_a_cell_is_refused_by_engines_with_other_processes(leave_no_trace: None, tmp_path: Path) -> None:
@@ -333,7 +340,9 @@ def test_a_network_of_a_cell_is_refused_by_engines_with_other_processes(leave_no
     assert tiny(model="mine").run_id != before
 
 
-def test_a_path_with_a_colon_reaches_the_workers(leave_no_trace: None, tmp_path: Path) -> None:
+def test_a_path_with_a_colon_reaches_the_workers(
+    leave_no_trace: None, tmp_path: Path, in_another_process: Callable[..., str]
+) -> None:
     path = tmp_path / "x:y" / "my_losses.py"
     path.parent.mkdir()
     path.write_text(SOURCE, encoding="utf-8")
@@ -344,7 +353,9 @@ def test_a_path_with_a_colon_reaches_the_workers(leave_no_trace: None, tmp_path:
     assert in_another_process(code) == RunConfig(loss="scaled").run_id
 
 
-def test_files_typed_by_hand_as_in_path_are_still_read(own_losses: Path) -> None:
+def test_files_typed_by_hand_as_in_path_are_still_read(
+    own_losses: Path, in_another_process: Callable[..., str]
+) -> None:
     other = own_losses.with_name("more.py")
     other.write_text(SOURCE.replace("scaled", "more"), encoding="utf-8")
     os.environ[VARIABLE] = os.pathsep.join([str(own_losses), str(other)])
@@ -360,33 +371,37 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN)
-@pytest.mark.parametrize("way", ["option", "environment"])
-def test_a_broken_file_is_one_line_and_exit_code_2(text: str, way: str, leave_no_trace: None, tmp_path: Path) -> None:
+def test_a_broken_file_is_one_line_and_exit_code_2(
+    text: str, leave_no_trace: None, tmp_path: Path, in_another_process: Callable[..., str]
+) -> None:
     path = tmp_path / "broken.py"
     path.write_text(text, encoding="utf-8")
+    said = in_another_process(words=f"run --dataset shapes --output {tmp_path / 'out'} --extend {path}", expected=2)
+    assert re.fullmatch(BROKEN[text] + ".*", said)
+
+
+def test_a_broken_file_that_the_environment_names_is_one_line_and_exit_code_2(
+    leave_no_trace: None, tmp_path: Path
+) -> None:
+    text = next(iter(BROKEN))  # the one that would end the program
+    (tmp_path / "broken.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "lossbench", "run", "--dataset", "shapes", "--output", str(tmp_path / "out")]
-    env = dict(os.environ) | ({VARIABLE: str(path)} if way == "environment" else {})
-    command += ["--extend", str(path)] if way == "option" else []
+    env = dict(os.environ) | {VARIABLE: str(tmp_path / "broken.py")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(BROKEN[text] + ".*", done.stderr.strip())
 
 
-def test_a_loss_that_returns_a_column_is_one_line(own_losses: Path, tmp_path: Path) -> None:
-    own_losses.write_text(SOURCE.replace("    return over", "    return log_probs[:, :1] + over"), encoding="utf-8")
-    command = [sys.executable, "-m", "lossbench", "run", "--dataset", "shapes", "--loss", "scaled", "--extend"]
-    done = subprocess.run([*command, str(own_losses), "--output", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert re.fullmatch(
-        r"error: scaled must return a loss for each sample, .* \(32, 32\): add up .*", done.stderr.strip()
-    )
+LEAVES = {  # what a loss does in its first line -> what the command says
+    "return log_probs[:, :1] + over": r"error: scaled must return a loss for each sample, .* \(32, 32\): add up .*",
+    "raise SystemExit(0)\n    return over": r"error: scaled called sys\.exit\(0\).*",
+}
 
 
-def test_a_loss_that_leaves_python_is_an_error(own_losses: Path, tmp_path: Path) -> None:
-    own_losses.write_text(
-        SOURCE.replace("    return over", "    raise SystemExit(0)\n    return over"), encoding="utf-8"
-    )
-    command = [sys.executable, "-m", "lossbench", "run", "--dataset", "shapes", "--loss", "scaled", "--extend"]
-    done = subprocess.run([*command, str(own_losses), "--output", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert re.fullmatch(r"error: scaled called sys\.exit\(0\).*", done.stderr.strip())
+@pytest.mark.parametrize("does", LEAVES)
+def test_a_loss_that_returns_a_column_or_leaves_python_is_an_error_of_one_line(
+    does: str, own_losses: Path, tmp_path: Path, in_another_process: Callable[..., str]
+) -> None:
+    own_losses.write_text(SOURCE.replace("return over", does), encoding="utf-8")
+    options = f"run --dataset shapes --loss scaled --extend {own_losses} --output {tmp_path / 'out'}"
+    assert re.fullmatch(LEAVES[does], in_another_process(words=options, expected=2))

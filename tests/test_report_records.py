@@ -189,7 +189,7 @@ def page_of(base: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(evidence, "_describe", lambda output, runs: about)
     nothing = dict.fromkeys(claims.COLUMNS, "") | {"paper": "000", "verdict": "not tested", "group": "runs"}
     table = pd.DataFrame([nothing | dict.fromkeys(("estimate", "low", "high", "n", "needed"), np.nan)])
-    monkeypatch.setattr(report, "decide", lambda tables: table)
+    monkeypatch.setattr(report, "decide", lambda tables, plans: table)
     return build
 
 

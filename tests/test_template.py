@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from killing import still_there
 
 import lossbench
 from lossbench import RunConfig
@@ -75,7 +76,7 @@ def test_workers_go_on_without_their_template_and_leave_with_the_study() -> None
         assert worker.poll() is None
         assert template.fork() is None, "then a worker is started in full"
         worker.stdin.close()
-        assert psutil.wait_procs([psutil.Process(worker.pid)], timeout=5)[1] == []
+        assert still_there([psutil.Process(worker.pid)]) == []
 
 
 def test_what_is_no_template_is_put_away() -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from killing import fork, quick_workers
+from killing import fork, quick_workers, start_anew
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,8 +39,8 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.losses import Criterion, criterion, register
 from lossbench.records.record import Record
 from lossbench.studies.execute import run_configs
-from lossbench.training import loop, machine
-from lossbench.training.checkpoint import read_checkpoint, save_streams, undisturbed, write_checkpoint
+from lossbench.training import loop, machine, precision
+from lossbench.training.checkpoint import save_streams, undisturbed
 from lossbench.training.ensemble import Stack
 from lossbench.training.loop import Training, build_optimizer, evaluate, full_batches, predict, train, train_step
 from lossbench.training.machine import (
@@ -53,10 +55,11 @@ from lossbench.training.run import prepare
 from lossbench.training.run import start as run_start
 from lossbench.training.tensorboard import event_writer
 
-TINY = RunConfig(dataset="shapes", epochs=3, batch_size=16)
+TINY = RunConfig(dataset="shapes", epochs=3, batch_size=16, embedding_scores=False)
 CPU = torch.device("cpu")
 
 
+@cache
 def weights(config: RunConfig) -> dict[str, torch.Tensor]:
     dataset = load(config.dataset)
     return run_start(config, dataset, prepare(config, dataset, CPU).train, CPU).model.body.state_dict()
@@ -97,11 +100,12 @@ def test_another_seed_gives_another_history(tmp_path: Path) -> None:
     assert len(histories) == 3
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "js_divergence", "kl_divergence"])
-def test_cross_entropy_and_kl_divergence_are_one_function(tmp_path: Path, loss: str) -> None:
-    mine = (run(replace(TINY, loss=loss), tmp_path).path / "history.csv").read_bytes()
-    theirs = (run(replace(TINY, loss="cross_entropy"), tmp_path).path / "history.csv").read_bytes()
-    assert (mine == theirs) == (loss != "js_divergence")
+def test_cross_entropy_and_kl_divergence_are_one_function_and_js_divergence_is_another(tmp_path: Path) -> None:
+    losses = ("cross_entropy", "kl_divergence", "js_divergence")
+    first, twin, other = (
+        (run(replace(TINY, loss=loss), tmp_path).path / "history.csv").read_bytes() for loss in losses
+    )
+    assert first == twin != other
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
@@ -290,33 +294,19 @@ INTERRUPTED = [
 
 
 @pytest.mark.parametrize("options", INTERRUPTED, ids=str)
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(
-    tmp_path: Path, options: dict[str, object], epoch: int
-) -> None:
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, options: dict[str, object]) -> None:
     config = replace(TINY, **options)
-    with pytest.raises(Interrupted):
-        run(config, tmp_path / "broken", progress=stop_after(epoch))
-    assert lossbench.load_runs(tmp_path / "broken").empty
-    epochs: list[float] = []
-    resumed = run(config, tmp_path / "broken", progress=lambda row: epochs.append(row["epoch"]))
-    assert epochs == list(range(epoch + 1, 4)), "finished epochs are not computed again"
     whole = run(config, tmp_path / "whole")
-    for name in ("history.csv", "predictions.npz"):
-        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
-
-
-def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, {"epoch": 3, "weights": torch.arange(1000.0)})
-    path = tmp_path / "checkpoint.pt"
-    good = path.read_bytes()
-    assert read_checkpoint(tmp_path)["epoch"] == 3  # type: ignore[index]
-    rng = np.random.default_rng(0)
-    for place in rng.integers(0, len(good), 100):
-        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
-        assert read_checkpoint(tmp_path) is None
-        path.write_bytes(good[:place])
-        assert read_checkpoint(tmp_path) is None
+    for epoch in (1, 2):
+        output = tmp_path / f"broken after {epoch}"
+        with pytest.raises(Interrupted):
+            run(config, output, progress=stop_after(epoch))
+        assert lossbench.load_runs(output).empty
+        epochs: list[float] = []
+        resumed = run(config, output, progress=lambda row, epochs=epochs: epochs.append(row["epoch"]))
+        assert epochs == list(range(epoch + 1, 4)), "finished epochs are not computed again"
+        for name in ("history.csv", "predictions.npz"):
+            assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
@@ -387,11 +377,11 @@ def test_no_batch_is_left_with_a_single_image(images: int, sizes: list[int]) -> 
     assert torch.equal(torch.cat(batches), torch.arange(images))
 
 
-def test_the_environment_names_the_output_folder(tmp_path: Path) -> None:
+def test_the_environment_names_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path / "out"))
     code = "import lossbench; print(lossbench.run(lossbench.RunConfig(dataset='shapes', epochs=1)).path)"
-    environment = {**os.environ, "LOSSBENCH_OUTPUT": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+    assert start_anew(code, log=tmp_path / "log") == 0
+    assert Path((tmp_path / "log").read_text().strip()).is_relative_to(tmp_path / "out")
 
 
 # The training loop, where a whole run does not show it.
@@ -547,6 +537,99 @@ def test_imitated_bfloat16_is_warned_of(monkeypatch: pytest.MonkeyPatch, recwarn
     assert not recwarn.list
     with pytest.warns(UserWarning, match="several times slower"):
         warn_of_slow_precision("bfloat16", CPU)
+
+
+# What `precision="auto"` becomes.
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[float], list[float]]]:
+    """Says what the measurement gives; the list grows by each time that it is made."""
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
+    made: list[float] = []
+
+    def give(ratio: float) -> list[float]:
+        precision.choose_precision.cache_clear()
+        monkeypatch.setattr(precision, "measure_bfloat16", lambda device: made.append(ratio) or ratio)
+        return made
+
+    yield give
+    precision.choose_precision.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "chosen"), [(0.3, "float32"), (1.09, "float32"), (1.11, "bfloat16"), (2.5, "bfloat16")]
+)
+def test_auto_is_the_faster_precision_says_so_once_and_has_that_ones_name(
+    measured: Callable[[float], list[float]], ratio: float, chosen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = measured(ratio)
+    configs = [RunConfig(precision="auto", seed=seed) for seed in range(3)]
+    assert [config.precision for config in configs] == [chosen] * 3
+    assert [config.run_id for config in configs] == [RunConfig(precision=chosen, seed=s).run_id for s in range(3)]
+    assert replace(configs[0], seed=1) == configs[1]
+    assert RunConfig().precision == "float32", "never the default"
+    assert made == [ratio], "once a process"
+    assert capsys.readouterr().err.count(f"precision auto is {chosen}: convolutions train {ratio:.2f} times") == 1
+
+
+def test_the_choice_is_remembered_for_the_next_command_and_a_damaged_memory_is_replaced(
+    measured: Callable[[float], list[float]], tmp_path: Path
+) -> None:
+    made = measured(2.0)
+    assert precision.choose_precision() == "bfloat16"
+    measured(0.5)
+    assert precision.choose_precision() == "bfloat16", "a study goes on as it began"
+    assert made == [2.0]
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_text("nan\n")
+    measured(0.5)
+    assert precision.choose_precision() == "float32"
+    assert (made, kept.read_text()) == ([2.0, 0.5], "0.500\n")
+
+
+def test_auto_without_instructions_measures_nothing_and_without_a_cache_measures_each_time(
+    measured: Callable[[float], list[float]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    made = measured(2.0)
+    assert precision.choose_precision() == "bfloat16"
+    measured(2.0)
+    assert precision.choose_precision() == "bfloat16"
+    assert made == [2.0, 2.0]
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: False)
+    measured(2.0)
+    assert precision.choose_precision() == "float32"
+    assert len(made) == 2
+
+
+def test_the_record_of_an_auto_run_holds_the_precision_that_was_chosen(
+    measured: Callable[[float], list[float]], tmp_path: Path
+) -> None:
+    measured(2.0)
+    record = run(RunConfig(dataset="shapes", train_size=40, epochs=1, precision="auto"), tmp_path)
+    assert json.loads((record.path / "config.json").read_text())["precision"] == "bfloat16"
+    assert run(RunConfig(dataset="shapes", train_size=40, epochs=1, precision="bfloat16"), tmp_path) == record
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the limit is for x86 processors")
+def test_imitated_bfloat16_is_measured_as_slower_than_float32() -> None:
+    code = (
+        "import torch; from lossbench.training import precision; print(precision.measure_bfloat16(torch.device('cpu')))"
+    )
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], env=limited, capture_output=True, text=True, check=True)
+    assert 0 < float(ended.stdout) < precision.PAYS
+
+
+def test_the_measurement_leaves_random_streams_and_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "PROBE_SECONDS", 0.01)
+    threads, stream = torch.get_num_threads(), torch.get_rng_state()
+    assert precision.measure_bfloat16(CPU) > 0
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), stream)
 
 
 # A training step never reads a number back from the device: on a GPU it would stand still until the answer came.
@@ -750,7 +833,7 @@ def test_without_tensorboard_the_error_says_what_to_install_before_any_work(tmp_
 
 # Losses that stop being numbers end their run and nothing else; every loss gives the same bits twice.
 
-TINY_RUN = RunConfig(dataset="shapes", epochs=3, train_size=96)  # three steps an epoch
+TINY_RUN = RunConfig(dataset="shapes", epochs=3, train_size=96, embedding_scores=False)  # three steps an epoch
 STEPS = 3
 TREE = {"root": ["angular", "round"], "angular": ["square", "cross"], "round": ["disc", "ring"]}
 

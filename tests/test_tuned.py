@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import quick_workers
 from scipy import stats as scipy_stats
 from scipy.stats import qmc
 from typer.testing import CliRunner
@@ -20,11 +21,24 @@ from lossbench import LOSSES, RunConfig, load_runs, report
 from lossbench.cli import app
 from lossbench.losses import Criterion
 from lossbench.records import archive
-from lossbench.records.declaration import declared_tuned, finals_table, trials_table
+from lossbench.records.declaration import declared_tuned, finals_table, trials_table, widened_table
 from lossbench.records.record import Record
 from lossbench.stats.tuning import best_of, best_of_band, choose, judge_finals, trial_scores, trials_to_pass
-from lossbench.studies.space import DECAY, RATES, TUNED_FIELDS, TUNED_LOSSES, outer_ends, tuned
+from lossbench.studies.execute import run_configs
+from lossbench.studies.space import (
+    DECAY,
+    DEFAULT_RATES,
+    RATES,
+    TUNED_FIELDS,
+    TUNED_LOSSES,
+    Range,
+    first_pull,
+    outer_ends,
+    tuned,
+)
 from lossbench.studies.tuned import TunedPlan, plan_tuned, run_tuned
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 ADAM, SGD = RunConfig(), RunConfig(optimizer="sgd")
 
@@ -111,11 +125,38 @@ def test_what_cannot_be_tuned_alike_is_refused(losses: list[Any], settings: dict
         plan_tuned(losses, (), settings)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "sgd_momentum", "sgd_plain"])
+def test_every_optimizer_that_can_be_tuned_starts_inside_its_range(optimizer: str) -> None:
+    for config in tuned(RunConfig(optimizer=optimizer), TUNED_LOSSES[:2]):
+        assert not [end for end in outer_ends(config) if config.weight_decay == 0 and end.startswith("lr")]
+        span = RATES[optimizer]
+        pull = 1.0 if optimizer.startswith("adam") else first_pull(config.loss, config.loss_params, config.dataset)
+        assert span.low * 0.99 <= config.lr * pull <= span.high * 1.01
+
+
 def test_a_condition_that_leaves_too_few_images_is_refused_before_any_run(tmp_path: Path) -> None:
+    """By hand: 90 images a class, of which 1, 50^(-1/3), 50^(-2/3) and 1/50 stay: 90 + 24 + 7 + 2."""
     [plan] = plan_tuned([], ["shapes"], {"train_size": 300}, conditions=({"imbalance": 50.0},))
-    with pytest.raises(ValueError, match="train_size must lie between"):
+    with pytest.raises(ValueError, match=r"between 1 and 123, the images that imbalance=50 leaves of 360 .*, got 300"):
         run_tuned(plan, tmp_path)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="between 1 and 123, the images that imbalance=50 leaves"):
+        run_configs([RunConfig(dataset="shapes", imbalance=50.0, train_size=124)], tmp_path)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 0.1}, "changes the training images, so one of label_noise, noise_kind, .*, got lr"),
+        ({"noise_kind": "asymmetric"}, "noise_kind=asymmetric changes nothing .*label_noise=0.4,noise_kind=asymmetric"),
+        ({"train_size": 60}, "train_size=60 changes nothing"),
+        ({}, "the condition nothing changes nothing"),
+    ],
+)
+def test_a_condition_that_is_none_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_tuned([], ["shapes"], {"train_size": 60}, conditions=(changes,))
 
 
 # The tables.
@@ -188,10 +229,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[TunedPlan, Path]:
     [plan] = plan_tuned(
         [("focal", {})], ["shapes"], {"epochs": 2, "train_size": 60}, trials=4, studies=2, finals=2, widen=False
     )
-    assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
-    [halfway] = declared_tuned(output)
-    assert not halfway.winners, "no choice before the last trial"
-    result = run_tuned(plan, output, workers=1, show_progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        quick_workers(patch)
+        assert not run_tuned(plan, output, workers=1, show_progress=False, shard="1/2").summary.failed
+        [halfway] = declared_tuned(output)
+        assert not halfway.winners, "no choice before the last trial"
+        result = run_tuned(plan, output, workers=1, show_progress=False)
     assert result.table is not None
     assert list(result.table["n"]) == [4]
     return plan, output
@@ -230,7 +273,7 @@ def test_the_same_study_again_runs_nothing_and_keeps_its_plan(study: tuple[Tuned
 
 
 def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_finals(
-    study: tuple[TunedPlan, Path], tmp_path: Path
+    study: tuple[TunedPlan, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, output = study
     [before] = declared_tuned(output)
@@ -243,8 +286,72 @@ def test_the_winners_run_again_under_another_condition_on_the_seeds_of_the_final
     assert set(noisy["label_noise"]) == {0.4}
     columns = ["study", "loss", "seed", "lr", "weight_decay"]
     assert noisy[columns].equals(clean[columns])
+    monkeypatch.setattr(report.page.drawing, "draw", lambda *_: [])
     page = report.build(output, tmp_path, pdf=False).read_text(encoding="utf-8")
-    assert "At the tuned rates: label noise 0.4" in page
+    assert "At the tuned rates: 40 % wrong targets" in page
+
+
+def test_a_condition_that_is_added_later_runs_only_its_own_runs(study: tuple[TunedPlan, Path]) -> None:
+    """Two losses, two studies, two finals: eight runs a condition, whatever stands there already."""
+    plan, output = study
+    later: tuple[dict[str, Any], ...] = (
+        {"label_noise": 0.4, "noise_kind": "asymmetric"}, {"imbalance": 10.0}, {"train_size": 40}
+    )  # fmt: skip
+    for i, changes in enumerate(later):
+        known = {condition["time"] for entry in declared_tuned(output) for condition in entry.conditions}
+        summary = run_tuned(replace(plan, conditions=later[: i + 1]), output, workers=1, show_progress=False).summary
+        assert (summary.finished, summary.skipped) == (8, 24 + 8 * i)
+        [declaration] = declared_tuned(output)
+        assert known <= {condition["time"] for condition in declaration.conditions}
+        finals = finals_table(load_runs(output), declaration, declaration.conditions[-1])
+        assert all((finals[name] == value).all() for name, value in changes.items())
+
+
+def test_a_study_under_sgd_gives_each_loss_rates_by_its_first_pull(tmp_path: Path) -> None:
+    command = "study tuned --dataset fashion-mini --epochs 1 --train-size 100 --set optimizer=sgd --loss square_loss"
+    budget = ["--trials", "2", "--studies", "1", "--finals", "1", "--no-widen", "--workers", "1"]
+    done = CliRunner().invoke(app, [*command.split(), *budget, "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    [declaration] = declared_tuned(tmp_path)
+    runs = load_runs(tmp_path)
+    assert len(runs) == 2 * 2 + 2
+    assert set(runs["optimizer"]) == {"sgd"}
+    # By hand, on zero logits over 10 classes: cross-entropy pulls by p - y, square loss by 2 / C on the target alone.
+    factor = np.sqrt(0.9**2 + 9 * 0.1**2) / 0.2
+    assert declaration.space["lr_factor"]["square_loss"] == pytest.approx(factor, rel=1e-5)
+    defaults = trials_table(runs, declaration).query("point == 0").set_index("loss")["lr"]
+    assert defaults["cross_entropy"] == DEFAULT_RATES["sgd"]
+    assert defaults["square_loss"] == pytest.approx(factor * DEFAULT_RATES["sgd"], rel=6e-3)
+
+
+def test_a_winner_in_the_outer_tenth_extends_the_range_for_all_losses_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rates far too small: the largest wins, so the range grows upwards by a factor of ten, and no further."""
+    monkeypatch.setitem(RATES, "adam", Range(1e-7, 1e-5))
+    monkeypatch.setitem(DEFAULT_RATES, "adam", 9e-6)
+    settings = {"epochs": 2, "train_size": 100}
+    [plan] = plan_tuned([("focal", {})], ["shapes"], settings, trials=4, studies=1, finals=1)
+    told: list[str] = []
+    result = run_tuned(plan, tmp_path, say=told.append, workers=1, show_progress=False)
+    [declaration] = declared_tuned(tmp_path)
+    high = [row for row in declaration.widened if row["end"] == "lr high"]
+    assert {row["loss"] for row in high} == {"cross_entropy", "focal"}
+    assert "lr high: a winner lies in the outer tenth, so the range is extended for all losses by 2 trials" in told
+    runs = load_runs(tmp_path)
+    widened = runs[runs["run_id"].isin([row["run_id"] for row in high])]
+    assert widened["lr"].between(1e-5, 1e-4).all()
+    assert widened["lr"].nunique() == 1
+    assert runs["lr"].max() <= 1e-4
+    trials = runs[runs["run_id"].isin([row["run_id"] for row in [*declaration.runs, *declaration.widened]])]
+    for winner in declaration.winners:
+        mine = trials[trials["loss"] == winner["loss"]]
+        assert mine.set_index("run_id")["val_accuracy"][winner["run_id"]] == mine["val_accuracy"].max()
+    assert any(row["ends"] for row in declaration.winners) == bool(result.notes)
+    again = run_tuned(plan, tmp_path, workers=1, show_progress=False).summary
+    assert again.finished == 0, "the range is extended once"
+    page = report.build(tmp_path, tmp_path / "page", pdf=False).read_text(encoding="utf-8")
+    assert "beyond lr high" in page
 
 
 def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[TunedPlan, Path], tmp_path: Path) -> None:
@@ -259,6 +366,9 @@ def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[Tune
         text = (page / "tuned.html").read_text(encoding="utf-8")
         assert declaration.digest in text
         assert "Tuned against tuned" in text
+        shown = pd.read_csv(page / "tables" / "tuned-answer-1-questions.csv")
+        assert shown[shown["question"] == "clean"]["n"].tolist() == [4]
+        assert (page / "tables" / "tuned-answer-1-fates.csv").exists()
         assert (page / "tables" / "tuned-1-gains.csv").exists()
         assert (page / "figures" / "tuned-1-best-of-n.png").exists()
         assert not (page / "report.html").exists()
@@ -291,6 +401,6 @@ def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Pat
         assert len(trials_table(runs, plan)) == len(plan.runs) == plan.trials * plan.studies * len(plan.losses)
         finals = finals_table(runs, plan)
         assert len(finals) == plan.finals * plan.studies * len(plan.losses)
-        chosen = choose(trials_table(runs, plan))
+        chosen = choose(pd.concat([trials_table(runs, plan), widened_table(runs, plan)], ignore_index=True))
         assert set(chosen["run_id"]) == {winner["run_id"] for winner in plan.winners}
         assert set(judge_finals(finals)["n"]) == {plan.finals * plan.studies}

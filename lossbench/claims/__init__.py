@@ -1,4 +1,4 @@
-"""What the five papers claim, and what a table of runs says about it.
+"""What five papers and the field claim, and what a table of runs says about it.
 
 >>> from lossbench import claims, load_history, load_runs
 >>> table = claims.evaluate(load_runs("outputs/reference"), history=load_history("outputs/reference"))  # doctest: +SKIP
@@ -16,35 +16,44 @@ from typing import TYPE_CHECKING
 from lossbench.claims.adma import CLAIMS as ADMA
 from lossbench.claims.contrasts import prepare
 from lossbench.claims.false_positive import CLAIMS as FALSE_POSITIVE
+from lossbench.claims.field import CLAIMS as FIELD
 from lossbench.claims.layers import CLAIMS as LAYERS
 from lossbench.claims.sampling_free import CLAIMS as SAMPLING_FREE
 from lossbench.claims.thesis import CLAIMS as THESIS
 from lossbench.claims.verdicts import (
     COLUMNS,
     FIGURES,
+    FIVE,
     GROUPS,
     MARGIN,
     NOTEBOOKS,
     PAPERS,
+    REGIMES,
     VERDICTS,
     Claim,
     Paper,
+    before_and_after,
     break_down,
     count_verdicts,
     judge_claims,
+    still_open,
 )
 from lossbench.claims.wording import as_markdown
 from lossbench.registry import unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from lossbench.records.archive import AllTables
+    from lossbench.records.declaration import TunedDeclaration
 
-__all__ = ["CLAIMS", "COLUMNS", "FIGURES", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "VERDICTS", "Claim", "Paper"]
-__all__ += ["as_markdown", "count_verdicts", "decide", "detail", "evaluate", "find_claim"]
+__all__ = ["CLAIMS", "COLUMNS", "FIGURES", "FIVE", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "REGIMES", "VERDICTS"]
+__all__ += ["Claim", "Paper", "as_markdown", "before_and_after", "count_verdicts", "decide", "detail", "evaluate"]
+__all__ += ["find_claim", "still_open"]
 
-CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS)
+CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *LAYERS, *FIELD)
 
 
 def find_claim(key: str) -> Claim:
@@ -61,6 +70,7 @@ def evaluate(
     confusion: pd.DataFrame | None = None,
     folds: pd.DataFrame | None = None,
     history: pd.DataFrame | None = None,
+    plans: Sequence[TunedDeclaration] = (),
     margin: float = MARGIN,
 ) -> pd.DataFrame:
     """Decide every claim from the runs given, and from mathematics and printed tables where no run can.
@@ -69,37 +79,47 @@ def evaluate(
         runs: what `load_runs` gives, of one or many studies; measured runs only, never published values.
         confusion, folds, history: what `load_confusion`, `load_folds` and `load_history` give for these runs; a claim
             that needs a table which is not given is not tested.
+        plans: what `declared_tuned` gives for the folder of these runs: their finals are then judged as tuned losses.
         margin: the smallest difference that matters, in percentage points; also the margin of "no difference".
 
-    Returns: a row a claim, columns `COLUMNS`: `kind` is `runs`, `mathematics` or `printed table`, `group` one of
-        `GROUPS`, which sets slips in print apart; `verdict` is one of `VERDICTS`; `estimate` with `low` and `high`
-        (95 %) in `unit` belongs to the contrast named in `against`, the one that the verdict hangs on; `n` counts pairs
-        (seeds, summed over data sets), or what was checked where `kind` is not `runs`; `needed` is the number of pairs
-        that would decide an undecided claim if the truth were as seen; `here` says in which setting it was decided
-        and `limits` what that leaves open.
+    Returns: a row a claim, and another of those that tuned runs test too, columns `COLUMNS`: `kind` is `runs`,
+        `mathematics` or `printed table`, `group` one of `GROUPS`, which sets slips in print apart; `regime` says which
+        runs, one of `REGIMES`, and is empty where none decide; `verdict` is one of `VERDICTS`; `estimate` with `low`
+        and `high` (95 %) in `unit` belongs to the contrast named in `against`, the one that the verdict hangs on; `n`
+        counts pairs (seeds, summed over data sets), or what was checked where `kind` is not `runs`; `needed` is the
+        number of pairs that would decide an undecided claim if the truth were as seen; `here` says in which setting it
+        was decided and `limits` what that leaves open.
 
     Raises:
         ValueError: `runs` lacks columns, or `margin` is not above 0.
     """
-    return judge_claims(CLAIMS, prepare(runs, confusion, folds, history), margin)
+    return judge_claims(CLAIMS, prepare(runs, confusion, folds, history, plans), margin)
 
 
 def decide(
-    source: str | os.PathLike[str] | AllTables, *, notebook: str | None = None, margin: float = MARGIN
+    source: str | os.PathLike[str] | AllTables,
+    *,
+    notebook: str | None = None,
+    plans: Sequence[TunedDeclaration] | None = None,
+    margin: float = MARGIN,
 ) -> pd.DataFrame:
     """Decide claims from everything in a folder of runs or packed studies; see `evaluate`.
 
     Args:
         source: a folder, or what `archive.load_tables` read from it.
         notebook: one of `NOTEBOOKS`: only the claims whose figure stands there; None takes all.
+        plans: as in `evaluate`; None takes what is declared in a folder.
         margin: as in `evaluate`.
     """
     from lossbench.records import archive
+    from lossbench.records.declaration import declared_tuned
 
     if notebook is not None and notebook not in NOTEBOOKS:
         raise ValueError(unknown("notebook with claims", notebook, NOTEBOOKS))
     tables = source if isinstance(source, archive.AllTables) else archive.load_tables(source)
-    prepared = prepare(tables.runs, tables.confusion, tables.folds, tables.history)
+    if plans is None:
+        plans = () if isinstance(source, archive.AllTables) else declared_tuned(source)
+    prepared = prepare(tables.runs, tables.confusion, tables.folds, tables.history, plans)
     # A verdict is held to 0.05 for a paper as a whole, so the other claims of the paper have to be looked at too.
     papers = {claim.paper for claim in CLAIMS if notebook in (None, claim.notebook)}
     table = judge_claims([claim for claim in CLAIMS if claim.paper in papers], prepared, margin)

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 CE, MSE, HINGE = loss("cross_entropy"), loss("mse"), loss("squared_hinge")
 # The paper's exponents lie around the default; what it calls Adma is neither divided by e·a nor learned.
 ADMA = loss("adma", a=0.2622, normalize=False, learnable=False)
+ANY_ADMA = loss("adma", normalize=False, learnable=False)  # of tuned losses, with an exponent of its own
 ADAM, ADAM_L2 = {"optimizer": "adam", "weight_decay": 0.0}, {"optimizer": "adam", "weight_decay": 1e-4}
 SGD = {"optimizer": "sgd", "weight_decay": 0.0}
 LR = 10 * RunConfig().lr  # of SGD in the study of this paper; Adma's makes its first step as long
 ADMA_STEP, CE_STEP = {**ADMA, "lr": float(f"{LR / FIRST_PULL['adma']:.3g}")}, {**CE, "lr": LR}
+RESNET34 = {"model": "resnet34", "pretrained": True, "trainable": "last5"}
 SMALL, LESS, WHOLE = {"train_part": 0.6}, {"train_part": 0.75}, {"train_part": 0.8}
 NON_STANDARD = ("flowers", "ham10000")  # only on these does the paper change the share of training images
 WORST_HINGE = ("fashion-mnist", "cifar-100", "flowers", "ham10000")  # where the text calls it so
@@ -110,6 +112,16 @@ def mse_ahead() -> Answer:
 
 
 @cache
+def rectangular_images() -> Answer:
+    """The lead over cross-entropy on the only set of Table 1 whose images are not square, among the eight."""
+    cells = _cells().loc["Table 1"]
+    leads = 100 * (cells["adma"] - cells["cross_entropy"])
+    rank = int((leads > leads["ham10000"]).sum()) + 1
+    why = f"its lead is number {rank} of {len(leads)}, and one set that is not square can show no more"
+    return Answer(UNDECIDED, float(leads["ham10000"]), "points", len(leads), why, limits=(NO_SPREAD,))
+
+
+@cache
 def mnist_error() -> Answer:
     """How many images an error rate of 0.025 % would be."""
     table = published.load("adma_text_values")
@@ -139,7 +151,10 @@ CLAIMS = (
     Claim(
         "adma-on-par-with-ce", "001", "Section 5, Tables 1 and 3",
         "With Adam, Adma nearly parallels cross-entropy or surpasses it.",
-        above((minus(ADMA, CE, where=ADAM), minus(ADMA, CE, where=ADAM_L2)), bound=-PARALLEL, everywhere=True),
+        above(
+            (minus(ADMA, CE, where=ADAM), minus(ADMA, CE, where=ADAM_L2)),
+            bound=-PARALLEL, everywhere=True, tuned=(minus(ANY_ADMA, CE),),
+        ),
         "adma-accuracy", "MNIST, Fashion, CIFAR-10: +0.09, +0.28, +0.16; with L2 +0.04, +0.06, −0.52",
         f"parallel is read as: at most {PARALLEL:g} points behind, as in the paper's Tables 1 and 3; {TUNED}",
     ),
@@ -166,32 +181,38 @@ CLAIMS = (
     Claim(
         "squared-hinge-worst", "001", "Section 5",
         "The squared hinge is the least accurate of the four losses on Fashion-MNIST, CIFAR-100, flowers and skin.",
-        above(tuple(minus(other, HINGE, datasets=WORST_HINGE, where=ADAM) for other in (CE, ADMA, MSE))),
+        above(
+            tuple(minus(other, HINGE, datasets=WORST_HINGE, where=ADAM) for other in (CE, ADMA, MSE)),
+            tuned=tuple(minus(other, HINGE, datasets=WORST_HINGE) for other in (CE, ANY_ADMA)),
+        ),
         "adma-accuracy", "Fashion without L2: 1.71 below cross-entropy", TUNED,
     ),
     Claim(
         "adma-first-epoch", "001", "Section 5, Figure 3",
         "Adma is ahead of the other losses after the first epoch, by a clear margin.",
-        above(lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=ADAM)),
+        above(
+            lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=ADAM),
+            tuned=lead_over(ANY_ADMA, (CE, HINGE), "first_epoch_accuracy"),
+        ),
         "adma-learning", "MNIST 98 %; cross-entropy 96.5, MSE 95.5, squared hinge 93.5",
         f"{TUNED}; an epoch is a smaller number of steps here",
     ),
     Claim(
         "adma-converges-faster", "001", "Abstract, section 5",
         "Adma converges faster than cross-entropy.",
-        above(lead_over(ADMA, (CE,), "epochs_needed", where=ADAM)),
+        above(lead_over(ADMA, (CE,), "epochs_needed", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "epochs_needed")),
         "adma-learning", "", TUNED,
     ),
     Claim(
         "adma-steadier", "001", "Section 5, Figure 3",
         "Adma's accuracy varies less from epoch to epoch than that of cross-entropy.",
-        above(lead_over(ADMA, (CE,), "roughness", where=ADAM)),
+        above(lead_over(ADMA, (CE,), "roughness", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "roughness")),
         "adma-learning", "", TUNED,
     ),
     Claim(
         "adma-overfits-less", "001", "Section 5",
         "Adma overfits less: the training accuracy is less far above the validation accuracy.",
-        above(lead_over(ADMA, (CE,), "train_gap", where=ADAM)),
+        above(lead_over(ADMA, (CE,), "train_gap", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "train_gap")),
         "adma-learning", "", TUNED,
     ),
     Claim(
@@ -215,10 +236,40 @@ CLAIMS = (
     Claim(
         "adma-robust-to-label-noise", "001", "Section 5",
         "Adma copes better than cross-entropy with noise in the data.",
-        above(tuple(minus(ADMA, CE, where={"label_noise": share}) for share in (0.2, 0.4))),
+        above(
+            tuple(minus(ADMA, CE, where={"label_noise": share}) for share in (0.2, 0.4)),
+            tuned=(minus(ANY_ADMA, CE, where={"label_noise": 0.4}),),
+        ),
         "adma-learning", "",
         "the paper concludes it from calmer curves; tested with 20 and 40 % of the targets replaced. Other bounded "
         "losses are not part of the test, so nothing is shown that is Adma's own",
+    ),
+    Claim(
+        "adma-no-exception-with-other-activations", "001", "Section 5",
+        "With ReLU, leaky ReLU or Maxout in place of ELU, Adma stands to cross-entropy as before.",
+        above(
+            tuple(minus(ADMA, CE, where={"model": f"convnet_{name}"}) for name in ("relu", "leaky_relu", "maxout")),
+            bound=-PARALLEL,
+        ),
+        "adma-accuracy", "no significant exception", f"read as: at most {PARALLEL:g} points behind",
+    ),
+    Claim(
+        "adma-first-epoch-of-resnet34", "001", "Section 5",
+        "On a pretrained ResNet34 too, Adma has the highest accuracy after the first epoch.",
+        above(lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=RESNET34)),
+        "adma-learning", "", TUNED,
+    ),
+    Claim(
+        "adma-leads-at-a-reduced-rate", "001", "Section 5",
+        "With a learning rate reduced to 2e-4, Adma is more accurate than the other losses.",
+        above(lead_over(ADMA, (CE, MSE, HINGE), where={"lr": 2e-4})),
+        "adma-accuracy", "leads on SVHN, CIFAR-10 and Flower Recognition with Adam", TUNED,
+    ),
+    Claim(
+        "adma-better-on-rectangular-images", "001", "Section 5 against Table 1",
+        "Adma might be better on images that are not square.",
+        Exact(PRINTED, "the largest lead of Table 1 over cross-entropy", rectangular_images),
+        "adma-tables", "Skin Cancer +1.69",
     ),
     Claim(
         "adma-highest-on-half-with-l2", "001", "Section 5 against Table 1",

@@ -14,8 +14,10 @@ import numpy as np
 from lossbench import stats
 from lossbench.config import RunConfig
 from lossbench.data.trees import TREES, top_groups
+from lossbench.data.yardsticks import belongs, chance_level
 from lossbench.registry import parse_value
 from lossbench.stats import metrics
+from lossbench.stats.learned import why_not_learned
 from lossbench.stats.paired import OUTCOMES, TWINS, Outcome, judge
 from lossbench.stats.pooled import Pooled, pool
 from lossbench.stats.runs import COMPARED, merge_idle
@@ -24,21 +26,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lossbench.data import DatasetSpec
+    from lossbench.records.declaration import TunedDeclaration
 
 
 Row = dict[str, Any]
 REACHED = 0.95
 PARTS = (0.8, 0.75, 0.6)  # of the training images, in paper 001
-# A family of data sets -> the beginnings of its variants' names, besides its own name.
-VARIANTS = {"fashion-mnist": ("fashion-mini",)}
 # Family of data sets -> the class that paper 000 calls the hardest.
 HARDEST = {"fashion-mnist": 6, "cifar-10": 3}
-# Test accuracy of the nearest class mean of raw pixels, all training images. A network below it has learned nothing.
-NEAREST_MEAN = {"mnist": 0.820, "fashion-mnist": 0.677, "kmnist": 0.606, "cifar-10": 0.278}
 CURVES = ("epochs_needed", "first_epoch_accuracy", "roughness", "train_gap")
 MISTAKES = ("hardest_lead", "worst_gap", "similar_mistakes")
 SETTING = tuple(name for name in RunConfig.defaults() if name not in COMPARED)
 UNKNOWN = ("", "nan", "None", "<NA>")
+TUNED_FIELDS = ("lr", "weight_decay")
 
 
 def _points(title: str, higher_is_better: bool = True) -> Outcome:
@@ -60,10 +60,15 @@ SCORES: dict[str, Outcome] = {
 
 @dataclass(frozen=True)
 class Tables:
-    """What claims look at: a dict a run, with the columns of `load_runs` and what `prepare` adds; scores by fold."""
+    """What claims look at: a dict a run, with the columns of `load_runs` and what `prepare` adds; scores by fold.
+
+    `rows` were made at one learning rate for all losses; `tuned` are the finals of tuned studies, in which each loss
+    has its own learning rate and weight decay.
+    """
 
     rows: list[Row]
     folds: pd.DataFrame | None = None
+    tuned: list[Row] = field(default_factory=list)
 
 
 def prepare(
@@ -71,11 +76,13 @@ def prepare(
     confusion: pd.DataFrame | None = None,
     folds: pd.DataFrame | None = None,
     history: pd.DataFrame | None = None,
+    plans: Sequence[TunedDeclaration] = (),
 ) -> Tables:
     """Drop runs that two studies share, and those of KL divergence, and add what claims need.
 
     New columns: `params` (of the loss), `ended`, `at_chance`, `rescued`, `train_part` (of the images of the same
-    setting's largest run), and from `history` and `confusion`, if given, `CURVES` and `MISTAKES`.
+    setting's largest run), and from `history` and `confusion`, if given, `CURVES` and `MISTAKES`. Of the tuned studies
+    that `plans` declare, the finals are told apart and the trials left out, but for each loss's default.
 
     Raises: ValueError when `runs` lacks the columns of `load_runs`.
     """
@@ -95,20 +102,27 @@ def prepare(
     table["params"] = table["loss_params"].map(_read_params)
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     for row in rows:
-        row["at_chance"] = float(row.get("test_accuracy", math.nan)) <= _chance(row)
-    return Tables(rows, folds)
+        images = float(row.get("test_images", math.nan))
+        row["at_chance"] = float(row.get("test_accuracy", math.nan)) <= chance_level(row["dataset"], images)
+    return _told_apart(rows, folds, plans)
 
 
-def belongs(dataset: str, family: str) -> bool:
-    """Whether a data set is one of a family: `cifar-10-jpeg` is of `cifar-10`, `cifar-100` is not."""
-    names = (family, *VARIANTS.get(family, ()))
-    return any(dataset == name or dataset.startswith(f"{name}-") for name in names)
-
-
-def untrained_accuracy(row: Row) -> float:
-    """The accuracy that a network has to pass to have learned something: `NEAREST_MEAN`, else that of guessing."""
-    known = (bar for family, bar in NEAREST_MEAN.items() if belongs(row["dataset"], family))
-    return next(known, _chance(row))
+def _told_apart(rows: list[Row], folds: pd.DataFrame | None, plans: Sequence[TunedDeclaration]) -> Tables:
+    """The runs of tuned studies in their roles: finals with their `draw` (the study) and `budget`, defaults, trials."""
+    by_id = {row["run_id"]: row for row in rows}
+    defaults, trials = set[str](), set[str]()
+    finals: dict[tuple[str, int, str], str] = {}
+    for plan in plans:
+        budget = f"{plan.trials} trials, {plan.studies} studies, {plan.finals} finals"
+        trials |= {row["run_id"] for row in [*plan.runs, *plan.widened]}
+        defaults |= {row["run_id"] for row in plan.runs if row.get("point") == 0}
+        for winner in [*plan.winners, *(row for condition in plan.conditions for row in condition["winners"])]:
+            finals |= {(run_id, winner["study"], budget): run_id for run_id in winner["finals"] if run_id in by_id}
+    tuned = [{**by_id[run_id], "draw": draw, "budget": budget} for (_, draw, budget), run_id in finals.items()]
+    ours = trials | set(finals.values())
+    plain = [row for row in rows if row["run_id"] not in ours]
+    plain += [{**row, "default_of": "tuned study"} for row in rows if row["run_id"] in defaults]
+    return Tables(plain, folds, tuned)
 
 
 def is_unfinished(row: Row) -> bool:
@@ -126,15 +140,6 @@ def text(row: Row, name: str) -> str:
 def _read_params(params: str) -> dict[str, Any]:
     parts = (part.partition("=") for part in str(params).split(";") if part)
     return {name: parse_value(value) for name, _, value in parts}
-
-
-def _chance(row: Row) -> float:
-    """Three standard errors above one over the number of classes; 0 where that is unknown."""
-    spec, images = _spec(row["dataset"]), row.get("test_images", math.nan)
-    if spec is None or not float(images) > 0:
-        return 0.0
-    chance = 1 / max(1, len(spec.class_names))
-    return chance + 3 * math.sqrt(chance * (1 - chance) / float(images))
 
 
 @cache
@@ -159,7 +164,7 @@ def _train_parts(table: pd.DataFrame) -> pd.Series:
     part = pd.Series(np.nan, index=table.index)
     shared = [name for name in ("study", *SETTING) if name in table and name != "train_size"]
     for _, group in size.groupby([table[name].astype(str) for name in shared], dropna=False):
-        sizes = set(group)
+        sizes = set(group.dropna())
         for base in sorted(map(float, sizes)):
             named = {float(int(base * share)): share for share in PARTS}
             if named.keys() & sizes:
@@ -230,8 +235,9 @@ def _similarity(matrix: np.ndarray, family: str) -> float:
 
 
 def setting_of(row: Row, opened: Sequence[str] | set[str]) -> tuple[str, ...]:
-    """The fields of the config that runs must share, as text, but for those `opened`."""
-    return tuple("" if name in opened else text(row, name) for name in SETTING)
+    """The fields of the config that runs must share, as text, but for those `opened`; a final's own are its loss's."""
+    own = TUNED_FIELDS if "draw" in row else ()
+    return tuple("" if name in opened or name in own else text(row, name) for name in (*SETTING, "budget"))
 
 
 Where = Mapping[str, Any]
@@ -304,6 +310,17 @@ class Contrast:
         first, second, base, _ = (term.name for term in self.terms)
         return f"{self.score.title}: ({first} minus {second}) minus the same as {base}"
 
+    @property
+    def runs(self) -> str:
+        """The runs that it takes, in words."""
+        sides = " and ".join(dict.fromkeys(term.name for term in self.terms))
+        held = [f"{name.replace('_', ' ')} {value}" for name, value in self.where.items()]
+        return (
+            f"runs of {sides}"
+            + (f" on {', '.join(self.datasets)}" if self.datasets else "")
+            + "".join(f", {text}" for text in held)
+        )
+
 
 def loss(name: str, **params: Any) -> Where:
     """Select the runs of a loss, and among them those with these parameters."""
@@ -348,11 +365,15 @@ def alone(which: Where, metric: str, datasets: Sequence[str] = (), null: float =
 
 @dataclass(frozen=True)
 class Sample:
-    """The paired differences of one contrast on one data set and network, in the unit in which the score is shown."""
+    """The paired differences of one contrast on one data set and network, in the unit in which the score is shown.
+
+    `values` are those of `pairs` seeds, or, of tuned losses, the means of these in each tuning study.
+    """
 
     dataset: str
     model: str
     values: np.ndarray
+    pairs: int
     resolution: float
     runs: list[Row]
     kinds: int
@@ -377,7 +398,7 @@ class Sample:
             f"{self.runs[0]['epochs']} epochs",
             *self.unusual,
             *([f"mean of {self.kinds} combinations"] if self.kinds > 1 else []),
-            f"{len(self.values)} pairs",
+            f"{self.pairs} pairs" + (f" in {len(self.values)} tuning studies" if "draw" in self.runs[0] else ""),
         ]
         return ", ".join(parts)
 
@@ -394,7 +415,7 @@ class Comparison:
     @property
     def pairs(self) -> int:
         """Pairs that all sides have."""
-        return sum(len(sample.values) for sample in self.samples)
+        return sum(sample.pairs for sample in self.samples)
 
     @property
     def opposed(self) -> str:
@@ -414,13 +435,13 @@ class Comparison:
         ]
 
 
-def compare(contrast: Contrast, tables: Tables) -> Comparison:
+def compare(contrast: Contrast, rows: Sequence[Row]) -> Comparison:
     """Pair the runs that a contrast selects and pool their differences; never fails on a table of runs."""
     samples: list[Sample] = []
     limits: list[str] = []
-    if not any(contrast.metric in row for row in tables.rows):
+    if not any(contrast.metric in row for row in rows):
         return Comparison(contrast, (), None, (f"no {contrast.score.title} in these tables",))
-    for (dataset, model), settings in sorted(_sides_by_setting(contrast, tables).items()):
+    for (dataset, model), settings in sorted(_sides_by_setting(contrast, rows).items()):
         where = f"on {dataset}, {model}"
         outcomes = [_sample(contrast, sides) for sides in settings.values()]
         if usable := [sample for sample in outcomes if isinstance(sample, Sample)]:
@@ -429,9 +450,13 @@ def compare(contrast: Contrast, tables: Tables) -> Comparison:
             limits += [f"other settings left out {where}: {len(usable) - 1}"] * (len(usable) > 1)
         else:
             limits += [f"{reason} {where}" for reason in filter(None, outcomes)]
+    # Defaults of tuned studies have few seeds, which would set the degrees of freedom of a larger study beside them.
+    if own := [sample for sample in samples if "default_of" not in sample.runs[0]]:
+        samples = own
     pooled = pool([sample.values for sample in samples], [sample.resolution for sample in samples])
     if samples and pooled is None:
-        limits.append("one seed" if all(len(s.values) == 1 for s in samples) else "too few pairs, or no spread")
+        alone = "one tuning study" if "draw" in samples[0].runs[0] else "one seed"
+        limits.append(alone if all(len(s.values) == 1 for s in samples) else "too few pairs, or no spread")
     return Comparison(contrast, tuple(samples), pooled, tuple(dict.fromkeys(limits)))
 
 
@@ -441,12 +466,12 @@ def _preference(sample: Sample) -> tuple[float, ...]:
     return len(sample.values), float(text(first, "train_images") or 0), first["epochs"], -len(sample.unusual)
 
 
-def _sides_by_setting(contrast: Contrast, tables: Tables) -> dict[tuple[str, str], dict[Any, list[list[Row]]]]:
+def _sides_by_setting(contrast: Contrast, rows: Sequence[Row]) -> dict[tuple[str, str], dict[Any, list[list[Row]]]]:
     """The runs that each term selects, by data set and network and by setting."""
     opened = contrast.opened
     shared = {**{key: value for key, value in PLAIN.items() if key not in opened}, **contrast.where}
     places: dict[tuple[str, str], dict[Any, list[list[Row]]]] = defaultdict(dict)
-    for row in tables.rows:
+    for row in rows:
         if contrast.datasets and not any(belongs(row["dataset"], family) for family in contrast.datasets):
             continue
         if matches(row, shared):
@@ -488,16 +513,20 @@ def _sample(contrast: Contrast, sides: list[list[Row]]) -> Sample | str:
     if not seeds:
         return "; ".join(lost)
     means = np.array([[np.mean([side[kind][seed] for kind in common]) for seed in sorted(seeds)] for side in scores])
+    differences = np.array([term.weight for term in contrast.terms]) @ means - contrast.null
+    draws = np.array([draw for draw, _ in sorted(seeds)])
+    values = np.array([differences[draws == draw].mean() for draw in dict.fromkeys(draws)])
     images = min(float(row.get("test_images", math.nan)) for row in runs)
     counted = contrast.score.counts_images and images > 0
-    every, kinds = {int(row["seed"]) for row in runs}, len(set.union(*map(set, scores)))
+    every, kinds = {_repetition(row) for row in runs}, len(set.union(*map(set, scores)))
     missing = [f"missing cells: {kinds - len(common)} of {kinds} kinds of run lack a side"] * (kinds > len(common))
     missing += [f"unequal seeds: {len(every) - len(seeds)} of {len(every)} lack a side"] * (len(every) > len(seeds))
     return Sample(
         dataset=str(runs[0]["dataset"]),
         model=str(runs[0]["model"]),
-        values=np.array([term.weight for term in contrast.terms]) @ means - contrast.null,
-        resolution=contrast.score.scale / (images * len(common)) if counted else 0.0,
+        values=values,
+        pairs=len(seeds),
+        resolution=contrast.score.scale * len(values) / (images * len(common) * len(seeds)) if counted else 0.0,
         runs=runs,
         kinds=len(common),
         limits=(*lost, *missing),
@@ -506,25 +535,26 @@ def _sample(contrast: Contrast, sides: list[list[Row]]) -> Sample | str:
 
 def _nothing_learned(sides: list[list[Row]]) -> str:
     """Why nothing can follow from these runs: none of the networks, or those of one side, have learned the task."""
-    accuracies = [[float(row.get("test_accuracy", math.nan)) for row in rows if row["ended"]] for rows in sides]
-    best = max((float(np.mean(values)) for values in accuracies if values), default=math.nan)
-    bar = untrained_accuracy(sides[0][0])
-    if best < bar:
-        return f"no network learned: accuracy {100 * best:.0f} %, class means of raw pixels {100 * bar:.0f} %"
-    for rows in sides:
-        stuck = sum(row["at_chance"] for row in rows)
-        if 2 * stuck > len(rows):
-            return f"{stuck} of {len(rows)} runs of {rows[0]['label']} stayed at chance"
-    return ""
+    scores = [
+        (str(rows[0]["label"]), [float(row.get("test_accuracy", math.nan)) for row in rows if row["ended"]])
+        for rows in sides
+    ]
+    first = sides[0][0]
+    return why_not_learned(first["dataset"], float(first.get("test_images", math.nan)), scores)
 
 
-def _scores(rows: list[Row], contrast: Contrast) -> dict[tuple[str, ...], dict[int, float]]:
-    """Scores of one side as shown, of its finished runs: kind of run -> seed -> score."""
+def _repetition(row: Row) -> tuple[int, int]:
+    """What runs are paired by: the seed, and before it the tuning study, or the seed where there is none."""
+    return int(row["draw"] if "draw" in row else row["seed"]), int(row["seed"])
+
+
+def _scores(rows: list[Row], contrast: Contrast) -> dict[tuple[str, ...], dict[tuple[int, int], float]]:
+    """Scores of one side as shown, of its finished runs: kind of run -> repetition -> score."""
     named = ("loss", "loss_params", "probability", "probability_params")
     kind_of = [name for name in named if name not in contrast.opened]
-    scores: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
+    scores: dict[tuple[str, ...], dict[tuple[int, int], float]] = defaultdict(dict)
     for row in rows:
         score = float(row.get(contrast.metric, math.nan))
         if row["ended"] and math.isfinite(score):
-            scores[tuple(text(row, name) for name in kind_of)][int(row["seed"])] = contrast.score.scale * score
+            scores[tuple(text(row, name) for name in kind_of)][_repetition(row)] = contrast.score.scale * score
     return scores

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CE = loss("cross_entropy")
 FPL = loss("false_positive", form="ce", alpha="dataset", top_k=1)
+ANY_FPL = loss("false_positive", form="ce")  # of tuned losses
 UNWEIGHTED, SQUARED = loss("false_positive", form="ce", alpha="none", top_k=1), loss("false_positive", form="mse")
 TAIL = {"imbalance": 10.0}
 TEST_IMAGES = 10_000
@@ -90,25 +91,25 @@ CLAIMS = (
     Claim(
         "fpl-beats-ce", "003", "Abstract, Conclusions, Table 2",
         "False Positive Loss classifies images better than cross-entropy: fewer mistakes.",
-        above((minus(FPL, CE),)),
+        above((minus(FPL, CE),), tuned=(minus(ANY_FPL, CE),)),
         "fpl-accuracy", "39 and 5 mistakes fewer of 10,000: +0.39 and +0.05",
     ),
     Claim(
         "fpl-comparable-to-ce", "003", "Discussion",
         "False Positive Loss in either form is comparable to cross-entropy in accuracy.",
-        within((minus(FPL, CE), minus(SQUARED, CE))),
+        within((minus(FPL, CE), minus(SQUARED, CE)), tuned=(minus(ANY_FPL, CE),)),
         "fpl-accuracy", "many results in which it did not outperform",
     ),
     Claim(
         "fpl-better-top-5", "003", "Table 3",
         "False Positive Loss has the higher top-5 accuracy.",
-        above((minus(FPL, CE, "test_top5"),)),
+        above((minus(FPL, CE, "test_top5"),), tuned=(minus(ANY_FPL, CE, "test_top5"),)),
         "fpl-accuracy", "99.87 against 99.85, 99.93 against 99.89",
     ),
     Claim(
         "fpl-smoother", "003", "Section 3.5, Figure 3",
         "The accuracy grows more smoothly under False Positive Loss.",
-        above(lead_over(FPL, (CE,), "roughness")),
+        above(lead_over(FPL, (CE,), "roughness"), tuned=lead_over(ANY_FPL, (CE,), "roughness")),
         "fpl-accuracy",
     ),
     Claim(

@@ -12,17 +12,16 @@ from lossbench.claims import algebra
 from lossbench.claims.contrasts import (
     PLAIN,
     Tables,
-    belongs,
     lead_over,
     loss,
     matches,
     minus,
     setting_of,
-    untrained_accuracy,
 )
 from lossbench.claims.verdicts import (
     CONTRADICTED,
     MATHEMATICS,
+    MORE_SEEDS,
     NOT_TESTED,
     RUNS,
     SUPPORTED,
@@ -33,6 +32,7 @@ from lossbench.claims.verdicts import (
     above,
     within,
 )
+from lossbench.data.yardsticks import belongs, untrained_accuracy
 from lossbench.stats.paired import holm
 
 CE, RCE = loss("cross_entropy"), loss("confidence_penalty")
@@ -63,15 +63,15 @@ def share_of_seeds(tables: Tables) -> Answer:
     unit, n = "% of seeds", len(seeds)
     if not n:
         why = "needs folds of CE, r-CE and h-CE under one seed"
-        return Answer(
-            NOT_TESTED, math.nan, unit, 0, why, limits=() if tables.folds is not None else ("no folds given",)
-        )
+        limits = () if tables.folds is not None else ("no folds given",)
+        return Answer(NOT_TESTED, math.nan, unit, 0, why, limits=limits, remedy="folds of CE, r-CE and h-CE")
     share = stats.binomtest(sum(seeds), n).proportion_ci(method="exact")
     low, high = 100 * float(share.low), 100 * float(share.high)
     verdict = SUPPORTED if high < 50 else CONTRADICTED if low > 50 else UNDECIDED
     why = f"{sum(seeds)} of {n} seeds show a difference"
     limits = (*(("one seed",) if n == 1 else ()), "folds of one trained network show test sampling, not training")
-    return Answer(verdict, 100 * sum(seeds) / n, unit, n, why, low, high, limits, "ten folds of the test images")
+    here, remedy = "ten folds of the test images", MORE_SEEDS if verdict == UNDECIDED else ""
+    return Answer(verdict, 100 * sum(seeds) / n, unit, n, why, low, high, limits, here, remedy)
 
 
 def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:
@@ -84,7 +84,7 @@ def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:
     for row in tables.rows:
         for name, where in FOLDED.items():
             usable = row["run_id"] in folds and row["ended"] and belongs(row["dataset"], "cifar-10")
-            learned = row.get("test_accuracy", 1.0) > untrained_accuracy(row)
+            learned = row.get("test_accuracy", 1.0) > untrained_accuracy(row["dataset"])
             if usable and learned and matches(row, {**where, **PLAIN}):
                 place = (*setting_of(row, ()), row["probability"], row["seed"])
                 tested[place][name] = folds[row["run_id"]]
@@ -110,7 +110,7 @@ CLAIMS = (
     Claim(
         "layers-penalty-equals-ce", "004", "Results after training",
         "The penalty on confident predictions scores about as cross-entropy does.",
-        within((minus(RCE, CE, datasets=CIFAR),)),
+        within((minus(RCE, CE, datasets=CIFAR),), tuned=True),
         "layers-accuracy", "CE and r-CE about equal, no numbers", PENALTY,
     ),
     Claim(
@@ -138,7 +138,7 @@ CLAIMS = (
     Claim(
         "layers-penalty-overfits-less", "004", "A closer look at the losses",
         "The penalty on confident predictions avoids overfitting.",
-        above(lead_over(RCE, (CE,), "train_gap", CIFAR)),
+        above(lead_over(RCE, (CE,), "train_gap", CIFAR), tuned=True),
         "layers-accuracy", "", PENALTY,
     ),
     Claim(

@@ -16,14 +16,20 @@ runs say stays undecided where
 - the loss is our reconstruction because the paper's formula is lost: it decides nothing about the original;
 - the claim is about trained networks, and more than half of the runs against it had their best epoch last. A network
   that is still improving supports a claim for the budget that it had, but refutes none about trained ones;
-- the claim is that some setting has a property, and this one has not.
+- the claim is that some setting has a property, and this one has not;
+- the runs against it trained a last layer on fixed features, where the claim is about networks.
 
-Before all that, a setting counts only if a network has learned its task there (`tables.NEAREST_MEAN`) and no side
+Runs are of two kinds, and a claim is judged in each apart: *untuned*, with one learning rate for all losses, and
+*tuned*, the finals of studies in which each loss was tuned with the same budget. Of those, a difference is averaged
+within each tuning study, so that the interval holds the luck of tuning. Holm's correction is for each kind by itself.
+
+Before all that, a setting counts only if a network has learned its task there (`stats.learned`) and no side
 stayed at chance. Every verdict by runs is about the networks and budgets that it names: "here".
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +37,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.claims.contrasts import Comparison, Contrast, Row, Tables, belongs, compare, is_unfinished
+from lossbench.claims.contrasts import Comparison, Contrast, Row, Tables, compare, is_unfinished
+from lossbench.data.yardsticks import belongs
 from lossbench.registry import unknown
 from lossbench.stats.paired import ALPHA, OUTCOMES, holm, judge, pairs_needed, sample_size_equivalence
 
@@ -51,11 +58,15 @@ GROUPS = (RUNS, MATHEMATICS, PRINTED, SLIPS)  # never summed over
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper: its short name, the families of data sets it measured on, and how it trained."""
+    """A paper: its short name, the families of data sets it measured on, how it trained, and where to find it.
+
+    The five papers of this package have numbers and no `source`.
+    """
 
     name: str
     datasets: tuple[str, ...]
     trained: str
+    source: str = ""
 
 
 PAPERS = {
@@ -68,7 +79,45 @@ PAPERS = {
     "002": Paper("sampling-free loss", ("cifar-10", "cifar-100", "fashion-mnist"), "GoogLeNet and ResNets, 70 epochs"),
     "003": Paper("False Positive Loss", ("cifar-10",), "EfficientNetV2 and ResNets, all images, 10 to 200 epochs"),
     "004": Paper("Loss in Layers", ("cifar-10",), "a network that it does not name, until convergence"),
-}
+    # Well-known papers of the field, whose claims stand beside those of the five.
+    "hui-2020": Paper(
+        "square loss", ("mnist", "cifar-10", "imagenet"), "residual networks and others, trained whole",
+        "Hui and Belkin 2020, arXiv:2006.07322",
+    ),
+    "draeger-2022": Paper(
+        "KL divergence", (), "networks of its own", "Dräger and Dunkelau 2022, arXiv:2210.16003"
+    ),
+    "mueller-2019": Paper(
+        "label smoothing", ("mnist", "cifar-10", "cifar-100", "imagenet"), "convolutional networks trained whole",
+        "Müller, Kornblith and Hinton 2019, arXiv:1906.02629",
+    ),
+    "kornblith-2021": Paper(
+        "losses and transfer", ("imagenet",), "ResNet50, then linear classifiers on eight other data sets",
+        "Kornblith, Chen, Lee and Norouzi 2021, arXiv:2010.16402",
+    ),
+    "wightman-2021": Paper(
+        "binary cross-entropy", ("imagenet",), "ResNet50 with mixed images, 100 to 600 epochs",
+        "Wightman, Touvron and Jégou 2021, arXiv:2110.00476",
+    ),
+    "mukhoti-2020": Paper(
+        "focal loss, calibration", ("cifar-10", "cifar-100", "tiny-imagenet"), "residual and dense networks",
+        "Mukhoti et al. 2020, arXiv:2002.09437",
+    ),
+    "zhang-2018": Paper(
+        "generalised cross-entropy", ("fashion-mnist", "cifar-10", "cifar-100"), "residual networks",
+        "Zhang and Sabuncu 2018, arXiv:1805.07836",
+    ),
+    "wang-2019": Paper(
+        "symmetric cross-entropy", ("mnist", "cifar-10", "cifar-100"), "convolutional and residual networks",
+        "Wang et al. 2019, arXiv:1908.06112",
+    ),
+    "leng-2022": Paper("Poly-1", ("imagenet",), "ResNet50 and EfficientNetV2", "Leng et al. 2022, arXiv:2204.12511"),
+    "hui-2023": Paper(
+        "squentropy", ("mnist", "cifar-10", "cifar-100", "svhn"), "residual networks and others",
+        "Hui, Belkin and Wright 2023, arXiv:2302.03952",
+    ),
+}  # fmt: skip
+FIVE = tuple(key for key, paper in PAPERS.items() if not paper.source)
 
 
 @dataclass(frozen=True)
@@ -115,7 +164,7 @@ class Claim:
         place: where it stands in the paper.
         says: the statement in our words.
         rule: what decides it.
-        figure: a key of `FIGURES`, which also names the notebook.
+        figure: a key of `FIGURES`, which also names the notebook; empty for a claim of the field, which has none.
         printed: the paper's own numbers, as text; empty if it gives none.
         reconstruction: what of the paper's method we had to guess, or how a word of it was read; empty if nothing.
         slip: whether it is about copying and arithmetic in print, and not about losses.
@@ -126,7 +175,7 @@ class Claim:
     place: str
     says: str
     rule: Rule
-    figure: str
+    figure: str = ""
     printed: str = ""
     reconstruction: str = ""
     slip: bool = False
@@ -134,13 +183,13 @@ class Claim:
     def __post_init__(self) -> None:
         if self.paper not in PAPERS:
             raise ValueError(unknown("paper", self.paper, PAPERS))
-        if self.figure not in FIGURES:
+        if self.figure not in FIGURES and (self.figure or self.paper in FIVE):
             raise ValueError(unknown("figure", self.figure, FIGURES))
 
     @property
     def notebook(self) -> str:
-        """The notebook that shows the figure."""
-        return FIGURES[self.figure].notebook
+        """The notebook that shows the figure; empty without one."""
+        return FIGURES[self.figure].notebook if self.figure else ""
 
     @property
     def group(self) -> str:
@@ -150,7 +199,11 @@ class Claim:
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
+UNTUNED, TUNED = "untuned", "tuned"
+REGIMES = (UNTUNED, TUNED)
 MOSTLY = 0.5
+MORE_SEEDS, FORMULA = "more seeds", "the paper's formula"
+WHOLE = "all"  # of `RunConfig.trainable`
 OF_THE_START = "first_epoch_accuracy"  # the end of training takes nothing away from it
 
 
@@ -167,6 +220,8 @@ class Compared:
         readings: whether each contrast is one reading of the claim, so that it falls only if it falls in all.
         exists: whether the claim is that some setting has the property, which a setting that fails does not refute.
         rebuilt: whether the loss is our reconstruction because the paper's formula is lost.
+        tuned: the contrasts on tuned losses, whose own parameters were searched; True for the same ones, empty where a
+            claim is about something that tuning sets, such as one exponent.
     """
 
     contrasts: tuple[Contrast, ...]
@@ -177,6 +232,7 @@ class Compared:
     readings: bool = False
     exists: bool = False
     rebuilt: bool = False
+    tuned: tuple[Contrast, ...] | bool = ()
 
     kind = RUNS
 
@@ -194,10 +250,14 @@ class Compared:
         place = " on every data set" if self.everywhere else ""
         return f"paired by seed, {self.allowed}{size}{place}: {'; '.join(c.says for c in self.contrasts)}"
 
-    def judge(self, tables: Tables, margin: float) -> Finding:
+    def of_tuned(self) -> Compared:
+        """The same rule for tuned losses."""
+        return replace(self, contrasts=self.contrasts if self.tuned is True else self.tuned or ())
+
+    def judge(self, rows: Sequence[Row], margin: float) -> Finding:
         """Compare the runs."""
         rule = replace(self, low=-margin, high=margin) if math.isinf(self.low) else self
-        comparisons = [compare(contrast, tables) for contrast in self.contrasts]
+        comparisons = [compare(contrast, rows) for contrast in self.contrasts]
         limits = _limits(comparisons)
         if self.everywhere:  # one without any data set stays, so that it is missed
             comparisons = [part for whole in comparisons for part in whole.by_data_set() or [whole]]
@@ -232,9 +292,9 @@ def above(contrasts: Sequence[Contrast], bound: float = 0.0, **options: Any) -> 
     return Compared(tuple(contrasts), low=bound, **options)
 
 
-def within(contrasts: Sequence[Contrast], margin: float = math.inf) -> Compared:
+def within(contrasts: Sequence[Contrast], margin: float = math.inf, **options: Any) -> Compared:
     """Every contrast lies within a margin of 0 on every data set, or differences that cancel would pass for none."""
-    return Compared(tuple(contrasts), low=-margin, high=margin, everywhere=True)
+    return Compared(tuple(contrasts), low=-margin, high=margin, everywhere=True, **options)
 
 
 @dataclass(frozen=True)
@@ -268,50 +328,59 @@ class Finding:
         """p value of the claim as a whole; nan without an interval."""
         return min(self.p_support, self.p_contradict) if np.isfinite(self.contradict).any() else math.nan
 
-    def decide(self, p_family: float) -> tuple[str, Comparison, str]:
-        """The verdict, its comparison, and why; `p_family` is corrected for the other claims of the paper."""
+    def decide(self, p_family: float) -> tuple[str, Comparison, str, str]:
+        """The verdict, its comparison, why, and what would decide it but more pairs; `p_family` is corrected."""
         paired = [comparison for comparison in self.comparisons if comparison.samples]
         if not paired:
-            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about"
+            needed = "; ".join(dict.fromkeys(c.contrast.runs for c in self.comparisons))
+            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about", needed
         if math.isnan(p_family):
-            return UNDECIDED, paired[0], "no spread over seeds, so no interval"
+            return UNDECIDED, paired[0], "no spread over seeds, so no interval", MORE_SEEDS
         against = self.p_contradict < self.p_support
         weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
         shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
         if p_family >= ALPHA:
             corrected = "the interval alone would decide, but not after Holm's correction"
-            return UNDECIDED, shown, corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
+            why = corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
+            lacking = [FORMULA] if self.rule.rebuilt else [c.contrast.runs for c in self.comparisons if not c.samples]
+            return UNDECIDED, shown, why, "; ".join(dict.fromkeys(lacking))
         verdict = CONTRADICTED if against else SUPPORTED
         why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
         if against and self.rule.size is not None:
             why = f"the interval lies below the claimed {self.rule.size:g}"
-        doubt = self._doubt(shown, against)
-        return (UNDECIDED, shown, f"{why}, but {doubt}") if doubt else (verdict, shown, why)
+        doubt, remedy = self._doubt(shown, against)
+        return (UNDECIDED, shown, f"{why}, but {doubt}", remedy) if doubt else (verdict, shown, why, "")
 
-    def _doubt(self, shown: Comparison, against: bool) -> str:
-        """Why a verdict is withheld although the intervals would give it; empty if it is not."""
+    def _doubt(self, shown: Comparison, against: bool) -> tuple[str, str]:
+        """Why a verdict is withheld although the intervals would give it, and what would help; empty if it is not."""
         checked = (shown,) if against else self.comparisons
         runs = _runs(checked)
         last = sum(map(is_unfinished, runs))
         if not all(row["ended"] for row in runs):
-            return "runs diverged"
+            return "runs diverged", "runs that end"
         if self.rule.rebuilt:
-            return "the loss is our reconstruction, which decides nothing about the paper's own"
+            return "the loss is our reconstruction, which decides nothing about the paper's own", FORMULA
         if against and self.rule.exists:
-            return "the claim is that some setting exists, and this is one"
+            return "the claim is that some setting exists, and this is one", "another setting"
+        if against and all(row.get("trainable", WHOLE) != WHOLE for row in runs):
+            return "only the last layer was trained, and the claim is about networks", "networks trained whole"
         if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
-            return f"the data sets disagree ({opposed}); more seeds would not settle it"
+            return (
+                f"the data sets disagree ({opposed}); more seeds would not settle it",
+                "nothing: it depends on the data",
+            )
         about_the_end = against and shown.contrast.metric != OF_THE_START
         if last > MOSTLY * len(runs) and (about_the_end or shown.contrast.metric == "best_epoch"):
-            return f"{last} of {len(runs)} runs were still improving when training ended"
-        return ""
+            return f"{last} of {len(runs)} runs were still improving when training ended", "longer training"
+        return "", ""
 
     def needed(self, shown: Comparison, p_family: float, family: int) -> float:
         """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
         if shown.pooled is None or shown.opposed or p_family < ALPHA or self.rule.rebuilt:
             return math.nan
         more = self.rule.needed(shown, family)
-        return max(more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
+        each = shown.pairs / sum(len(sample.values) for sample in shown.samples)  # of tuned losses: in a tuning study
+        return max(each * more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
 
 
 def _runs(comparisons: Sequence[Comparison]) -> list[Row]:
@@ -343,6 +412,7 @@ class Answer:
     high: float = math.nan
     limits: tuple[str, ...] = ()
     here: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -364,8 +434,9 @@ def settle(true: bool) -> str:
 
 MARGIN = 100 * (OUTCOMES["test_accuracy"].margin or 0.0)  # percentage points
 COLUMNS = (
-    *("claim", "paper", "place", "says", "kind", "group", "test", "verdict", "estimate", "low", "high", "unit", "n"),
-    *("needed", "p", "p_holm", "against", "printed", "why", "here", "limits", "reconstruction", "notebook", "figure"),
+    *("claim", "paper", "place", "says", "kind", "group", "regime", "test", "verdict", "estimate", "low", "high"),
+    *("unit", "n", "needed", "p", "p_holm", "against", "printed", "why", "remedy", "here", "limits", "reconstruction"),
+    *("notebook", "figure"),
 )
 DETAIL = (
     *("against", "dataset", "model", "n", "ahead", "estimate", "low", "high", "margin", "verdict", "unit"),
@@ -374,34 +445,48 @@ DETAIL = (
 
 
 def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
-    """A row a claim; see `claims.evaluate`."""
+    """A row a claim and kind of runs; see `claims.evaluate`."""
     import pandas as pd
 
     if not margin > 0:
         raise ValueError(f"margin={margin!r} must be greater than 0, in percentage points")
-    findings = {c.key: c.rule.judge(tables, margin) for c in claims if isinstance(c.rule, Compared)}
-    p_holm: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for paper in PAPERS:
-        keys = [c.key for c in claims if c.paper == paper and c.key in findings]
-        p_holm |= dict(zip(keys, map(float, holm([findings[key].p for key in keys])), strict=True))
-        sizes[paper] = sum(math.isfinite(findings[key].p) for key in keys)
-    rows = []
+    kinds = {UNTUNED: tables.rows, TUNED: tables.tuned}
+    judged = {regime: _judge_runs(claims, runs, regime, margin) for regime, runs in kinds.items()}
+    rows: list[dict[str, Any]] = []
     for claim in claims:
         row = {"claim": claim.key, "paper": claim.paper, "place": claim.place, "says": claim.says,
-               "kind": claim.rule.kind, "group": claim.group, "test": claim.rule.words, "printed": claim.printed,
-               "reconstruction": claim.reconstruction, "notebook": claim.notebook, "figure": claim.figure}  # fmt: skip
+               "kind": claim.rule.kind, "group": claim.group, "regime": UNTUNED if claim.rule.kind == RUNS else "",
+               "test": claim.rule.words,
+               "printed": claim.printed, "reconstruction": claim.reconstruction, "notebook": claim.notebook,
+               "figure": claim.figure}  # fmt: skip
         if isinstance(claim.rule, Exact):
             answer = claim.rule.find(tables) if claim.rule.kind == RUNS else claim.rule.find()
             rows.append({**row, **vars(answer), "limits": "; ".join(answer.limits)})
         else:
-            rows.append({**row, **_facts(claim, findings[claim.key], p_holm[claim.key], sizes[claim.paper])})
+            tuned = judged[TUNED].get(claim.key, {"verdict": NOT_TESTED})
+            found = [judged[UNTUNED][claim.key], *([tuned] if tuned["verdict"] != NOT_TESTED else [])]
+            rows += [{**row, **facts} for facts in found]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.assign(**{name: table[name].fillna("") for name in ("against", "here")})
+    return table.assign(**{name: table[name].fillna("") for name in ("against", "here", "remedy")})
+
+
+def _judge_runs(claims: Sequence[Claim], rows: Sequence[Row], regime: str, margin: float) -> dict[str, dict[str, Any]]:
+    """What runs of one kind say about each claim that can be put to them, with the columns of `COLUMNS` it fills."""
+    rules = {c.key: c.rule if regime == UNTUNED else c.rule.of_tuned() for c in claims if isinstance(c.rule, Compared)}
+    findings = {key: rule.judge(rows, margin) for key, rule in rules.items() if rule.contrasts}
+    facts: dict[str, dict[str, Any]] = {}
+    for paper in PAPERS:
+        mine = [c for c in claims if c.paper == paper and c.key in findings]
+        p_values = [findings[c.key].p for c in mine]
+        family = sum(map(math.isfinite, p_values))
+        for claim, p_holm in zip(mine, map(float, holm(p_values)), strict=True):
+            test = {"regime": regime, "test": rules[claim.key].words}
+            facts[claim.key] = {**test, **_facts(claim, findings[claim.key], p_holm, family)}
+    return facts
 
 
 def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[str, Any]:
-    verdict, shown, why = finding.decide(p_holm)
+    verdict, shown, why, remedy = finding.decide(p_holm)
     low, high = shown.pooled.interval() if shown.pooled else (math.nan, math.nan)
     unpooled = [sample.values.mean() for sample in shown.samples]
     return {
@@ -416,6 +501,7 @@ def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[s
         "p": finding.p,
         "p_holm": p_holm,
         "why": why,
+        "remedy": remedy,
         "here": "; ".join(sample.setting for sample in shown.samples),
         "limits": "; ".join(_where(claim, finding)),
     }
@@ -447,7 +533,7 @@ def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataF
     import pandas as pd
 
     contrasts = claim.rule.contrasts if isinstance(claim.rule, Compared) else ()
-    rows = [row for contrast in contrasts for row in _rows(compare(contrast, tables), margin)]
+    rows = [row for contrast in contrasts for row in _rows(compare(contrast, tables.rows), margin)]
     return pd.DataFrame(rows, columns=list(DETAIL))
 
 
@@ -474,16 +560,41 @@ def _rows(comparison: Comparison, points: float) -> list[dict[str, Any]]:
 
 
 def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """How many claims have which verdict, a row a paper and group; groups are never added to each other.
+    """How many claims have which verdict, a row a paper, group and kind of runs; groups are never added to each other.
 
-    Returns: columns `paper name group claims` and one for each of `VERDICTS`.
+    Returns: columns `paper name group regime claims` and one for each of `VERDICTS`.
     """
     import pandas as pd
 
+    parts = {key: part["verdict"] for key, part in table.groupby(["paper", "group", "regime"])}
     rows = []
-    for (paper, group), part in table.groupby(["paper", "group"]):
-        counts = {word: int((part["verdict"] == word).sum()) for word in VERDICTS}
-        rows.append({"paper": paper, "name": PAPERS[str(paper)].name, "group": group, "claims": len(part), **counts})
-    counted = pd.DataFrame(rows, columns=["paper", "name", "group", "claims", *VERDICTS])
-    order = counted["group"].map(GROUPS.index)
-    return counted.assign(order=order).sort_values(["paper", "order"]).drop(columns="order").reset_index(drop=True)
+    for paper, group, regime in itertools.product(PAPERS, GROUPS, ("", *REGIMES)):
+        if (words := parts.get((paper, group, regime))) is not None:
+            counts = {word: int((words == word).sum()) for word in VERDICTS}
+            facts = {"paper": paper, "name": PAPERS[paper].name, "group": group, "regime": regime}
+            rows.append({**facts, "claims": len(words), **counts})
+    return pd.DataFrame(rows, columns=["paper", "name", "group", "regime", "claims", *VERDICTS])
+
+
+def before_and_after(table: pd.DataFrame) -> pd.DataFrame:
+    """Claims that were judged on untuned runs and on tuned ones: a row a claim, in the order of `table`.
+
+    Returns: columns `claim paper says before after`, the two verdicts, then `needed` and `remedy` of the tuned runs.
+    """
+    runs = table[table["kind"] == RUNS].set_index("claim")
+    before, after = (runs[runs["regime"] == regime] for regime in REGIMES)
+    before = before[before["verdict"] != NOT_TESTED]
+    shown = after[after.index.isin(before.index)]
+    both = shown[["paper", "says"]].assign(before=before["verdict"], after=shown["verdict"])
+    return both.assign(**{name: shown[name] for name in ("needed", "remedy")}).reset_index()
+
+
+def still_open(table: pd.DataFrame) -> pd.DataFrame:
+    """The claims about runs that no kind of runs decides, each as the runs have it that come closest to deciding it.
+
+    Returns: rows of `table`, one a claim, in its order.
+    """
+    runs = table[table["kind"] == RUNS]
+    decided = set(runs.loc[runs["verdict"].isin([SUPPORTED, CONTRADICTED]), "claim"])
+    left = runs[~runs["claim"].isin(decided)]
+    return left.sort_values(["verdict", "needed"], ascending=[False, True]).drop_duplicates("claim").sort_index()

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.claims.verdicts import (
     CONTRADICTED,
+    FIVE,
     GROUPS,
     MATHEMATICS,
     NOT_TESTED,
+    PAPERS,
     PRINTED,
     RUNS,
     SLIPS,
     SUPPORTED,
+    TUNED,
     UNDECIDED,
 )
 
@@ -38,10 +41,12 @@ def _rows(rows: list[dict[Any, Any]], links: bool) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        statement = f"[{row['says']}](#{row['figure']})" if links else row["says"]
-        says = f"{statement} <br> *{row['place']}*"
+        statement = f"[{row['says']}](#{row['figure']})" if links and row["figure"] else row["says"]
+        source = "" if row["paper"] in FIVE else f"{PAPERS[row['paper']].source}: "
+        says = f"{statement} <br> *{source}{row['place']}*"
         here = " here" if row["here"] and row["verdict"] in (SUPPORTED, CONTRADICTED) else ""
-        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}{here} <br> *{row['why']}*"
+        tuned = ", every loss tuned" if row["regime"] == TUNED else ""
+        verdict = f"{SIGNS[row['verdict']]} {row['verdict']}{here}{tuned} <br> *{row['why']}*"
         against = f" <br> *{row['against']}*" if row["against"] and row["n"] else ""
         cells = [says, verdict, estimate(row) + against, count(row["n"] or None), count(row["needed"])]
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")

@@ -132,7 +132,9 @@ def _studies() -> _Listing:
 
 def _scale_text(scale: Any) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in scale.settings.items()) or "defaults"
-    return f"{', '.join(scale.datasets)}; {scale.seeds} seeds; {settings}"
+    own = [f"; {dataset}: {', '.join(f'{k}={v}' for k, v in fields.items())}" for dataset, fields in scale.own.items()]
+    differs = "".join(f"\n    not as in the paper: {line}" for line in scale.differs)
+    return f"{', '.join(scale.datasets)}; {scale.seeds} seeds; {settings}{''.join(own)}{differs}"
 
 
 LISTS = {  # kind -> headers, rows, and with --long a page an entry

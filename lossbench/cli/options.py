@@ -121,7 +121,8 @@ Conditions = Annotated[
     list[str] | None,
     typer.Option(
         "--condition",
-        help="Run the winners once more with a field changed, such as label_noise=0.4; may repeat. (study tuned)",
+        help="Run the winners once more on other training images: label_noise=0.4, imbalance=100, train_size=500, or "
+        "several fields at once: label_noise=0.4,noise_kind=asymmetric; may repeat. (study tuned)",
     ),
 ]
 Optimizer = Annotated[str | None, typer.Option(help="adam, sgd, ...: the optimizer of all runs.")]

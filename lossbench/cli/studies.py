@@ -197,7 +197,7 @@ def run_study(
 
     named = {"epochs": epochs, "optimizer": optimizer, "train_size": train_size}
     shared = parse_pairs(setting, "--set") | {key: value for key, value in named.items() if value is not None}
-    changes = tuple(parse_pairs([text], "--condition") for text in condition or ()) or None
+    changes = tuple(parse_pairs(text.split(","), "--condition") for text in condition or ()) or None
     own = {"trials": trials, "studies": studies, "finals": finals, "widen": widen, "conditions": changes}
     budget: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
     how: dict[str, Any] = {"engine": engine, "workers": workers, "device": device, "data": data, "shard": shard}
@@ -231,6 +231,7 @@ def run_study(
     part = configs if shard is None else take_shard(configs, shard)
     if dry_run:
         _show_plan(part, output, workers, device, data, looks)
+        _show_differences(name, scale)
         return
     how.pop("shard")
     if until:
@@ -299,7 +300,7 @@ def run_demo(
     device: Device = None,
     output: Output = None,
 ) -> None:
-    """Compare five losses on real images, with right and with wrong training targets, in about two minutes."""
+    """Compare four losses on real images, with right and with wrong training targets, in about two minutes."""
     from lossbench.records.record import output_folder
     from lossbench.studies import demo
 
@@ -359,6 +360,14 @@ def _show_plan(
     typer.echo(f"{len(configs)} runs, {len(configs) - len(todo)} finished, {len(todo)} to do", err=True)
     if todo:
         typer.echo(estimate(todo, workers=workers, device=device, data=data, looks=looks), err=True)
+
+
+def _show_differences(name: str | None, scale: str | None) -> None:
+    """Where a study at the papers' scale is not what its paper did."""
+    from lossbench.studies.plans import STUDIES
+
+    if name is not None and scale is not None and (differs := STUDIES[name].scale(scale).differs):
+        typer.echo("\n".join(["where this is not the paper's protocol:", *(f"- {line}" for line in differs)]), err=True)
 
 
 def _print_epoch(row: dict[str, float]) -> None:

@@ -79,6 +79,7 @@ class Dataset:
         return channels, height, width
 
 
+VALIDATION_FRACTION = 0.1  # of the training images, held out to choose the epoch on
 LEAST_TEST_IMAGES = 9  # recall@8 looks at eight others
 
 
@@ -115,6 +116,7 @@ class DatasetSpec:
         image_shape: (C, H, W).
         split: where the division into training and test images comes from; "official" is its publisher's.
         test_fraction: share of the images that go to test where there is no official split.
+        group: name of an image -> what must not be on both sides, where the images themselves do not say.
         crop: cut the middle out of larger images instead of stretching them.
         source: where to get it; `urls` are fetched only by `lossbench data download`.
         files: file in the folder -> digest, "" where none is published. Digests are `sha256:` or `md5:` of
@@ -141,6 +143,7 @@ class DatasetSpec:
     folders: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     test_fraction: float = 0.0
+    group: Callable[[str], str] | None = None
     crop: bool = False
     fingerprint: str = ""
     mean: tuple[float, ...] = ()

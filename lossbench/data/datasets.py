@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from lossbench.data.dataset import OWNERS, DatasetSpec
@@ -10,6 +11,7 @@ from lossbench.data.readers import (
     IDX_FILES,
     TEST_IMAGES,
     TEST_TARGET,
+    read_archives,
     read_cifar10,
     read_cifar100,
     read_class_folders,
@@ -17,9 +19,10 @@ from lossbench.data.readers import (
     read_idx_dataset,
     read_idx_test_split,
     read_shapes,
+    read_sheets,
     read_svhn,
 )
-from lossbench.data.trees import CIFAR_10_CLASSES, CIFAR_100, CIFAR_100_CLASSES, FASHION_MNIST_CLASSES
+from lossbench.data.trees import CIFAR_10_CLASSES, CIFAR_100, CIFAR_100_CLASSES, FASHION_MNIST_CLASSES, OMNIGLOT_CLASSES
 from lossbench.registry import Registry
 
 # The classes of each dataset, in the order of their indices.
@@ -38,6 +41,12 @@ _FASHION_CITATION = "Xiao, Rasul, Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747
 _KMNIST_TEST_IMAGES = "sha256:76fbd229ce87db80dd281af5e6670de4ad0e42fb30a7bd643972994c47c1f42e"
 _KMNIST_TEST_TARGET = "sha256:a11dc742be8e781a40a92f53d6a4957e7b7d36df2faa097659131ebfd8fd60c6"
 _DIGEST_RULE = "those with the smallest sha256"
+
+
+def _alphabet_and_drawing(name: str) -> str:
+    """Of Balinese/character01/0108_17.png: Balinese 17."""
+    path = PurePosixPath(name)
+    return f"{path.parts[-3]} {path.stem.rpartition('_')[2]}"
 
 
 def _idx(*digests: str) -> dict[str, str]:
@@ -70,6 +79,16 @@ _CIFAR_100: _Fields = {
     "files": {"train": "md5:16019d7e3df5f24257cddd939b257f8d", "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc"},
     "urls": ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
 }
+_FLOWERS: _Fields = {
+    "class_names": FLOWERS,
+    "licence": "none stated: do not redistribute",
+    "citation": "Mamaev, Flowers Recognition, kaggle.com",
+}
+_HAM: _Fields = {
+    "class_names": SKIN,
+    "licence": "CC BY-NC 4.0",
+    "citation": "Tschandl, Rosendahl, Kittler 2018, The HAM10000 dataset, arXiv:1803.10417",
+}
 
 _ROWS = (
     DatasetSpec(
@@ -87,6 +106,27 @@ _ROWS = (
         mean=(0.28593062525010005,),
         std=(0.35335593244762475,),
         embedded="fashion_mini",
+    ),
+    DatasetSpec(
+        "sign-digits-mini",
+        read_sheets,
+        class_names=DIGITS,
+        image_shape=(3, 32, 32),
+        train_size=1_500,
+        test_size=400,
+        split="190 runs of ten photographs, 0 to 9, of one person each: 150 to train, 40 to test, those whose first "
+        "has the smallest sha256",
+        licence="Apache-2.0",
+        citation="Mavi 2020, A New Dataset and Proposed Convolutional Neural Network Architecture, arXiv:2011.08927",
+        source="inside the package: 1,900 of the 2,062 photographs, made 32 x 32",
+        files={
+            "sign-digits-train.webp": "sha256:39933f5fef3c1d793563a8239a563ea2d799e608b76bd96176540f9417a06b69",
+            "sign-digits-test.webp": "sha256:927c47a1b365d1b7045f275237a48775b9baecacb822f86ad3bcd0d2c5ffd271",
+        },
+        fingerprint="d666f21106bbc42d97258a32e29964aa3652dec3472107d892ae8c355cf84857",
+        mean=(0.6727700035743465, 0.6444448299632354, 0.6154542892156862),
+        std=(0.12804095149421604, 0.143078330607694, 0.17008098865007948),
+        embedded="sign_digits_mini",
     ),
     DatasetSpec(
         "fashion-mnist",
@@ -191,6 +231,18 @@ _ROWS = (
         folders=("cifar-100", "cifar-100-python"),
     ),
     DatasetSpec(
+        "cifar-100-lossless",
+        read_archives,
+        **_CIFAR,
+        class_names=CIFAR_100_CLASSES,
+        source="https://github.com/cyizhuo/CIFAR-100-dataset: the images of cifar-100 as PNG, packed again as WebP",
+        title="cifar-100 (lossless WebP)",
+        files={"cifar-100-lossless.tar.xz": "sha256:af2574982e0a9ba5bc5e5e0ef86dfd72b120fd0d4d1d4b5d4c9c6103987bc51a"},
+        fingerprint="b11325666f67229ddbe067d3722ef81baba00a66c1c8e6b209ad7ec5191ff080",
+        mean=(0.5070751592371323, 0.48654887331495095, 0.4409178433670343),
+        std=(0.2673342858792407, 0.25643846291708816, 0.27615047132568393),
+    ),
+    DatasetSpec(
         "svhn",
         read_svhn,
         class_names=DIGITS,
@@ -212,28 +264,71 @@ _ROWS = (
     DatasetSpec(
         "flowers",
         read_class_folders,
-        class_names=FLOWERS,
+        **_FLOWERS,
         image_shape=(3, 150, 150),
         train_size=3_182,
         test_size=1_060,
         split=f"3:1 as in paper 001; to test of each class {_DIGEST_RULE}",
         test_fraction=0.25,
-        licence="none stated: do not redistribute",
-        citation="Mamaev, Flowers Recognition, kaggle.com",
         source="https://www.kaggle.com/datasets/alxmamaev/flowers-recognition",
     ),
     DatasetSpec(
         "ham10000",
         read_ham10000,
-        class_names=SKIN,
+        **_HAM,
         image_shape=(3, 75, 100),
         train_size=8_012,
         test_size=2_003,
         split="4:1, by lesion, so that no lesion is on both sides; the papers do not say how they split",
         test_fraction=0.2,
-        licence="CC BY-NC 4.0",
-        citation="Tschandl, Rosendahl, Kittler 2018, The HAM10000 dataset, arXiv:1803.10417",
         source="https://doi.org/10.7910/DVN/DBW86T",
+    ),
+    DatasetSpec(
+        "flowers-4064",
+        read_archives,
+        **_FLOWERS,
+        image_shape=(3, 64, 64),
+        train_size=3_047,
+        test_size=1_017,
+        split=f"3:1 as in paper 001; to test of each class {_DIGEST_RULE}; of 150 x 150 made 64 x 64 here",
+        test_fraction=0.25,
+        source="https://github.com/JoelOscarsson/dl-assignment: 4,064 of the 4,317 images of flowers, each once",
+        title="flowers (4,064 of 4,317 images, 64 x 64)",
+        files={"flowers-4064-150px.tar": "sha256:d6d72afb007c9b4dd4290ab26c8d67537d5b5bfc927194406cea0dd3d0030d35"},
+    ),
+    DatasetSpec(
+        "ham10000-5984",
+        read_archives,
+        **_HAM,
+        image_shape=(3, 48, 64),
+        train_size=4_786,
+        test_size=1_198,
+        split=f"4:1; one image of a lesion; to test of each class {_DIGEST_RULE}; of 75 x 100 made 48 x 64 here",
+        test_fraction=0.2,
+        source="https://github.com/congtran19/XLA: of 5,984 lesions of ham10000 one image each",
+        title="ham10000 (5,984 of 10,015 images, 48 x 64)",
+        files={"ham10000-5984-100x75.tar": "sha256:5bc751064a22ca5219048cec2d15d306b494b8a664dd653fcb69c41a87490519"},
+    ),
+    DatasetSpec(
+        "omniglot-small",
+        read_archives,
+        class_names=OMNIGLOT_CLASSES,
+        image_shape=(1, 28, 28),
+        train_size=3_872,
+        test_size=968,
+        split="4:1; of each alphabet the drawings of 4 of the 20 numbers, each a person, to test: those with the "
+        "smallest sha256; of 105 x 105 made 28 x 28 here",
+        test_fraction=0.2,
+        group=_alphabet_and_drawing,
+        licence="MIT",
+        citation="Lake, Salakhutdinov, Tenenbaum 2015, Human-level concept learning, Science 350",
+        source="images_background_small1.zip and 2 of https://github.com/brendenlake/omniglot",
+        title="omniglot (8 of 50 alphabets, 28 x 28)",
+        folders=("python",),
+        files={
+            "images_background_small1.zip": "sha256:f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
+            "images_background_small2.zip": "sha256:3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
+        },
     ),
     DatasetSpec(
         "dogs-vs-cats",

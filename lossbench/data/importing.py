@@ -27,6 +27,7 @@ from lossbench.data.readers import (
     is_archive,
     opened,
     place_images,
+    read_archives,
     read_class_folders,
     read_ham10000,
     read_images,
@@ -59,8 +60,10 @@ def import_dataset(
     Raises ValueError or FileNotFoundError that names what is wrong; then the cache is as it was.
     """
     path = Path(path).expanduser()
+    if not name and path.is_file():
+        name = next((row.name for row in DATASETS.values() if _packed_in(row, path)), None)
     with tempfile.TemporaryDirectory(prefix="lossbench-") as scratch:
-        files = _collect(path, Path(scratch))
+        files = _collect(path, Path(scratch), name)
         name = name or guess_name(path, files)
         target = cache_path(name)
         require_room(target)
@@ -87,7 +90,16 @@ def import_dataset(
     return write_tensors(target, spec, arrays, origin=path.name, left_out=left_out)
 
 
-def _collect(path: Path, scratch: Path) -> Files:
+def _packed_in(spec: DatasetSpec, path: Path) -> Path | None:
+    """The folder that holds the archives of `spec`, where `path` is one of them or holds them."""
+    if spec.read is not read_archives or (path.is_file() and path.name not in spec.files):
+        return None
+    return find_files(spec, path.parent if path.is_file() else path)
+
+
+def _collect(path: Path, scratch: Path, name: str | None) -> Files:
+    if name is not None and name in DATASETS and (folder := _packed_in(DATASETS[name], path)):
+        return Files({file: folder / file for file in DATASETS[name].files}, Counter())  # their reader unpacks them
     files = collect(path, scratch, _WANTED)
     if path.is_dir() and any(PurePosixPath(name).stem == METADATA for name in files.paths):
         for archive in filter(is_archive, sorted(path.iterdir())):  # HAM10000 comes as a table and two zips
@@ -232,6 +244,8 @@ def _read_published(spec: DatasetSpec, path: Path, files: Files, scratch: Path, 
 
 def _find_source(spec: DatasetSpec, path: Path, files: Files, scratch: Path) -> Path:
     """The folder that holds the files of `spec`; those of an archive get their names in `scratch`."""
+    if packed := _packed_in(spec, path):
+        return packed
     if path.is_file() and not is_archive(path):
         path = path.parent
     if path.is_dir():

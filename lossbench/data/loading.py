@@ -7,6 +7,8 @@ import inspect
 import json
 import os
 import re
+import sys
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -27,7 +29,7 @@ from lossbench.data.dataset import (
     fingerprint,
 )
 from lossbench.data.datasets import DATASETS
-from lossbench.data.readers import find_file
+from lossbench.data.readers import find_file, read_archives
 from lossbench.files import DiskFull, replacing, require_writable
 from lossbench.registry import unknown
 
@@ -221,6 +223,8 @@ def find_dataset(spec: DatasetSpec, data: Path | None = None) -> Path:
             search_roots(data)
         return Path(__file__).parent / spec.embedded
     roots = search_roots(data)
+    if spec.read is read_archives and (unpacked := find_tensors(spec.name, [*roots, cache_folder()])):
+        return unpacked
     for root in roots:
         if path := find_tensors(spec.name, [root]) or find_files(spec, root):
             return path
@@ -322,6 +326,8 @@ def load(name: str, data: Path | None = None) -> Dataset:
 
     spec = find_spec(name, data)
     path = find_dataset(spec, data)
+    if spec.read is read_archives and path.suffix != SUFFIX:
+        path = _unpack(spec, path)
     if path.suffix == SUFFIX:
         arrays, about = read_tensors(path)
         digest, mean, std = about.fingerprint, about.mean, about.std
@@ -339,6 +345,19 @@ def load(name: str, data: Path | None = None) -> Dataset:
     scale = tuple(value or 1.0 for value in std)  # a constant channel is moved to 0, not divided by 0
     tensors = [torch.tensor(array) for array in arrays]  # in writable memory of their own
     return Dataset(name, spec.class_names, Split(*tensors[:2]), Split(*tensors[2:]), digest, mean, scale)
+
+
+def _unpack(spec: DatasetSpec, folder: Path) -> Path:
+    """Read the archives of `spec` in `folder` once; the file in the cache that holds what they hold."""
+    from lossbench.data.importing import import_dataset
+
+    start = time.perf_counter()
+    about = import_dataset(folder, spec.name)
+    path = cache_path(spec.name)
+    sizes = f"{about.train_size:,} + {about.test_size:,} images of {len(about.class_names)} classes"
+    seconds = time.perf_counter() - start
+    sys.stderr.write(f"{spec.name}: {sizes} read from {folder} in {seconds:.0f} s, kept in {path}\n")
+    return path
 
 
 def find_spec(name: str, data: Path | None = None) -> DatasetSpec:

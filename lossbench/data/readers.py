@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tarfile
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -205,17 +206,38 @@ def read_class_folders(spec: DatasetSpec, files: Files, *, skip_damaged: bool = 
     return read_images(spec, files, places, skip_damaged=skip_damaged)
 
 
+def read_archives(spec: DatasetSpec, folder: Path) -> Arrays:
+    """The class folders in the archives of `folder` that `spec.files` names, unpacked into a scratch folder.
+
+    What lies under the same three last names in two archives is one image.
+    """
+    files = Files({}, Counter())
+    with tempfile.TemporaryDirectory(prefix="lossbench-") as scratch:
+        for number, (name, digest) in enumerate(spec.files.items()):
+            path = find_file(folder, name) or folder / name
+            check_digest(path, digest, path.read_bytes())
+            inside = Path(scratch, str(number))
+            inside.mkdir()
+            for image, unpacked in collect(path, inside).paths.items():
+                files.paths["/".join(PurePosixPath(image).parts[-3:])] = unpacked
+        try:
+            return read_class_folders(spec, files)
+        except ValueError as error:
+            raise ValueError(f"{folder / next(iter(spec.files))}: {error}") from error
+
+
 def place_images(names: list[str], class_names: tuple[str, ...]) -> dict[str, Place]:
     """The place of each image of a published dataset; images of no class in their path are left out.
 
-    The class is the folder an image lies in (`rose/1.jpg`), or the start of its name (`cat.1.jpg`), whatever case,
-    plural and signs; the outermost folder above it that speaks of a split gives the side.
+    The class is the folder an image lies in (`rose/1.jpg`), or that with the one above (`Greek/character01/1.png`), or
+    the start of its name (`cat.1.jpg`), whatever case, plural and signs; the outermost folder above it that speaks of
+    a split gives the side.
     """
     index = {_plain(name): k for k, name in enumerate(class_names)}
     places = {}
     for name in names:
         *folders, file = PurePosixPath(name).parts
-        by_folder = index.get(_plain(folders[-1])) if folders else None
+        by_folder = index.get(_plain(folders[-1]), index.get(_plain("".join(folders[-2:])))) if folders else None
         class_index = by_folder if by_folder is not None else index.get(_plain(file.split(".")[0]))
         if class_index is not None:
             roles = filter(None, map(role_of, folders if by_folder is None else folders[:-1]))
@@ -262,7 +284,8 @@ def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *,
             problems.append(str(error).removesuffix("; remove it or use --skip-damaged"))
             files.left_out["damaged", suffix_of(name)] += 1
         else:
-            digests.append(hashlib.sha256(content).hexdigest())
+            whose = spec.group(name).encode() if spec.group else content
+            digests.append(hashlib.sha256(whose).hexdigest())
             read.append(places[name])
     if problems:
         warnings.warn("\n".join([f"{len(problems)} damaged images left out:", *problems]), stacklevel=2)
@@ -272,6 +295,21 @@ def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *,
     else:
         is_test = split_by_digest(target, digests, spec.test_fraction)
     return Arrays(images[~is_test], target[~is_test], images[is_test], target[is_test])
+
+
+def read_sheets(spec: DatasetSpec, folder: Path) -> Arrays:
+    """The two pictures of `folder`, each with one row of images a class; the training images come first."""
+    _, height, width = spec.image_shape
+    parts: list[npt.NDArray[Any]] = []
+    for name, digest in spec.files.items():
+        content = (folder / name).read_bytes()
+        check_digest(folder / name, digest, content)
+        with opened(content, str(folder / name)) as sheet:
+            pixels = np.asarray(sheet.convert("RGB"))
+        rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+        images = pixels.reshape(rows, height, columns, width, 3).transpose(2, 0, 4, 1, 3).reshape(-1, 3, height, width)
+        parts += checked(spec, folder / name, np.ascontiguousarray(images), np.arange(len(images)) % rows)
+    return Arrays(*parts)
 
 
 # Read and write idx, the format of the MNIST family: a big-endian header, then the bytes.

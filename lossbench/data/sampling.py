@@ -33,9 +33,16 @@ def degrade(split: Split, config: Degradation) -> Split:
 
     Test and validation images are never degraded. The same seed gives the same images, whatever the loss.
     """
+    whole = len(split)
     if config.imbalance != 1:
         split = split.subset(long_tail(split.target, config.imbalance, config.seed))
     if config.train_size is not None:
+        if config.train_size > len(split):
+            left = f"images that imbalance={config.imbalance:g} leaves of {whole}" if len(split) < whole else "images"
+            raise ValueError(
+                f"train_size must lie between 1 and {len(split)}, the {left} to train on, got {config.train_size!r}: "
+                "give a smaller train_size or imbalance, or no train_size, which takes what there is"
+            )
         split = split.subset(stratified_subset(split.target, config.train_size, config.seed))
     if config.label_noise:
         split = Split(split.images, flip_target(split.target, config.label_noise, config.seed, kind=config.noise_kind))

@@ -76,6 +76,15 @@ CIFAR_100 = {
     **{group: members.split() for group, members in _CIFAR_100_GROUPS.items()},
 }
 
+_ALPHABETS = {  # alphabet -> its characters
+    "Balinese": 24, "Early_Aramaic": 22, "Greek": 24, "Japanese_(katakana)": 47, "Korean": 40, "Latin": 26,
+    "Sanskrit": 42, "Tagalog": 17,
+}  # fmt: skip
+_OMNIGLOT = {
+    alphabet: [f"{alphabet}/character{k:02}" for k in range(1, count + 1)] for alphabet, count in _ALPHABETS.items()
+}
+OMNIGLOT_CLASSES = tuple(name for characters in _OMNIGLOT.values() for name in characters)
+
 CIFAR_10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
@@ -128,6 +137,12 @@ _TREES = {
         CIFAR_100_CLASSES,
         reconstruction=False,
         source="the 20 superclasses of Krizhevsky 2009, Learning Multiple Layers of Features",
+    ),
+    "omniglot-small": ClassTree(
+        {"root": list(_OMNIGLOT), **_OMNIGLOT},
+        OMNIGLOT_CLASSES,
+        reconstruction=False,
+        source="the eight alphabets of Omniglot's small background sets (Lake et al. 2015), a folder each",
     ),
 }
 TREES: Registry[ClassTree] = Registry("tree", _TREES)

@@ -224,18 +224,20 @@ def adma(
     a: Annotated[float | Tensor, above(0.0, up_to=0.5), slider(0.01, 0.5, 0.01), search(0.05, 0.5, log=True)] = 0.2622,
     normalize: Annotated[bool, boolean()] = False,
     learnable: Annotated[bool, boolean(), fixed(False)] = False,
+    base: Annotated[float, above(1.0, up_to=100.0), symbol("b")] = math.e,
 ) -> Tensor:
     r"""Bounded loss whose flexibility is set by an exponent on the target's probability.
 
-    .. math:: L = e - \exp(p_t^a)
+    .. math:: L = b - b^{p_t^a}, \quad b = e
 
     Use when: a bounded loss with one number to tune is wanted, and some labels are wrong.
     Avoid when: the learning rate is fixed for all losses: without normalize its steps have another size.
-    Range: [0, e - 1]; divided by e a with normalize.
+    Range: [0, e - 1], for another base [0, b - 1]; divided by e a, or b a log b, with normalize.
     Gradient: :math:`\partial L / \partial z_j = -a p_t^a \exp(p_t^a) (Y_j - p_j)` on the softmax logits.
     At p -> 0: levels off at e - 1; the gradient vanishes, but only as slowly as :math:`p^a`.
     At p -> 1: falls to 0 like e a (1 - p).
     Equals: cross_entropy in the limit a -> 0 with normalize (not in the paper).
+    Note: other bases than e are the paper's wish; with normalize they change the shape only, mostly at small p.
     Note: the gradient is about e a times that of cross_entropy, so without normalize the choice of a is mixed
         up with the learning rate. A learnable a lowers the loss by itself: towards 0 without normalize,
         towards 0.5 with it.
@@ -248,12 +250,14 @@ def adma(
         a: exponent, 0 < a <= 0.5, where the loss is convex in p; a = 0 would make it 0 everywhere.
         normalize: divide by e a, so that the gradient has the scale of cross_entropy's.
         learnable: let `Criterion` learn `a`, starting from the given one (at most 0.4995).
+        base: of the power, above 1 and at most 100.
 
     Returns: (batch,) loss.
     """
     # exact near p = 1, and a finite gradient at p = 0
-    loss = -torch.expm1(torch.expm1(a * of_target(log_probs, target)))
-    return over_target(loss / a if normalize else math.e * loss, target)
+    growth = math.log(base)
+    loss = -torch.expm1(growth * torch.expm1(a * of_target(log_probs, target)))
+    return over_target(loss / (a * growth) if normalize else base * loss, target)
 
 
 @register(title="MSE", colour="blue", soft_target="whole", origin="scoring rule")
@@ -452,10 +456,11 @@ def false_positive(
     alpha: Annotated[str | Tensor, check_alpha, choices("dataset", "none"), symbol("α")] = "batch",
     top_k: Annotated[int, whole(1), slider(1, 9, 1), search(1, 5)] = 1,
     aggregate: Annotated[str, one_of("sum", "mean", "median")] = "sum",
+    ratio: Annotated[float, at_least(0.0), symbol("r")] = 1.0,
 ) -> Tensor:
     r"""Cross-entropy plus a penalty on the wrong classes that the model believes in most.
 
-    .. math:: L = -\alpha_t \log p_t - \sum_{F \in \text{top k wrong}} \alpha_F \log(1 - p_F)
+    .. math:: L = -\alpha_t \log p_t - r \sum_{F \in \text{top k wrong}} \alpha_F \log(1 - p_F), \quad r = 1
 
     Use when: one wrong class takes most of the mistakes and shall be pushed down by itself.
     Avoid when: there are two classes: it is a multiple of cross_entropy there.
@@ -482,6 +487,7 @@ def false_positive(
         alpha: "batch", "dataset" (Criterion needs class_counts), "none" for 1, or a weight for each class.
         top_k: how many wrong classes; all of them if there are fewer.
         aggregate: "sum", "mean" or "median" (the lower one) of their terms.
+        ratio: weight of the wrong classes' terms, >= 0; 1 in the paper, which wishes for a tuned one.
 
     Returns: (batch,) loss.
 
@@ -495,7 +501,7 @@ def false_positive(
         hit, miss = torch.expm1(log_p).square(), log_wrong.exp().square()
     else:
         hit, miss = -log_p, -_log1m_wrong(log_probs, log_p, target, log_wrong, wrong)
-    terms, hit = weight[wrong] * miss, weight[target] * hit
+    terms, hit = ratio * weight[wrong] * miss, weight[target] * hit
     if aggregate == "median":
         return hit + terms.median(1).values
     return hit + (terms.sum(1) if aggregate == "sum" else terms.mean(1))

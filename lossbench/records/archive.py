@@ -61,6 +61,13 @@ class AllTables:
             key: message for table in vars(self).values() for key, message in table.attrs.get("damaged", {}).items()
         }
 
+    def joined(self, other: AllTables) -> AllTables:
+        """The tables of both."""
+        import pandas as pd
+
+        both = zip(vars(self).items(), vars(other).values(), strict=True)
+        return AllTables(**{name: pd.concat([mine, more], ignore_index=True) for (name, mine), more in both})
+
     def without(self, run_ids: Collection[str]) -> AllTables:
         """The tables without these runs."""
         return AllTables(**{name: table[~table["run_id"].isin(run_ids)] for name, table in vars(self).items()})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable, write_text
+from lossbench.records.packed import packed_folders
 from lossbench.records.record import Record, output_folder
 from lossbench.stats.runs import COMPARED, IDLE
 
@@ -141,8 +142,12 @@ def declared(output: str | os.PathLike[str] | None = None) -> list[Declaration]:
 
 
 def declared_tuned(output: str | os.PathLike[str] | None = None) -> list[TunedDeclaration]:
-    """The tuned studies that were declared in an output folder. Raises ValueError for a damaged file."""
-    return _read(output)[1]
+    """The tuned studies that were declared in an output folder, or in the packed studies of a folder.
+
+    Raises: ValueError for a damaged file.
+    """
+    folder = output_folder(output)
+    return [plan for place in packed_folders(folder) or [folder] for plan in _read(place)[1]]
 
 
 def declare_tuned(plan: TunedDeclaration, output: str | os.PathLike[str] | None = None) -> TunedDeclaration:
@@ -244,6 +249,11 @@ def trials_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFr
     return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "point")} for row in declaration.runs])
 
 
+def widened_table(runs: pd.DataFrame, declaration: TunedDeclaration) -> pd.DataFrame:
+    """The trials beyond a range that have a record, with `study` and the `end` of the range that they lie beyond."""
+    return _at_their_places(runs, [{k: row[k] for k in ("run_id", "study", "end")} for row in declaration.widened])
+
+
 def finals_table(
     runs: pd.DataFrame, declaration: TunedDeclaration, condition: dict[str, Any] | None = None
 ) -> pd.DataFrame:
@@ -261,7 +271,7 @@ def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataF
     import pandas as pd
 
     places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
-    return places.merge(runs.drop(columns="study", errors="ignore"), on="run_id")
+    return places.merge(runs.drop(columns="study", errors="ignore").drop_duplicates("run_id"), on="run_id")
 
 
 def setting_of(config: RunConfig, tuned: Sequence[str] = ()) -> dict[str, Any]:

@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lossbench.claims import decide
 from lossbench.files import require_writable, write_text
 from lossbench.records import archive
+from lossbench.records.declaration import declared_tuned
 from lossbench.records.packed import packed_folders
 from lossbench.records.record import output_folder
 from lossbench.report import claims, page, study, tables, tuned
@@ -52,31 +55,33 @@ def build(
         PermissionError: the folder cannot be written.
     """
     source = output_folder(output)
-    read_tables, plans = read(source), tuned.plans_of(source)
+    read_tables, plans = read(source), declared_tuned(source)
     others = read_tables.without(tuned.run_ids(plans))
+    decided = decide(read_tables, plans=plans)
     folder = require_writable(page_folder(source) if to is None else Path(to))
     for kind in ("figures", "tables"):
         for stale in (path for pattern in OURS for path in (folder / kind).glob(pattern)):
             stale.unlink()
     if plans:
         kinds = ["png", "svg", *(["pdf"] if pdf or (pdf is None and len(plans) <= MOST_PDFS // 4) else [])]
-        written = tuned.build(plans, read_tables.runs, folder, kinds)
+        alone = claims.in_groups(claims.link_figures(decided, [], ())) if others.runs.empty else {}
+        written = tuned.build(plans, read_tables, folder, kinds, alone)
         if others.runs.empty:
             return written
-    return _write(others, source, folder, pdf)
+    return _write(others, decided, source, folder, pdf)
 
 
-def _write(read_tables: archive.AllTables, source: Path, folder: Path, pdf: bool | None) -> Path:
+def _write(read_tables: archive.AllTables, decided: pd.DataFrame, source: Path, folder: Path, pdf: bool | None) -> Path:
     """Write the page about the runs that are not part of a tuned study."""
     studies = gather(source, read_tables)
     comparison = tables.comparisons(studies)
     write_text(folder / "tables" / "comparisons.csv", comparison[list(tables.COMPARISONS)].to_csv(index=False))
     shown = contents(studies, comparison)
     names = {figure.name for figure in page.figures_of(shown)}
-    decided = claims.link_figures(decide(read_tables), studies, names)
+    decided = claims.link_figures(decided, studies, names)
     tables.save(claims.claims_table(decided), folder / "tables")
     kinds = ["png", "svg", *(["pdf"] if pdf or (pdf is None and len(names) <= MOST_PDFS) else [])]
-    text = page.render(shown | {"claims": claims.page_of(decided)}, folder, kinds)
+    text = page.render(shown | {"claims": claims.in_groups(decided)}, folder, kinds)
     return write_text(folder / "report.html", text)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from lossbench import claims, plots, published, stats
-from lossbench.claims.contrasts import belongs
 from lossbench.claims.wording import SIGNS, count, estimate, number
+from lossbench.data.yardsticks import belongs
 from lossbench.losses import LOSSES as ENTRIES
 from lossbench.report.drawing import Figure, Panel
 from lossbench.report.evidence import Evidence, Study
@@ -58,7 +58,7 @@ def link_figures(table: pd.DataFrame, studies: Sequence[Study], names: Collectio
 
 
 def _place(key: str, paper: str, studies: Sequence[Study], names: Collection[str]) -> str:
-    if key not in FIGURES:
+    if key not in FIGURES or not studies:
         return ""
     wanted, losses = FIGURES[key], LOSSES.get(paper, ())
     study = max(studies, key=lambda one: int(one.runs["loss"].isin(losses).sum()))
@@ -67,21 +67,31 @@ def _place(key: str, paper: str, studies: Sequence[Study], names: Collection[str
     return next((name for name in candidates if name in names), "")
 
 
+def in_groups(table: pd.DataFrame) -> dict[str, Any]:
+    """The claims of the five papers, and those of the field, each as `page_of` gives them."""
+    five = table["paper"].isin(claims.FIVE)
+    return {"papers": page_of(table[five]), "field": page_of(table[~five])}
+
+
 def page_of(table: pd.DataFrame) -> dict[str, Any]:
-    """The claims in three groups, by what decides them; those of runs that these runs do not test by themselves.
+    """The claims by what decides them; those of tuned runs by themselves, and those of runs that these do not test.
 
     Args:
         table: what `claims.decide` returns, its figures linked.
     """
     rows = [_shown(row) for row in table.to_dict("records")]
     groups = {group: [row for row in rows if row["group"] == group] for group in claims.GROUPS}
-    tested = [row for row in groups["runs"] if row["verdict"] != "not tested"]
-    untested = [row for row in groups["runs"] if row["verdict"] == "not tested"]
+    tuned = [row for row in groups["runs"] if row["tuned"]]
+    plain = [row for row in groups["runs"] if not row["tuned"]]
+    tested = [row for row in plain if row["verdict"] != "not tested"]
+    about = {row["key"] for row in [*tested, *tuned]}
     return {
         "tested": _group(tested),
-        "untested": _group(untested),
+        "tuned": _group(tuned),
+        "about": len(about),
+        "untested": _group([row for row in plain if row["key"] not in about]),
         "others": {group: _group(rows) for group, rows in groups.items() if group != "runs" and rows},
-        "decided": any(row["verdict"] in ("supported", "contradicted") for row in tested),
+        "decided": any(row["verdict"] in ("supported", "contradicted") for row in [*tested, *tuned]),
     }
 
 
@@ -93,17 +103,25 @@ def _group(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "count": len(rows),
         "verdicts": [(counts[word], word, sign) for word, sign in SIGNS.items() if counts[word]],
-        "papers": [(f"Paper {paper}: {claims.PAPERS[paper].name}", rows) for paper, rows in papers.items()],
+        "papers": [(_title(paper), rows) for paper, rows in papers.items()],
     }
+
+
+def _title(paper: str) -> str:
+    about = claims.PAPERS[paper]
+    return (
+        f"{about.name[0].upper()}{about.name[1:]}: {about.source}" if about.source else f"Paper {paper}: {about.name}"
+    )
 
 
 def claims_table(table: pd.DataFrame) -> Table:
     """The claims as files."""
     shown = pd.DataFrame(
         {
-            "paper": table["paper"],
+            "paper": [claims.PAPERS[paper].source or paper for paper in table["paper"]],
             "place": table["place"],
             "claim": table["says"],
+            "runs": table["regime"],
             "verdict": [f"{SIGNS[word]} {word}" for word in table["verdict"]],
             "estimate": [estimate(row) for row in table.to_dict("records")],
             "n": [count(n) for n in table["n"]],
@@ -120,10 +138,17 @@ def _shown(row: dict[Any, Any]) -> dict[str, Any]:
         "needed": count(row["needed"]),
     }
     remarks = [_titled(row[name]) for name in ("why", "limits", "reconstruction", "here") if row[name]]
+    tuned = row["regime"] == "tuned"
+    place = [
+        f"Paper {row['paper']}" if row["paper"] in claims.FIVE else claims.PAPERS[row["paper"]].source,
+        row["place"],
+    ]
     return {
-        "id": f"claim-{row['claim']}",
+        "id": f"claim-{row['claim']}{'-tuned' if tuned else ''}",
+        "key": row["claim"],
+        "tuned": tuned,
         "paper": str(row["paper"]),
-        "place": f"Paper {row['paper']}, {row['place']}",
+        "place": ", ".join(place),
         "says": str(row["says"]),
         "test": _titled(row["test"]),
         "verdict": row["verdict"],

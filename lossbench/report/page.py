@@ -56,6 +56,6 @@ def _table(table: Table) -> dict[str, Any]:
     grouped = table.shown.columns[0] == tables.GROUP
     rows = [row if grouped else ["", *row] for row in table.shown.astype(str).to_numpy().tolist()]
     heads = list(table.shown.columns[1:] if grouped else table.shown.columns)
-    words = [head in tables.WORDS for head in heads]
+    words = [head in (*tables.WORDS, *table.text) for head in heads]
     wide = len(heads) > MANY_COLUMNS
     return {"name": table.name, "title": table.title, "heads": heads, "rows": rows, "words": words, "wide": wide}

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from lossbench import stats
+from lossbench.claims.wording import number
 from lossbench.config import RunConfig
+from lossbench.data.yardsticks import best_known
 from lossbench.plots.style import title_of
 from lossbench.report import panels, predictions, tables
 from lossbench.report.evidence import Evidence
@@ -91,6 +93,7 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "train_images": _count(runs, "train_images"),
         "test_images": _count(runs, "test_images"),
         "parameters": _count(runs, "num_parameters"),
+        "known": known_beside(runs),
         "fingerprint": _first(runs, "dataset_fingerprint")[:12],
         "other": [f"{name} {value}" for name, value in fields.items() if name not in told and _changed(name, value)],
         "judged_on": evidence.judged_on,
@@ -101,6 +104,13 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "commit": _first(runs, "commit"),
         "versions": evidence.versions,
     }
+
+
+def known_beside(runs: pd.DataFrame) -> str:
+    """The best published accuracy of a network of this size on this data set, as text; `not known` without one."""
+    sizes = runs["num_parameters"].dropna().astype(float).tolist() if "num_parameters" in runs else []
+    known = best_known(str(runs["dataset"].iloc[0]), max(sizes)) if sizes else None
+    return "not known" if known is None else f"{number(100 * known.accuracy, 1)} % with all images ({known.source})"
 
 
 def declared(settings: Sequence[Evidence]) -> list[dict[str, Any]]:
@@ -177,6 +187,9 @@ def gaps(evidence: Evidence) -> dict[str, Any]:
         "runs": len(runs),
         "diverged": named(runs[runs["status"] != "finished"], evidence.titles),
         "at_chance": at_chance(runs, evidence.titles),
+        "unlearned": unlearned(evidence.comparison, evidence.titles),
+        "last": int(stats.is_last_best(finished).sum()),
+        "rising": int(stats.still_rising(finished, evidence.history).sum()),
         "unscored": len(finished) - len(stats.finished(runs)),
         "damaged": list(evidence.damaged.values()),
         "finished": len(finished),
@@ -198,6 +211,12 @@ def at_chance(runs: pd.DataFrame, titles: dict[str, str]) -> list[str]:
     for (_, label, function), part in runs.groupby(["dataset", "label", stats.probability_labels(runs)], sort=False):
         counts[str(label), str(function)] += stats.at_chance(part)
     return [f"{count} × {titles[label]} with {function}" for (label, function), count in counts.items() if count]
+
+
+def unlearned(comparison: pd.DataFrame, titles: dict[str, str]) -> list[str]:
+    """The comparisons without a word because networks have not learned, each with the reason."""
+    rows = comparison[comparison["verdict"] == stats.NOT_LEARNED].to_dict("records")
+    return [f"{titles[row['label']]} ({str(row['limits']).partition(';')[0]})" for row in rows]
 
 
 def unsaid(evidence: Evidence) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lossbench.report import tables
 from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
 from lossbench.report.evidence import Evidence, Study
 from lossbench.report.panels import table_in_words
-from lossbench.report.setting import at_chance, declared, named, page_of, words
+from lossbench.report.setting import at_chance, declared, named, page_of, unlearned, words
 from lossbench.report.text import say, span
 
 FEW = 6  # settings that a page shows with all their figures
@@ -37,7 +37,7 @@ def front(studies: Sequence[Study], comparison: pd.DataFrame) -> dict[str, Any]:
         "losses": len(set(runs["label"])),
         "functions": len(set(stats.probability_labels(runs))),
         "seeds": span(runs.groupby([runs["label"], stats.probability_labels(runs), "setting"])["seed"].nunique()),
-        "why": why_nothing(runs, judged),
+        "why": why_nothing(runs, comparison),
         "comparisons": len(judged),
         "differing": int(judged["verdict"].isin(DIFFERENT).sum()),
         "equivalent": int((judged["verdict"] == "equivalent").sum()),
@@ -49,14 +49,16 @@ def front(studies: Sequence[Study], comparison: pd.DataFrame) -> dict[str, Any]:
         "declared": declared(settings),
         "diverged": named(runs[runs["status"] != "finished"], titles),
         "at_chance": at_chance(runs, titles),
+        "unlearned": unlearned(comparison, titles),
         "alone": titles[runs["label"].iloc[0]],
         "accuracy": float(runs["test_accuracy"].astype(float).max()),
         "picture": verdicts(judged) if len(settings) > 1 and len(judged) else None,
     }
 
 
-def why_nothing(runs: pd.DataFrame, judged: pd.DataFrame) -> str:
+def why_nothing(runs: pd.DataFrame, comparison: pd.DataFrame) -> str:
     """Why these runs say nothing about losses, as a key of the sentence; empty where they can."""
+    judged = comparison[comparison["verdict"].isin(stats.VERDICTS)]
     finished = runs[runs["status"] == "finished"]
     reasons = (
         ("diverged", finished.empty),
@@ -64,6 +66,7 @@ def why_nothing(runs: pd.DataFrame, judged: pd.DataFrame) -> str:
         ("no score", len(finished) > 0 and stats.finished(runs).empty),
         ("one loss", runs["label"].nunique() == 1),
         ("no reference", "cross_entropy" not in set(runs["loss"])),
+        ("not learned", judged.empty and (comparison["verdict"] == stats.NOT_LEARNED).any()),
         ("no other loss", judged.empty and set(runs["loss"]) <= {"cross_entropy", "kl_divergence"}),
         ("no pair", judged.empty or judged["n"].max() == 0),
         ("few pairs", len(judged) > 0 and judged["n"].max() < 3),

@@ -57,6 +57,7 @@ class Table:
     title: str
     values: pd.DataFrame
     shown: pd.DataFrame
+    text: tuple[str, ...] = ()  # columns of text beside `WORDS`
 
 
 def comparisons(studies: list[Study]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,9 @@ from lossbench import plots, stats
 from lossbench.claims.wording import number
 from lossbench.files import write_text
 from lossbench.plots.style import title_of
-from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table, trials_table
-from lossbench.records.packed import packed_folders
-from lossbench.report import page
+from lossbench.records.archive import AllTables
+from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
+from lossbench.report import matrix, page
 from lossbench.report.drawing import PANEL_WIDTH, Figure, Panel
 from lossbench.report.study import DIFFERENT
 from lossbench.report.tables import Table
@@ -23,11 +24,6 @@ from lossbench.report.text import say
 from lossbench.stats.tuning import judge_finals, tuning_table
 
 NAME = "tuned.html"
-
-
-def plans_of(output: Path) -> list[TunedDeclaration]:
-    """The tuned studies that were declared in a folder, or in the packed studies of one."""
-    return [plan for folder in packed_folders(output) or [output] for plan in declared_tuned(folder)]
 
 
 def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
@@ -38,17 +34,40 @@ def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     return trials | {final for winners in groups for row in winners for final in row["finals"]}
 
 
-def build(plans: Sequence[TunedDeclaration], runs: pd.DataFrame, folder: Path, kinds: Sequence[str]) -> Path:
-    """Write `tuned.html`, its figures and tables, and return its path."""
-    contents = {"studies": [study(f"tuned-{i}", plan, runs) for i, plan in enumerate(plans, start=1)]}
+def build(
+    plans: Sequence[TunedDeclaration], tables: AllTables, folder: Path, kinds: Sequence[str], claims: dict[str, Any]
+) -> Path:
+    """Write `tuned.html`, its figures and tables, with these claims if there are any, and return its path."""
+    settings = matrix.settings_of(plans, tables.runs, tables.history)
+    contents = {
+        "settings": [answer(f"tuned-answer-{i}", setting) for i, setting in enumerate(settings, start=1)],
+        "studies": [study(f"tuned-{i}", plan, tables.runs) for i, plan in enumerate(plans, start=1)],
+        "claims": claims,
+    }
     return write_text(folder / NAME, page.render(contents, folder, kinds, "tuned.html"))
+
+
+def answer(slug: str, setting: matrix.TunedSetting) -> dict[str, Any]:
+    """What the template shows of all plans of one setting together: loss by question, and what tuning left."""
+    cells, fates = matrix.cells(setting), matrix.fates(setting)
+    left = stats.before_and_after(setting.trials, setting.finals, margin=setting.plans[0].margin)
+    return {
+        "name": setting.name,
+        "setting": setting,
+        "reached": setting.reached(),
+        "cells": Table(
+            f"{slug}-questions", say("table_tuned_questions"), setting.judged(), cells, tuple(map(str, cells))
+        ),
+        "fates": Table(f"{slug}-fates", say("table_tuned_fates"), left, fates, tuple(map(str, fates))[:-1]),
+        "counts": [f"{count} {fate}" for fate, count in left["fate"].value_counts().items()],
+    }
 
 
 def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, Any]:
     """What the template shows of one tuned study."""
-    trials, finals = trials_table(runs, plan), finals_table(runs, plan)
+    trials, finals, widened = (table(runs, plan) for table in (trials_table, finals_table, widened_table))
     setting = plan.setting
-    judged = judge_finals(finals, margin=plan.margin) if _whole(plan, finals) else pd.DataFrame()
+    judged = judge_finals(finals, margin=plan.margin) if matrix.is_whole(plan.winners, finals) else pd.DataFrame()
     whole = len(trials) == len(plan.runs)
     words = list(judged["verdict"]) if len(judged) else []
     factors = {loss: value for loss, value in plan.space["lr_factor"].items() if value != 1}
@@ -68,9 +87,10 @@ def study(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> dict[str, An
         "own": list(_own_ranges(plan)),
         "notes": [_note(row) for row in plan.winners if row["ends"]],
         "images": _images(trials),
-        "last": int((trials["best_epoch"] == trials["epochs"]).sum()),
-        "last_finals": int((finals["best_epoch"] == finals["epochs"]).sum()),
-        "hours": number((trials["seconds"].sum() + finals["seconds"].sum()) / 3600, 1),
+        "widened": [f"{count} beyond {end}" for end, count in Counter(widened.get("end", ())).items()],
+        "last": int(stats.is_last_best(trials).sum()),
+        "last_finals": int(stats.is_last_best(finals).sum()),
+        "hours": number(sum(table["seconds"].sum() for table in (trials, widened, finals)) / 3600, 1),
         "table": _differences_table(slug, judged) if words else None,
         "differences": _differences(slug, finals, judged) if words else None,
         "best": _best(slug, trials) if whole else None,
@@ -87,7 +107,7 @@ def _conditions(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> Iterat
     """The winners under other conditions, as far as all their runs are there."""
     for i, condition in enumerate(plan.conditions, start=1):
         finals = finals_table(runs, plan, condition)
-        name = " and ".join(f"{field.replace('_', ' ')} {value}" for field, value in condition["changes"].items())
+        name = matrix.name_condition(condition["changes"])
         planned = sum(len(row["finals"]) for row in condition["winners"])
         if len(finals) < planned:
             yield {"name": name, "time": condition["time"], "done": len(finals), "planned": planned, "table": None}
@@ -101,11 +121,6 @@ def _conditions(slug: str, plan: TunedDeclaration, runs: pd.DataFrame) -> Iterat
             "figure": _differences(f"{slug}-condition-{i}", finals, judged),
             "table": _differences_table(f"{slug}-condition-{i}", judged),
         }
-
-
-def _whole(plan: TunedDeclaration, finals: pd.DataFrame) -> bool:
-    planned = sum(len(row["finals"]) for row in plan.winners)
-    return planned > 0 and len(finals) == planned
 
 
 def _own_ranges(plan: TunedDeclaration) -> list[str]:

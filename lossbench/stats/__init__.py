@@ -1,6 +1,7 @@
 """What a table of runs can and cannot tell: every function takes the table of `load_runs`."""
 
 from lossbench.stats.inference import Ranking, critical_difference, rank_losses
+from lossbench.stats.learned import NOT_LEARNED, at_chance, is_last_best, still_rising, why_not_learned
 from lossbench.stats.metrics import compare_folds, score_folds
 from lossbench.stats.paired import (
     LOOKS,
@@ -8,7 +9,6 @@ from lossbench.stats.paired import (
     VERDICTS,
     Judgement,
     Outcome,
-    at_chance,
     compare,
     judge,
     judge_by_look,
@@ -35,10 +35,20 @@ from lossbench.stats.runs import (
     t_interval,
 )
 from lossbench.stats.thesis import paired_t_tests, placement_points, population_p_values, probability_wins
-from lossbench.stats.tuning import best_of, judge_finals, trial_scores, trials_to_pass, tuning_table
+from lossbench.stats.tuning import (
+    FATES,
+    before_and_after,
+    best_of,
+    judge_finals,
+    trial_scores,
+    trials_to_pass,
+    tuning_table,
+)
 
 __all__ = [
+    "FATES",
     "LOOKS",
+    "NOT_LEARNED",
     "OUTCOMES",
     "VERDICTS",
     "Judgement",
@@ -46,11 +56,13 @@ __all__ = [
     "Ranking",
     "Setting",
     "at_chance",
+    "before_and_after",
     "best_of",
     "compare",
     "compare_folds",
     "critical_difference",
     "finished",
+    "is_last_best",
     "judge",
     "judge_by_look",
     "judge_finals",
@@ -75,9 +87,11 @@ __all__ = [
     "settings",
     "settings_with",
     "single_run_spread",
+    "still_rising",
     "summarise",
     "t_interval",
     "trial_scores",
     "trials_to_pass",
     "tuning_table",
+    "why_not_learned",
 ]

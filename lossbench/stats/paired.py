@@ -8,6 +8,7 @@ For one setting and one outcome, d is the loss's score minus the reference's und
 - **practical size**: two one-sided t tests against a margin that was stated before the runs;
 - **word**: `better` or `worse`: differs; `slightly better` or `slightly worse`: differs, and the 90 % interval lies
   inside the margin; `equivalent`: does not differ, and lies inside; `undecided`: neither;
+- **no word**: `not learned` where the networks have not learned their task, by the rule of `stats.learned`;
 - **resolution**: an accuracy on m images is a multiple of 1/m, so a standard error is never taken smaller than one
   image in one of the runs would make it, and ties are counted. With fewer than 3 pairs every word is `undecided`.
 
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossbench.stats.learned import NOT_LEARNED, at_chance, is_last_best, why_runs_not_learned
 from lossbench.stats.runs import REFERENCE, Setting, finished, merge_idle, probability_labels, setting_fields, settings
 
 if TYPE_CHECKING:
@@ -251,8 +253,8 @@ def t_quantile(share: float, df: float) -> float:
 
 COLUMNS = (
     *("setting", "dataset", "model", "probability", "loss", "label", "n", "ahead", "ties", "diverged", "at_chance"),
-    *("mean", "low", "high", "p", "p_sign_flip", "p_holm", "p_equivalence", "margin", "verdict", "needed"),
-    *("single_run_sd", "limits"),
+    *("unfinished", "mean", "low", "high", "p", "p_sign_flip", "p_holm", "p_equivalence", "margin", "verdict"),
+    *("needed", "single_run_sd", "limits"),
 )
 
 
@@ -276,11 +278,12 @@ def compare(
 
     Returns: a row a loss, probability function and setting: `COLUMNS`, then `study` and the fields of the setting as
         far as `runs` has them. The loss is `ahead` (above 0) in so many of `n` pairs and equal in `ties`; `diverged`
-        and `at_chance` count its runs; `mean`, `low`, `high` (95 %) and `margin` are in the unit of the column;
-        `p_holm` is corrected over the losses of the setting; `verdict` is one of `VERDICTS` or `same function`;
-        `needed` is the number of pairs that would decide what is undecided; `single_run_sd` is the spread of the
-        difference of two single runs of the reference under different seeds, which is what a comparison without pairs
-        would have seen; `limits` names what keeps the comparison from saying more.
+        and `at_chance` count its runs, `unfinished` those of both sides whose best epoch is their last; `mean`, `low`,
+        `high` (95 %) and `margin` are in the unit of the column;
+        `p_holm` is corrected over the losses of the setting; `verdict` is one of `VERDICTS`, `same function` or `not
+        learned`; `needed` is the number of pairs that would decide what is undecided; `single_run_sd` is the spread of
+        the difference of two single runs of the reference under different seeds, which is what a comparison without
+        pairs would have seen; `limits` names what keeps the comparison from saying more.
 
     Raises:
         ValueError: two runs compete for one place, a metric that is no column, or a margin that is not above 0.
@@ -386,7 +389,7 @@ class _Family:
                 row = self._row(cell, judgement, len(cells))
                 if looks and judgement.n < looks[0]:
                     row["limits"] = "; ".join(filter(None, [row["limits"], f"the first look is at {looks[0]} pairs"]))
-                yield {**row, "look": None if row["verdict"] in (UNDECIDED, SAME_FUNCTION) else look}
+                yield {**row, "look": None if row["verdict"] in (UNDECIDED, SAME_FUNCTION, NOT_LEARNED) else look}
 
     def _judged_together(self) -> Iterator[list[_Cell]]:
         """The losses of each probability function; then each twin of the reference, which corrects nobody."""
@@ -398,7 +401,9 @@ class _Family:
     def _row(self, cell: _Cell, judgement: Judgement, comparisons: int) -> dict[str, Any]:
         diverged = int((cell.runs["status"] != "finished").sum())
         guessing = at_chance(cell.runs)
-        verdict = SAME_FUNCTION if cell.same_function else UNDECIDED if diverged else judgement.verdict
+        unlearned = why_runs_not_learned(cell.runs, cell.partners)
+        word = NOT_LEARNED if unlearned else UNDECIDED if diverged else judgement.verdict
+        verdict = SAME_FUNCTION if cell.same_function else word
         sd = judgement.se * math.sqrt(judgement.n)
         open_question = verdict == UNDECIDED and not diverged
         return {
@@ -408,11 +413,12 @@ class _Family:
             **vars(judgement),
             "diverged": diverged,
             "at_chance": guessing,
+            "unfinished": _unfinished(cell),
             "margin": math.nan if self.margin is None else self.margin,
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
             "single_run_sd": single_run_spread(cell.partners, self.metric),
-            "limits": "; ".join(self._limits(cell, judgement, guessing)),
+            "limits": "; ".join(dict.fromkeys(filter(None, [unlearned, *self._limits(cell, judgement, guessing)]))),
         }
 
     def _limits(self, cell: _Cell, judgement: Judgement, guessing: int) -> Iterator[str]:
@@ -502,23 +508,16 @@ def _values(runs: pd.DataFrame, name: str) -> list[str]:
     return sorted({f"{value:g}" if isinstance(value, float) else str(value) for value in runs[name]})
 
 
+def _unfinished(cell: _Cell) -> int:
+    """How many finished runs of both sides were best in their last epoch; 0 where the table does not say."""
+    sides = [side[side["status"] == "finished"] for side in (cell.runs, cell.partners)]
+    return sum(int(is_last_best(side).sum()) for side in sides if {"best_epoch", "epochs"} <= set(side))
+
+
 def _judged_by_class_mean(loss: str) -> bool:
     from lossbench.losses.catalogue import LOSSES
 
     return loss in LOSSES and "embeddings" in LOSSES[loss].tensors
-
-
-def at_chance(runs: pd.DataFrame) -> int:
-    """How many finished runs are no better than guessing: within three standard errors of one over the classes."""
-    from lossbench.data import DATASETS
-
-    known = {"dataset", "test_accuracy", "test_images"} <= set(runs) and not runs.empty
-    if not known or runs["dataset"].iloc[0] not in DATASETS:
-        return 0
-    chance = 1 / max(1, len(DATASETS[runs["dataset"].iloc[0]].class_names))
-    images = runs["test_images"].astype(float)
-    limit = chance + 3 * np.sqrt(chance * (1 - chance) / images)
-    return int(((runs["status"] == "finished") & (runs["test_accuracy"].astype(float) <= limit)).sum())
 
 
 def single_run_spread(runs: pd.DataFrame, metric: str = "test_accuracy") -> float:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench.stats.paired import OUTCOMES, judge
+from lossbench.stats.learned import NOT_LEARNED, why_runs_not_learned
+from lossbench.stats.paired import EQUIVALENT, OUTCOMES, VERDICTS, judge
 from lossbench.stats.runs import REFERENCE
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 BAND = 0.95
+DIFFERENT = tuple(word for word in VERDICTS if word.endswith(("better", "worse")))
 RULE = "paired differences of finals, averaged within each study; t test over the studies; Holm over the losses"
 
 Curve = NDArray[np.float64]
@@ -127,8 +129,8 @@ def judge_finals(
         finals: as for `final_differences`, with `test_images`.
         margin: smallest difference that matters; None takes that of `OUTCOMES`.
 
-    Returns: a row a loss: `loss n draws mean low high p p_holm p_equivalence margin verdict diverged`; `n` counts
-        pairs, `draws` the studies whose means were tested.
+    Returns: a row a loss: `loss n draws mean low high p p_holm p_equivalence margin verdict diverged limits`; `n`
+        counts pairs, `draws` the studies whose means were tested; `limits` says why a network has not learned.
     """
     import pandas as pd
 
@@ -147,8 +149,50 @@ def judge_finals(
         diverged = int(((finals["loss"] == loss) & (finals["status"] != "finished")).sum())
         counts = {"loss": loss, "n": len(own[loss]), "draws": row.n}
         word = "undecided" if diverged else row.verdict
-        rows.append({**counts, **numbers, "margin": margin, "verdict": word, "diverged": diverged})
+        unlearned = why_runs_not_learned(finals[finals["loss"] == loss], finals[finals["loss"] == reference])
+        word = NOT_LEARNED if unlearned else word
+        rows.append({**counts, **numbers, "margin": margin, "verdict": word, "diverged": diverged, "limits": unlearned})
     return pd.DataFrame(rows)
+
+
+HELD, TURNED, GONE = "held up", "turned round", "gone once tuned"
+SHOWN, OPEN, LEVEL = "shown only once tuned", "open", "level"
+FATES = (HELD, TURNED, GONE, SHOWN, OPEN, LEVEL)
+
+
+def before_and_after(trials: pd.DataFrame, finals: pd.DataFrame, *, margin: float | None = None) -> pd.DataFrame:
+    """What tuning left of each loss's difference to the reference: its defaults against the defaults, then the finals.
+
+    The defaults ran once in each study, so before tuning there is one pair a study.
+
+    Args:
+        trials: with `study point` and the columns of `judge_finals`; point 0 is the default.
+        finals: as for `judge_finals`.
+
+    Returns: a row a loss: `loss`, `before before_low before_high before_n before_word`, the same with `after`, and
+        `fate`: a difference that was shown before tuning has `held up`, `turned round`, or is `gone once tuned` (it is
+        equivalent now, or the interval now leaves out what was seen before), else `open`; one that was not shown before
+        is `shown only once tuned`, `level` (equivalent now), or `open`.
+    """
+    sides = {"before": trials[trials["point"] == 0], "after": finals}
+    judged = {side: judge_finals(runs, margin=margin).set_index("loss") for side, runs in sides.items()}
+    names = {"mean": "", "low": "_low", "high": "_high", "n": "_n", "verdict": "_word"}
+    parts = [
+        table[list(names)].rename(columns={name: f"{side}{end}" for name, end in names.items()})
+        for side, table in judged.items()
+    ]
+    table = parts[0].join(parts[1], how="inner").reset_index()
+    return table.assign(fate=[_fate(row) for row in table.to_dict("records")])
+
+
+def _fate(row: Mapping[Any, Any]) -> str:
+    before, after = (row[f"{side}_word"] in DIFFERENT for side in ("before", "after"))
+    if before and after:
+        return HELD if row["before"] * row["after"] > 0 else TURNED
+    if before:
+        gone = row["after_word"] == EQUIVALENT or not row["after_low"] <= row["before"] <= row["after_high"]
+        return GONE if gone and row["after_word"] != NOT_LEARNED else OPEN
+    return SHOWN if after else LEVEL if row["after_word"] == EQUIVALENT else OPEN
 
 
 def ranks(scores: Mapping[str, float]) -> dict[str, float]:

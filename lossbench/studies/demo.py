@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LOSSES: tuple[LossSpec, ...] = (
     ("js_divergence", {}),
-    ("generalized_cross_entropy", {}),
     ("focal", {"gamma": 2.0}),
     ("label_smoothing", {}),
 )
@@ -184,10 +183,10 @@ def conclude(comparison: pd.DataFrame, seeds: int) -> str:
 
 def _words(rows: pd.DataFrame) -> str:
     """`better: this (+1.2 [+0.8, +1.6]) and that (...); undecided: ...`."""
-    from lossbench.stats import VERDICTS
+    from lossbench.stats import NOT_LEARNED, VERDICTS
 
     parts = []
-    for word in VERDICTS:
+    for word in (*VERDICTS, NOT_LEARNED):
         losses = [
             "{} ({:+.1f} [{:+.1f}, {:+.1f}])".format(
                 _title(row["loss"]), *(100 * row[name] for name in ("mean", "low", "high"))

@@ -17,7 +17,8 @@ from lossbench.data.loading import find_dataset, find_spec
 from lossbench.models import MODELS
 from lossbench.models.pretrained import Pretrained
 from lossbench.studies.plans import table
-from lossbench.training.loop import train_epoch
+from lossbench.training.features import FEATURE_BATCH, see_features, uses_features
+from lossbench.training.loop import Training, train_epoch
 from lossbench.training.machine import find_device, peak_memory_mb, usable_cores
 from lossbench.training.run import start
 
@@ -39,6 +40,7 @@ class Cost:
     images_per_second: float
     missing: tuple[str, ...]
     train_size: int
+    once: float = 0.0  # hours for what all runs share: the features of a frozen network
 
     @property
     def hours(self) -> float:
@@ -75,7 +77,7 @@ def estimate(
     finally:
         torch.set_num_threads(threads)
     costs = list(measured.values())
-    hours = sum(cost.hours for cost in costs) / count
+    hours = sum(cost.hours / count + cost.once for cost in costs)
     lines = [
         table(
             ("data set", "model", "runs", "images/s", "hours"),
@@ -84,6 +86,11 @@ def estimate(
         f"about {_duration(hours)} with {count} worker{'s' * (count > 1)} on {where.type}, "
         f"{peak_memory_mb() or 0:,.0f} MB each",
         *_looks_lines(configs, measured, count, looks),
+        *(
+            f"of that, once for all runs and unless they are in the cache: features of {c.dataset}, {_duration(c.once)}"
+            for c in costs
+            if c.once
+        ),
         *dict.fromkeys(f"missing: {what}" for cost in costs for what in cost.missing),
     ]
     return "\n".join(lines)
@@ -151,7 +158,8 @@ def _looks_lines(
     """What is to be done until each look if nothing is decided before it; seeds count from 0."""
     for look in looks:
         due = [config for config in configs if config.seed < look]
-        hours = sum(measured[_kind(config)].hours_of(config) for config in due) / workers
+        once = sum(measured[kind].once for kind in {_kind(config) for config in due})
+        hours = once + sum(measured[_kind(config)].hours_of(config) for config in due) / workers
         yield f"until the look at {look} pairs: at most {len(due)} runs, about {_duration(hours)}"
 
 
@@ -175,13 +183,31 @@ def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | Non
         spec.name, spec.class_names, images, images, "", (0.5,) * spec.image_shape[0], (0.25,) * spec.image_shape[0]
     )
     training = start(replace(first, patience=None), dataset, images, device, entry)
+    once = 0.0
+    if uses_features(first):
+        once, images = _time_features(training, images)
+        once *= spec.train_size + spec.test_size
     training.begin_epoch()
     warm_up = first.batch_size * WARM_UP_STEPS
     train_epoch(training, Split(images.images[:warm_up], images.target[:warm_up]))
     began = time.perf_counter()
     train_epoch(training, images)
     rate = len(images) / (time.perf_counter() - began)
-    return Cost(first.dataset, first.model, len(configs), size, rate, tuple(missing), spec.train_size)
+    return Cost(first.dataset, first.model, len(configs), size, rate, tuple(missing), spec.train_size, once)
+
+
+@torch.no_grad()
+def _time_features(training: Training, images: Split) -> tuple[float, Split]:
+    """Hours that the frozen network takes for an image, and the features on which its head then trains."""
+    body = training.model.eval().body
+    parts = torch.split(images.images, FEATURE_BATCH)
+    body(training.normalise(parts[0][:2]))  # the first call is slower
+    began = time.perf_counter()
+    features = torch.cat([body(training.normalise(part)) for part in parts])
+    hours = (time.perf_counter() - began) / 3600 / len(images)
+    see_features(training)
+    training.model.train()
+    return hours, Split(features, images.target)
 
 
 class _FreshWeights(Pretrained):

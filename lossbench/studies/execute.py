@@ -437,10 +437,26 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
         asked.setdefault(config.dataset, {}).update(dict.fromkeys(config.metrics))
     for name, metrics in asked.items():
         try_metrics(metrics, load(name, data).num_classes)
+    require_room(configs, data)
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
         if (published := MODELS[name].pretrained) is not None:
             published.find(name)
     return name_of_device
+
+
+def require_room(configs: Iterable[RunConfig], data: Path | None) -> None:
+    """Refuse, before any run, a config that asks for more training images than its imbalance leaves."""
+    import torch
+
+    from lossbench.data import Split, degrade, load, stratified_split
+    from lossbench.data.dataset import VALIDATION_FRACTION
+
+    kinds = {(c.dataset, c.train_size, c.imbalance, c.selection): c for c in configs if c.train_size is not None}
+    for config in kinds.values():
+        target = load(config.dataset, data).train.target
+        if config.selection != "best_test":
+            target = target[stratified_split(target, VALIDATION_FRACTION, config.seed)[0]]
+        degrade(Split(torch.zeros(len(target), 1, 1, 1, dtype=torch.uint8), target), config)
 
 
 def _execute(engine: Engine, job: Job) -> None:

@@ -63,7 +63,7 @@ def write_index(output: Path) -> Path:
 
     The page is whole at any moment, and what was read before is not read again.
     """
-    from jinja2 import Environment
+    from jinja2 import DictLoader, Environment
 
     folder = output / "notebooks"
     rows: list[Row] = []
@@ -71,11 +71,11 @@ def write_index(output: Path) -> Path:
         with suppress(FileNotFoundError):  # another study has just replaced it
             rows += _rows(path, output)
     rows.sort(key=lambda row: (row.group, row.accuracy is None, -(row.accuracy or 0), row.label, row.seed or 0))
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        files("lossbench.studies").joinpath("notebook_index.html").read_text(encoding="utf-8")
-    )
-    page = template.render(
-        css=files("lossbench.report").joinpath("style.css").read_text(encoding="utf-8"),
+    sources = (("report", "head.html"), ("report", "style.css"), ("studies", "notebook_index.html"))
+    texts = {name: files(f"lossbench.{room}").joinpath(name).read_text(encoding="utf-8") for room, name in sources}
+    made = Environment(loader=DictLoader(texts), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = made.get_template("notebook_index.html").render(
+        css=texts["style.css"],
         rows=rows,
         counts=sorted(Counter(row.status for row in rows).items(), reverse=True),
         groups=[(title, list(group)) for title, group in groupby(rows, lambda row: row.group)],

@@ -5,8 +5,8 @@ ranges stand where the loss is defined. The first point of every loss is its def
 
 The range of the learning rate is the same for all losses up to the length of their first step. Under SGD a step is as
 long as the gradient, so the range is divided by the loss's gradient beside cross-entropy's where all classes are
-equally probable. Adam divides by the gradient's length itself: every loss's first step is as long as the rate says, and
-the range is one for all.
+equally probable. Adam and AdamW divide by the gradient's length themselves: every loss's first step is as long as the
+rate says, and the range is one for all.
 """
 
 from __future__ import annotations
@@ -67,9 +67,20 @@ class Range:
         return Range(self.low / WIDENING, self.low)
 
 
-RATES = {"adam": Range(1e-4, 3e-2), "sgd": Range(1e-3, 1.0)}
-DEFAULT_RATES = {"adam": 1e-3, "sgd": 1e-2}
+# Without momentum 0.9 a step is a tenth as long. AdamW multiplies the decay by the rate, so more of it does the same.
+RATES = {
+    **dict.fromkeys(("adam", "adamw"), Range(1e-4, 3e-2)),
+    **dict.fromkeys(("sgd", "sgd_momentum"), Range(1e-3, 1.0)),
+    "sgd_plain": Range(1e-2, 10.0),
+}
+DEFAULT_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 1e-2, "sgd_momentum": 1e-2, "sgd_plain": 0.1}
 DECAY = Range(1e-6, 1e-2)
+DECAYS = dict.fromkeys(RATES, DECAY) | {"adamw": Range(1e-4, 1.0)}
+
+
+def follows_gradient(optimizer: str) -> bool:
+    """Whether a step is as long as the gradient, so that a loss's rate is divided by its first pull."""
+    return optimizer.startswith("sgd")
 
 
 def tuned(
@@ -110,12 +121,12 @@ def require_tunable(base: RunConfig, losses: Sequence[LossSpec]) -> None:
 
 def describe(base: RunConfig, losses: Sequence[LossSpec]) -> dict[str, Any]:
     """The space as it is declared: ranges of the shared fields, and of each loss's own parameters."""
-    rate, decay = RATES[base.optimizer], DECAY
+    rate, decay, scaled = RATES[base.optimizer], DECAYS[base.optimizer], follows_gradient(base.optimizer)
     factors = {name: 1 / first_pull(name, params, base.dataset) for name, params in losses}
     return {
         "lr": [rate.low, rate.high, "log"],
         "weight_decay": [decay.low, decay.high, "log"],
-        "lr_factor": {name: 1.0 if base.optimizer != "sgd" else round(value, 6) for name, value in factors.items()},
+        "lr_factor": {name: round(value, 6) if scaled else 1.0 for name, value in factors.items()},
         "own": {
             name: {key: [span.low, span.high, "log" if span.log else "linear"] for key, span in _own(name, params)}
             for name, params in losses
@@ -125,10 +136,10 @@ def describe(base: RunConfig, losses: Sequence[LossSpec]) -> dict[str, Any]:
 
 def outer_ends(config: RunConfig) -> Iterator[str]:
     """The ends of ranges in whose outer tenth a winner lies, such as "lr high" or "gamma low"."""
-    pull = first_pull(config.loss, config.loss_params, config.dataset) if config.optimizer == "sgd" else 1.0
+    pull = first_pull(config.loss, config.loss_params, config.dataset) if follows_gradient(config.optimizer) else 1.0
     shares = {"lr": RATES[config.optimizer].share(config.lr * pull)}
     if config.weight_decay > 0:
-        shares["weight_decay"] = DECAY.share(config.weight_decay)
+        shares["weight_decay"] = DECAYS[config.optimizer].share(config.weight_decay)
     own = dict(_own(config.loss, {}))
     shares |= {name: own[name].share(value) for name, value in config.loss_params.items() if name in own}
     for name, share in shares.items():
@@ -181,7 +192,7 @@ def _config(base: RunConfig, loss: LossSpec, point: Sequence[float], beyond: str
     field, _, end = beyond.partition(" ")
     rate, decay = (
         span.beyond(end == "high") if field == part else span
-        for part, span in (("lr", RATES[base.optimizer]), ("weight_decay", DECAY))
+        for part, span in (("lr", RATES[base.optimizer]), ("weight_decay", DECAYS[base.optimizer]))
     )
     params = dict(given)
     for (key, span), share in zip(_own(name, given), point[2:], strict=False):
@@ -191,7 +202,7 @@ def _config(base: RunConfig, loss: LossSpec, point: Sequence[float], beyond: str
 
 
 def _rate(base: RunConfig, loss: LossSpec, lr: float) -> float:
-    if base.optimizer != "sgd":
+    if not follows_gradient(base.optimizer):
         return lr
     return float(f"{lr / first_pull(*loss, base.dataset):.3g}")
 

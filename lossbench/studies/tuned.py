@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
 from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, finals_table, setting_of
 from lossbench.records.record import output_folder
-from lossbench.studies.execute import Summary, run_configs
+from lossbench.studies.execute import Summary, require_room, run_configs
 from lossbench.studies.space import (
     FINALS,
     STUDIES,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OUTCOMES = ("test_accuracy", "test_macro_f1", "test_nll", "test_ece", "test_brier")
+CONDITIONS = ("label_noise", "noise_kind", "imbalance", "train_size", "augmentation")  # what a condition may change
 FINAL_SEEDS = 1000  # the finals of study k have the seeds 1000 (k + 1), 1000 (k + 1) + 1, ...
 
 
@@ -47,7 +47,7 @@ class TunedPlan:
         widen: extend a range once, for all losses, where a winner lies in its outer tenth.
         margin: smallest difference of accuracy that matters, as a fraction.
         conditions: fields of RunConfig under which the winners run again after the finals, such as
-            `{"label_noise": 0.4}`; nothing is tuned anew.
+            `{"label_noise": 0.4}`; nothing is tuned anew. Of `CONDITIONS` only.
     """
 
     base: RunConfig
@@ -67,6 +67,20 @@ class TunedPlan:
         names = [name for name, _ in self.losses]
         if len(set(names)) < len(names):
             raise ValueError(f"each loss is tuned once, got {', '.join(names)}")
+        for changes in self.conditions:
+            self._require_condition(changes)
+
+    def _require_condition(self, changes: Mapping[str, Any]) -> None:
+        if strangers := [name for name in changes if name not in CONDITIONS]:
+            raise ValueError(
+                f"a condition changes the training images, so one of {', '.join(CONDITIONS)}, got {strangers[0]}"
+            )
+        if not changes or setting_of(replace(self.base, **changes)) == setting_of(self.base):
+            told = ", ".join(f"{name}={value}" for name, value in changes.items()) or "nothing"
+            raise ValueError(
+                f"the condition {told} changes nothing beside the study's own setting; give another value, or with "
+                "noise_kind a label_noise too: label_noise=0.4,noise_kind=asymmetric"
+            )
 
     def points(self, beyond: str = "") -> dict[RunConfig, dict[str, Any]]:
         """Every trial, study by study, with its place in the plan; with `beyond` those of an extended range."""
@@ -171,7 +185,7 @@ def run_tuned(
     Returns: what there is to judge; with a shard, or after an end before the last run, the same call goes on.
     """
     folder = output_folder(output)
-    _require_possible(plan, how.get("data"))
+    require_room([replace(plan.base, **changes) for changes in ({}, *plan.conditions)], how.get("data"))
     declaration = declare_tuned(plan.declaration(), folder)
     say(f"declared {declaration.time}, plan {declaration.digest[:12]}")
     places = plan.points()
@@ -207,18 +221,6 @@ def run_tuned(
         say(f"the winners under {changes}")
         summary += run_configs([config for group in changed.values() for config in group], output, **how)
     return Tuned(summary, notes, judge_tuned(folder, declaration.digest))
-
-
-def _require_possible(plan: TunedPlan, data: Path | None) -> None:
-    """Refuse a condition that leaves fewer training images than the runs take, before any run."""
-    from lossbench.data import degrade, load, stratified_split
-    from lossbench.training.run import VALIDATION_FRACTION
-
-    if plan.conditions:
-        train = load(plan.base.dataset, data).train
-        rest, _ = stratified_split(train.target, VALIDATION_FRACTION, plan.base.seed)
-        for changes in plan.conditions:
-            degrade(train.subset(rest), replace(plan.base, **changes))
 
 
 def _now() -> str:

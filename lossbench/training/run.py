@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split, degrade, load, stratified_split
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.dataset import require_enough_images
+from lossbench.data.dataset import VALIDATION_FRACTION, require_enough_images
 from lossbench.data.loading import search_roots
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.losses import LOSSES, Criterion
@@ -54,7 +54,6 @@ from lossbench.training.machine import describe_machine, find_device, keep_freed
 from lossbench.training.tensorboard import event_writer, require_tensorboard
 from lossbench.training.weights import learned_by_loss, pack_weights
 
-VALIDATION_FRACTION = 0.1
 WAIT_SECONDS = 1.0  # between two looks at a run that another process does
 
 Progress = Callable[[dict[str, float]], object]

@@ -1,0 +1,130 @@
+"""What the tuned studies of outputs/tuned say, as the blocks of docs/answer.md and sentences of the front page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lossbench import stats
+from lossbench.plots.style import title_of
+from lossbench.records import archive
+from lossbench.records.declaration import declared_tuned
+from lossbench.records.packed import packed_folders
+from lossbench.report.matrix import CLEAN, TunedSetting, cells, fates, settings_of
+
+TUNED = Path(__file__).resolve().parents[1] / "outputs" / "tuned"
+COUNTED = (*stats.VERDICTS, stats.NOT_LEARNED)
+
+
+def read_tuned(folder: Path = TUNED) -> tuple[TunedSetting, ...]:
+    """Every declared study whose finals are all there, by setting; of any number of packed folders."""
+    folders = packed_folders(folder)
+    if not folders:
+        return ()
+    tables = [archive.load_tables(each) for each in folders]
+    runs, history = (pd.concat([getattr(t, name) for t in tables], ignore_index=True) for name in ("runs", "history"))
+    return settings_of([plan for each in folders for plan in declared_tuned(each)], runs, history)
+
+
+def listing(items: Sequence[str]) -> str:
+    """`a, b and c`.
+
+    >>> listing(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]])) or "none"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def losses_of(settings: Iterable[TunedSetting]) -> set[str]:
+    """The losses that were tuned somewhere."""
+    return {str(loss) for setting in settings for loss in setting.finals["loss"]}
+
+
+def say_tuned(settings: Sequence[TunedSetting]) -> str:
+    """What tuning every loss with the same budget left of the differences on clean data, a clause a setting."""
+    if not settings:
+        return "No tuned study is whole yet."
+    parts = []
+    for setting in settings:
+        judged = setting.judged()
+        clean = judged[judged["question"] == CLEAN]
+        parts.append(f"{place(setting)}, n = {clean['n'].max()}: of {len(clean)} losses {tally(clean['verdict'])}")
+    plan = settings[0].plans[0]
+    return f"Tuned with equal budgets ({plan.trials} trials, {plan.studies} times): {'; '.join(parts)}."
+
+
+def place(setting: TunedSetting) -> str:
+    """Data set and network as the front page names them."""
+    fields = setting.fields
+    frozen = fields["pretrained"] and fields["trainable"] == "head"
+    network = f"the frozen features of {fields['model']}" if frozen else fields["model"]
+    optimizer = "" if fields["optimizer"] == "adam" else f" under {fields['optimizer'].upper()}"
+    return f"{fields['dataset']} with {network}{optimizer}"
+
+
+def tally(words: Iterable[str]) -> str:
+    """`0 better and 12 undecided`; how many are better is always said."""
+    counts = Counter(words)
+    return listing([f"{counts[word]} {word}" for word in COUNTED if counts[word] or word == "better"])
+
+
+def write_tuned(settings: Sequence[TunedSetting]) -> str:
+    """How often each word was said, then of each setting what was run, loss by question, and what tuning left."""
+    if not settings:
+        return "No tuned study is whole yet.\n"
+    overview = write_overview(settings) if len(settings) > 1 else ""
+    return "\n".join([*filter(None, [overview]), *map(write_setting, settings)])
+
+
+def write_overview(settings: Sequence[TunedSetting]) -> str:
+    """Loss by question, over all settings: how often each word was said."""
+    judged = pd.concat([setting.judged() for setting in settings], ignore_index=True)
+    questions = list(dict.fromkeys(judged["question"]))
+    rows = []
+    for loss in dict.fromkeys(judged["loss"]):
+        own = judged[judged["loss"] == loss]
+        words = [own.loc[own["question"] == question, "verdict"] for question in questions]
+        rows.append([title_of(loss, loss), *(_counts(part) or "–" for part in words)])
+    return (
+        f"Over {len(settings)} settings, how often each word was said:\n\n{markdown(['loss', *questions], rows)}\n"
+        "Counts are not averages: settings differ, and a loss that is better on one and worse on another has both.\n"
+    )
+
+
+def _counts(words: Iterable[str]) -> str:
+    counts = Counter(words)
+    return ", ".join(f"{counts[word]} {word}" for word in COUNTED if counts[word])
+
+
+def write_setting(setting: TunedSetting) -> str:
+    """The tables of one setting and what stands behind them."""
+    plans = listing([
+        f"`{plan.digest[:12]}` of {plan.time[:10]} with {plan.finished_before} of its trials finished before"
+        for plan in setting.plans
+    ])  # fmt: skip
+    size = setting.fields["train_size"]
+    images = "all training images" if size is None else f"{size:,} training images"
+    left = fates(setting)
+    counts = Counter(left["fate"])
+    told = listing([f"{counts[fate]} {fate}" for fate in stats.FATES if counts[fate]])
+    return (
+        f"### {setting.name}\n\n"
+        f"{images[0].upper()}{images[1:]}, {setting.fields['epochs']} epochs; {setting.budget}. Tuned cross-entropy "
+        f"reaches {setting.reached()}. {setting.rising} of {setting.count} runs were still improving in their last "
+        f"epoch, {setting.last} were best in it. Declared in {plans}.\n\n"
+        f"{_text(cells(setting))}\nBefore tuning, each loss at its defaults, one pair a study: {told}.\n\n"
+        f"<details><summary>Before and after tuning</summary>\n\n{_text(left)}\n</details>\n"
+    )
+
+
+def _text(table: pd.DataFrame) -> str:
+    return markdown(list(table), table.astype(str).to_numpy().tolist())

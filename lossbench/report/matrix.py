@@ -1,0 +1,201 @@
+"""The tuned studies as one answer: loss by question, in each cell a word with its interval and number of pairs.
+
+Plans of one setting and one budget are put together, and their losses are one family. A question is an outcome of the
+finals, or of the finals under a condition that was declared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lossbench import stats
+from lossbench.claims.wording import number
+from lossbench.data.yardsticks import best_known
+from lossbench.plots.style import title_of
+from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
+from lossbench.stats.runs import REFERENCE
+
+ACCURACY, F1, ECE = "test_accuracy", "test_macro_f1", "test_ece"
+CLEAN, CALIBRATION, TRIALS = "clean", "calibration", "trials to pass cross-entropy"
+
+
+@dataclass(frozen=True)
+class TunedSetting:
+    """The tuned studies of one setting and budget.
+
+    Args:
+        plans: whose finals are all there.
+        trials, widened, finals: their runs, each once; `finals` with the study whose winner they repeat.
+        conditions: what was changed -> the finals under it, as far as all are there.
+        rising: how many of all these runs were still improving in their last epoch, `last` how many were best in it.
+    """
+
+    plans: tuple[TunedDeclaration, ...]
+    trials: pd.DataFrame
+    widened: pd.DataFrame
+    finals: pd.DataFrame
+    conditions: Mapping[str, tuple[dict[str, Any], pd.DataFrame]]
+    rising: int
+    last: int
+    count: int
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the config that all runs share."""
+        return self.plans[0].setting
+
+    @property
+    def name(self) -> str:
+        """Data set, network and optimizer, and what of the network is trained if not all."""
+        fields = self.fields
+        part = f" ({fields['trainable']} only)" if fields["trainable"] != "all" else ""
+        return f"{fields['dataset']}, {fields['model']}{part}, {fields['optimizer']}"
+
+    @property
+    def budget(self) -> str:
+        """Trials, studies and finals as prose."""
+        plan = self.plans[0]
+        return f"{plan.trials} trials a loss in each of {plan.studies} studies, {plan.finals} finals of each winner"
+
+    def questions(self) -> dict[str, tuple[str, pd.DataFrame]]:
+        """Question -> the outcome and the finals that answer it; rare classes are asked for macro F1."""
+        asked = {CLEAN: (ACCURACY, self.finals)}
+        asked |= {
+            what: (F1 if "imbalance" in changes else ACCURACY, finals)
+            for what, (changes, finals) in self.conditions.items()
+        }
+        return asked | {CALIBRATION: (ECE, self.finals)}
+
+    def judged(self) -> pd.DataFrame:
+        """Every loss and question: `setting question metric`, then the columns of `stats.judge_finals`."""
+        margin = self.plans[0].margin
+        parts = [
+            stats.judge_finals(finals, metric, margin=margin if metric == ACCURACY else None).assign(
+                setting=self.name, question=question, metric=metric
+            )
+            for question, (metric, finals) in self.questions().items()
+            if metric in finals
+        ]
+        table = pd.concat(parts, ignore_index=True)
+        first = ["setting", "question", "metric"]
+        return table[[*first, *(name for name in table if name not in first)]]
+
+    def reached(self) -> str:
+        """The accuracy of tuned cross-entropy, beside the best that is published for a network of this size."""
+        own = self.finals[self.finals["loss"] == REFERENCE]
+        sizes = own["num_parameters"].dropna().astype(float).tolist() if "num_parameters" in own else []
+        known = best_known(str(self.fields["dataset"]), max(sizes)) if sizes else None
+        beside = "not known" if known is None else f"{number(100 * known.accuracy, 1)} % on all images, {known.source}"
+        accuracy = number(100 * float(own[ACCURACY].astype(float).mean()), 1)
+        return f"{accuracy} % (best known for this size: {beside})"
+
+
+def settings_of(
+    plans: Iterable[TunedDeclaration], runs: pd.DataFrame, history: pd.DataFrame
+) -> tuple[TunedSetting, ...]:
+    """The plans whose finals are all there, by setting and budget; the others wait for their runs."""
+    groups: dict[str, list[TunedDeclaration]] = {}
+    for plan in plans:
+        key = json.dumps([plan.setting, plan.trials, plan.studies, plan.finals, plan.margin], sort_keys=True)
+        if is_whole(plan.winners, finals_table(runs, plan)):
+            groups.setdefault(key, []).append(plan)
+    return tuple(_together(group, runs, history) for group in groups.values())
+
+
+def is_whole(winners: list[dict[str, Any]], finals: pd.DataFrame) -> bool:
+    """Whether every final of these winners is there."""
+    planned = sum(len(row["finals"]) for row in winners)
+    return planned > 0 and len(finals) == planned
+
+
+def name_condition(changes: Mapping[str, Any]) -> str:
+    """`40 % wrong targets, asymmetric`."""
+    parts = []
+    for name, value in changes.items():
+        if name == "label_noise":
+            parts.append(f"{100 * value:g} % wrong targets")
+        elif name == "imbalance":
+            parts.append(f"tail {value:g}:1")
+        elif name == "train_size":
+            parts.append("all images" if value is None else f"{value:,} images")
+        else:
+            parts.append(str(value) if name == "noise_kind" else f"{name.replace('_', ' ')} {value}")
+    return ", ".join(parts)
+
+
+def _together(plans: list[TunedDeclaration], runs: pd.DataFrame, history: pd.DataFrame) -> TunedSetting:
+    def once(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(list(tables), ignore_index=True).drop_duplicates(["run_id", "study"])
+
+    trials = once(trials_table(runs, plan) for plan in plans)
+    widened = once(widened_table(runs, plan) for plan in plans)
+    finals = once(finals_table(runs, plan) for plan in plans)
+    met: dict[str, tuple[dict[str, Any], list[pd.DataFrame]]] = {}
+    for plan in plans:
+        for condition in plan.conditions:
+            table = finals_table(runs, plan, condition)
+            if is_whole(condition["winners"], table):
+                met.setdefault(name_condition(condition["changes"]), (condition["changes"], []))[1].append(table)
+    conditions = {what: (changes, once(tables)) for what, (changes, tables) in met.items()}
+    every = [trials, widened, finals, *(table for _, table in conditions.values())]
+    whole = pd.concat(every, ignore_index=True).drop_duplicates("run_id")
+    whole = whole[whole["status"] == "finished"]
+    own = history[history["run_id"].isin(whole["run_id"])]
+    rising, last = (int(mark.sum()) for mark in (stats.still_rising(whole, own), stats.is_last_best(whole)))
+    return TunedSetting(tuple(plans), trials, widened, finals, conditions, rising, last, len(whole))
+
+
+def cells(setting: TunedSetting) -> pd.DataFrame:
+    """The answer as text: a row a loss, a column a question, and the trials that it needs to pass cross-entropy.
+
+    Rows are sorted by the difference on clean data, the largest first.
+    """
+    judged = setting.judged()
+    order = judged[judged["question"] == CLEAN].sort_values("mean", ascending=False)["loss"]
+    text = judged.assign(text=[_cell(row) for row in judged.to_dict("records")])
+    table = text.pivot_table(index="loss", columns="question", values="text", aggfunc="first").reindex(order)
+    table = table[[question for question in setting.questions() if question in table]]
+    passes = stats.trials_to_pass(stats.trial_scores(setting.trials))
+    table[TRIALS] = [_passes(passes.get(str(loss))) for loss in table.index]
+    table.index = pd.Index([title_of(str(loss), str(loss)) for loss in table.index], name="loss")
+    return table.fillna("–").reset_index()
+
+
+def _passes(count: int | None) -> str:
+    return "never" if count is None else str(count)
+
+
+def _cell(row: Mapping[Any, Any]) -> str:
+    """`better +0.16 [−0.60, +0.92], n = 15`."""
+    outcome = stats.OUTCOMES[row["metric"]]
+    mean, low, high = (number(outcome.scale * row[name], 2, sign=True) for name in ("mean", "low", "high"))
+    return f"{row['verdict']} {mean} [{low},\u00a0{high}], n\u00a0=\u00a0{row['n']}"
+
+
+def fates(setting: TunedSetting) -> pd.DataFrame:
+    """What tuning left of each difference as text: its fate, before and after, and the gain by tuning."""
+    table = stats.before_and_after(setting.trials, setting.finals, margin=setting.plans[0].margin)
+    gains = {row["loss"]: row for row in stats.tuning_table(setting.trials, setting.finals).to_dict("records")}
+    rows = []
+    for row in table.to_dict("records"):
+        gain = gains[row["loss"]]
+        sides = {
+            f"{side} tuning": _cell(
+                {"metric": ACCURACY, "verdict": row[f"{side}_word"], "mean": row[side], "n": row[f"{side}_n"]}
+                | {end: row[f"{side}_{end}"] for end in ("low", "high")}
+            )
+            for side in ("before", "after")
+        }
+        won = number(100 * (float(gain["after"]) - float(gain["before"])), 2, sign=True)
+        rows.append({"loss": title_of(row["loss"], row["loss"]), "fate": row["fate"], **sides, "gain by tuning": won})
+    usual = gains[REFERENCE]
+    own = number(100 * (float(usual["after"]) - float(usual["before"])), 2, sign=True)
+    rows.append({"loss": "cross-entropy", "fate": "", "before tuning": "", "after tuning": "", "gain by tuning": own})
+    order = {fate: i for i, fate in enumerate(stats.FATES)}
+    rows.sort(key=lambda row: order.get(row["fate"], len(order)))
+    return pd.DataFrame(rows)
