@@ -106,7 +106,7 @@ def intervals(table: pd.DataFrame, ax: Any = None, title: str = "", margin: floa
     """
     ax = axes(ax)
     band = draw_margin(ax, 100 * margin)
-    marked = table["marked"] if "marked" in table else np.zeros(len(table), dtype=bool)
+    marked = list(table["marked"]) if "marked" in table else [False] * len(table)
     for i, (row, mark) in enumerate(zip(table.to_dict("records"), marked, strict=True)):
         colour = VERMILLION if mark else BLUE
         if np.isfinite(row["low"]):
