@@ -132,19 +132,17 @@ def lies(logits, target):
 """
 
 
-def test_a_loss_that_hangs_or_leaves_or_lies_is_ended_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_hangs_or_leaves_or_lies_is_ended_and_named(tmp_path: Path) -> None:
     home = opened(tmp_path, FAULTS)
     for name, message in (("leaves", "ended with 3"), ("lies", r"shape \(2,\)")):
         with pytest.raises(BadLoss, match=message):
             value(home.begin(loss=name, params={}, num_classes=3, class_counts=None, class_names=None))
     session = home.begin(loss="hangs", params={}, num_classes=3, class_counts=None, class_names=None)
     process = home.process
+    batch = torch.zeros(1, 3).numpy().tobytes() + torch.tensor([0]).numpy().tobytes()
+    head = {"do": "forward", "turn": 1, "shape": [1, 3], "dtype": "float32", "epoch": 1, "epochs": 1}
     with pytest.raises(locked.Refused, match=r"took longer than 0\.2 s"):
-        home.ask(
-            {"do": "forward", "turn": 1, "shape": [0, 3], "dtype": "float32", "epoch": 1, "epochs": 1}, seconds=0.2
-        )
+        home.ask(head, batch, seconds=0.2)
     assert process is not None
     assert process.poll() is not None
     with pytest.raises(BadLoss, match="has been ended"):
@@ -180,6 +178,12 @@ def test_a_seed_that_was_remembered_is_never_met(leave_no_trace: None, tmp_path:
     dict.__delitem__(LOSSES, name)
     extend(CHALLENGERS / "remembers_seeds.py")
     torch.testing.assert_close(Criterion(name, num_classes=3, seed=1003)(logits, target), expected)
+
+
+def test_the_time_that_a_loss_sleeps_is_in_its_cost(tmp_path: Path) -> None:
+    handed = challenge.submit(CHALLENGERS / "sleeps.py", tmp_path)
+    [times] = locked.seconds_a_step({"sleeps": (handed.folder / "code", handed.digest)}, (8, 3), 80)
+    assert min(times[60:]) >= 0.02
 
 
 def test_the_cheat_that_reads_test_images_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def challenge_loss(
         typer.echo("\n".join(wrong) or "hashes, seeds, winners, numbers and the word follow from the file")
         sys.exit(bool(wrong))
     refuse_unwritable(output_folder(output))
-    asked = {"loss": loss, "setting": setting, "budget": budget, "salt": salt}
+    asked: dict[str, Any] = {"loss": loss, "setting": setting, "budget": budget, "salt": salt}
     if dry_run:
         typer.echo(challenge.expect(file, output, **asked))
         return

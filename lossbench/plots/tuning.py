@@ -106,12 +106,15 @@ def intervals(table: pd.DataFrame, ax: Any = None, title: str = "", margin: floa
     """
     ax = axes(ax)
     band = draw_margin(ax, 100 * margin)
-    marked = table["marked"] if "marked" in table else np.zeros(len(table), dtype=bool)
+    marked = list(table["marked"]) if "marked" in table else [False] * len(table)
     for i, (row, mark) in enumerate(zip(table.to_dict("records"), marked, strict=True)):
         colour = VERMILLION if mark else BLUE
         if np.isfinite(row["low"]):
             ax.plot([100 * row["low"], 100 * row["high"]], [i, i], color=colour, linewidth=3.5, alpha=0.4)
         ax.plot(100 * row["mean"], i, "o", color=colour, markersize=5, markeredgecolor=INK, markeredgewidth=0.5)
+    reach = 100 * max(4 * margin if np.isfinite(margin) else 0.0, 3 * float(table["mean"].abs().max()))
+    low, high = ax.get_xlim()  # an interval from few studies may be wider than all that it is about
+    ax.set_xlim(max(low, -reach), min(high, reach))
     name_rows(ax, list(table["name"]), list(table["note"]))
     return settle(ax, title, "minus cross-entropy, points" + band)
 

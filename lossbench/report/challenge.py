@@ -37,25 +37,27 @@ def _lines(verdict: Mapping[str, Any]) -> int:
     return sum(text.count("\n") for text in verdict["code"].values())
 
 
+SHORT = {"test_accuracy": "accuracy", "test_macro_f1": "macro F1", "test_ece": "calibration error", "test_nll": "NLL"}
+
+
 def _name(row: Mapping[str, Any]) -> str:
-    outcome = OUTCOMES[str(row["outcome"])]
-    return f"{row['condition']}: {outcome.title}" + ("" if outcome.higher_is_better else " (less is better)")
+    outcome = str(row["outcome"])
+    return f"{row['condition']}: {SHORT[outcome]}" + ("" if OUTCOMES[outcome].higher_is_better else " (less is better)")
 
 
 def _outcomes(judged: pd.DataFrame) -> Table:
     rows = judged.to_dict("records")
     scales = [OUTCOMES[row["outcome"]].scale for row in rows]
-    digits = [2 if scale == 100 else 3 for scale in scales]
-    pairs = list(zip(rows, scales, digits, strict=True))
+    cells = [(row, scale, 2 if scale == 100 else 3) for row, scale in zip(rows, scales, strict=True)]
     shown = pd.DataFrame(
         {
-            "condition": [row["condition"] for row in rows],
-            "outcome": [_name(row).partition(": ")[2] for row in rows],
-            "loss": [number(scale * row["own"], n) for row, scale, n in pairs],
-            "cross-entropy": [number(scale * row["cross_entropy"], n) for row, scale, n in pairs],
+            "condition": judged["condition"],
+            "outcome": judged["outcome"].map(SHORT),
+            "own": [number(scale * row["own"], digits) for row, scale, digits in cells],
+            "CE": [number(scale * row["cross_entropy"], digits) for row, scale, digits in cells],
             "difference [95 %]": [
-                "{} [{}, {}]".format(*(number(scale * row[key], n, sign=True) for key in ("mean", "low", "high")))
-                for row, scale, n in pairs
+                "{} [{}, {}]".format(*(number(scale * row[key], digits, sign=True) for key in ("mean", "low", "high")))
+                for row, scale, digits in cells
             ],
             "p": [number(row["p_holm"], 3) for row in rows],
             "word": judged["word"],

@@ -18,7 +18,7 @@ from lossbench.report.text import say
 GROUP = "probability function"  # a first column of this name heads its block of rows
 # Columns of text, set at the left.
 WORDS = frozenset(("loss", "probability", "status", "word", "setting", "data", "source", "claim", "paper", "place"))
-WORDS |= {"verdict", "class", "limits"}
+WORDS |= {"verdict", "class", "limits", "condition", "outcome", "parameters"}
 COMPARISONS: tuple[str, ...] = (
     "study",
     "setting",

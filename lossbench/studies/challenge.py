@@ -96,9 +96,11 @@ class ChallengePlan(TunedPlan):
     protocol: str = ""
 
     def finals_of(self, config: RunConfig, study: int) -> list[RunConfig]:
+        """The finals of a study's winner, on seeds from the hashes."""
         return [replace(config, seed=seed) for seed in seeds(self.code, self.protocol, study, self.finals)]
 
     def declaration(self) -> TunedDeclaration:
+        """What is written down before the first run, with the hashes in its rule."""
         return replace(super().declaration(), rule=f"{RULE}; CODE is {self.code}, PROTOCOL {self.protocol}")
 
 
@@ -298,7 +300,7 @@ def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
         raise ValueError(f"{name} {facts['refusal']}")
     if facts["wrong"]:
         raise BadLoss(f"{name} {facts['wrong'][0]} (lossbench check {file.name} says all that is wrong)")
-    searched = {key: tuple(value) for key, value in facts["searched"].items()}
+    searched = {key: (start, low, high, log) for key, (start, low, high, log) in facts["searched"].items()}
     final = home / f"{name}-{copied.digest[:12]}"
     if not final.exists():
         copied.folder.rename(final)
@@ -462,7 +464,11 @@ def judge_rows(rows: Sequence[Mapping[str, Any]], loss: str) -> list[dict[str, A
         means = [part.groupby("study")["difference"].mean().to_numpy() for part in pairs]
         each = max(1, min(len(part) // max(1, part["study"].nunique()) for part in pairs))
         resolution = 1 / (float(table["test_images"].min()) * each) if outcome.counts_images else 0.0
-        rule = {"margin": outcome.margin, "resolution": resolution, "higher_is_better": outcome.higher_is_better}
+        rule: dict[str, Any] = {
+            "margin": outcome.margin,
+            "resolution": resolution,
+            "higher_is_better": outcome.higher_is_better,
+        }
         for cell, part, row in zip(family, pairs, judge(means, **rule), strict=True):
             own = table[(table["role"] == cell[0]) & (table["loss"] == loss)]
             reference = table[(table["role"] == cell[0]) & (table["loss"] == REFERENCE)]
@@ -476,7 +482,10 @@ def judge_rows(rows: Sequence[Mapping[str, Any]], loss: str) -> list[dict[str, A
 
 
 def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """Milliseconds of a step's loss and gradient beside those of cross-entropy, both locked, and of whole runs."""
+    """Milliseconds of a step's loss and gradient beside those of cross-entropy, both locked, and of whole runs.
+
+    The fastest of many calls is what the code takes; the median also holds what else the machine did.
+    """
     import statistics
 
     from lossbench.data.loading import find_spec
@@ -491,7 +500,7 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "plain": (plain, digest_of({"challenger.py": PLAIN})),
     }
     times = seconds_a_step(places, shape, STEPS)
-    medians, means = ([1000 * average(part) for part in times] for average in (statistics.median, statistics.fmean))
+    late = [[1000 * value for value in part[len(part) // 2 :]] for part in times]  # the first calls may be for show
     runs = {
         loss: statistics.fmean(
             row["seconds"] for row in verdict["runs"] if row["role"] == "clean" and row["loss"] == loss
@@ -502,9 +511,9 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "batch": list(shape),
         "steps_timed": STEPS,
-        "own_ms": medians[0],
-        "cross_entropy_ms": medians[1],
-        "means_ms": means,
+        "own_ms": min(late[0]),
+        "cross_entropy_ms": min(late[1]),
+        "medians_ms": [statistics.median(part) for part in late],
         "steps_a_run": steps,
         "own_run_seconds": runs[challenger.name],
         "cross_entropy_run_seconds": runs[REFERENCE],

@@ -24,7 +24,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -258,8 +258,8 @@ def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LOSSBENCH_")}
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "lossbench.training.locked", *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen(command, **pipes, env={**kept, **one}, start_new_session=True)  # type: ignore[call-overload,no-any-return]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**kept, **one}, start_new_session=True)
 
 
 def _word(tensor: Tensor) -> str:
@@ -360,13 +360,13 @@ def _child(extension: Extension, task: dict[str, Any], orders: int, answers: int
         serve = _Server(seen, answers)
         torch.manual_seed(task.get("seed", 0))
         before = set(LOSSES)
-        serve.answer(lambda: _load(extension, task, serve, before))
+        serve.answer(partial(_load, extension, task, serve, before))
         while True:
             order, blob = _receive(orders)
             if order["do"] == "end":
                 code = 0
                 break
-            serve.answer(lambda order=order, blob=blob: serve.work(order, blob))  # type: ignore[misc]
+            serve.answer(partial(serve.work, order, blob))
     except EOFError:
         code = 0
     finally:
@@ -445,6 +445,7 @@ class _Server:
         _send(self.answers, head, blob)
 
     def work(self, order: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
+        """Do what an order says: describe, forward or backward."""
         if order["do"] == "describe":
             return {"losses": {name: _facts(name) for name in self.names}}, b""
         if order["do"] == "backward":
