@@ -349,11 +349,12 @@ def load(name: str, data: Path | None = None) -> Dataset:
 
 def _unpack(spec: DatasetSpec, folder: Path) -> Path:
     """Read the archives of `spec` in `folder` once; the file in the cache that holds what they hold."""
-    from lossbench.data.importing import import_dataset
-
     start = time.perf_counter()
-    about = import_dataset(folder, spec.name)
     path = cache_path(spec.name)
+    require_room(path)
+    arrays = spec.read(spec, folder)
+    check_sizes(spec, arrays, folder)
+    about = write_tensors(path, spec, arrays, origin=folder.name)
     sizes = f"{about.train_size:,} + {about.test_size:,} images of {len(about.class_names)} classes"
     seconds = time.perf_counter() - start
     sys.stderr.write(f"{spec.name}: {sizes} read from {folder} in {seconds:.0f} s, kept in {path}\n")

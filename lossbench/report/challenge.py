@@ -68,10 +68,11 @@ def _outcomes(judged: pd.DataFrame) -> Table:
 
 def _picture(judged: pd.DataFrame) -> Figure:
     rows = judged[judged["outcome"].map(lambda name: OUTCOMES[name].unit == "points")]
-    names = [_name(row) for row in rows.to_dict("records")]
+    entries: list[dict[str, Any]] = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+    names = [_name(row) for row in entries]
     listed = "; ".join(
         f"{name} {number(100 * row['mean'], 2, sign=True)}, {row['word']}"
-        for name, row in zip(names, rows.to_dict("records"), strict=True)
+        for name, row in zip(names, entries, strict=True)
     )
     draw = partial(plots.intervals, rows.assign(name=names, note=rows["word"]), margin=float(rows["margin"].iloc[0]))
     panel = Panel(draw, f"The challenger minus cross-entropy: {listed}.")

@@ -261,7 +261,9 @@ def prepare(
     }
     given: dict[str, Any] = dict(zip(("trials", "studies", "finals"), BUDGETS[budget], strict=True))
     hashes = {"code": challenger.digest, "protocol": digests["protocol"]}
-    verdict["seeds"] = {str(k): seeds(*hashes.values(), k, given["finals"]) for k in range(given["studies"])}
+    verdict["seeds"] = {
+        str(k): seeds(challenger.digest, digests["protocol"], k, given["finals"]) for k in range(given["studies"])
+    }
     conditions = tuple(changes for changes in CONDITIONS.values() if changes)
     given |= {"widen": False, "margin": MARGIN, "conditions": conditions, **hashes}
     if refusal:
@@ -332,13 +334,13 @@ def _unknown(file: Path, home: Path) -> Challenger:
                 )
     root = path.resolve().parent
     code = {}
-    for where, text in extension.texts.values():
+    for where, content in extension.texts.values():
         inside = "challenger.py" if where == path.resolve() else where.relative_to(root).as_posix()
-        code[inside] = text.decode()
+        code[inside] = content.decode()
     digest = digest_of(code)
     folder = home / f"{path.stem}-{digest[:12]}"
-    for inside, text in code.items():
-        write_text(folder / "code" / inside, text)
+    for inside, source in code.items():
+        write_text(folder / "code" / inside, source)
     return Challenger(path.stem, digest, code, folder, {})
 
 
@@ -431,8 +433,10 @@ def _measured(
     return {**found, "judged": judge_rows(rows, plan.losses[1][0])}
 
 
-COLUMNS = ("run_id", "study", "point", "loss", "loss_params", "lr", "weight_decay", "seed", "status", "seconds")
-COLUMNS += ("val_accuracy", "test_accuracy", "test_macro_f1", "test_ece", "test_nll", "test_brier", "test_images")
+COLUMNS = (
+    *("run_id", "study", "point", "loss", "loss_params", "lr", "weight_decay", "seed", "status", "seconds"),
+    *("val_accuracy", "test_accuracy", "test_macro_f1", "test_ece", "test_nll", "test_brier", "test_images"),
+)
 
 
 def _rows(role: str, table: pd.DataFrame) -> list[dict[str, Any]]:
