@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import statistics
@@ -22,6 +23,7 @@ from scipy import optimize
 from traitlets.config import Config
 
 from conftest import write_run
+from docs.badges import public_address, write_badges
 from lossbench import LOSSES, Criterion, claims, stats
 from lossbench.config import RunConfig
 from lossbench.data import trees
@@ -169,11 +171,16 @@ def test_it_closes_with_what_was_learned_and_what_was_not(notebook):
     assert "What the evidence does not say" in prose(notebook)
 
 
-def test_it_opens_on_colab_and_binder(path, notebook):
-    first = notebook.cells[0].source
-    assert f"https://colab.research.google.com/github/lossbench/lossbench/blob/main/notebooks/{path.name}" in first
-    assert f"https://mybinder.org/v2/gh/lossbench/lossbench/main?labpath=notebooks%2F{path.name}" in first
-    assert len(tagged(notebook, "colab")) == 1
+def test_it_has_links_to_colab_only_where_the_repository_has_an_address(path, notebook):
+    address, first = public_address(), notebook.cells[0].source
+    assert len(tagged(notebook, "colab")) == bool(address)
+    assert ("colab.research.google.com" in first) == ("mybinder.org" in first) == bool(address)
+    there = write_badges(copy.deepcopy(notebook), path.name, "https://github.com/someone/lossbench")
+    first, second, *_ = there.cells
+    assert f"colab.research.google.com/github/someone/lossbench/blob/main/notebooks/{path.name}" in first.source
+    assert f"mybinder.org/v2/gh/someone/lossbench/main?labpath=notebooks%2F{path.name}" in first.source
+    assert "%pip install -q git+https://github.com/someone/lossbench" in second.source
+    assert write_badges(there, path.name, address) == notebook
 
 
 def test_only_the_colab_cell_installs_anything(notebook):
