@@ -75,6 +75,7 @@ def prepare(output: Path) -> None:
 
     sys.path.append(str(ROOT))  # the pages that docs/ writes are modules of a package in the checkout
     from docs.cards import cards_page
+    from docs.handouts import write_handouts
     from lossbench import archive, explorer, report
     from lossbench.training.machine import usable_cores
 
@@ -96,8 +97,14 @@ def prepare(output: Path) -> None:
         (SOURCE / f"{name.lower()}.md").write_text(site_links(text, ""), encoding="utf-8")
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for source, notebook in zip(notebooks, pool.map(partial(executed, output=output), notebooks), strict=True):
-            nbformat.write(adapt(notebook, source.name.partition("_")[0]), SOURCE / "notebooks" / source.name)
+        results = dict(zip(notebooks, pool.map(partial(executed, output=output), notebooks), strict=True))
+    write_handouts(
+        {path.name: nbformat.read(path, as_version=4) for path in notebooks},
+        {path.name: notebook for path, notebook in results.items()},
+        SOURCE / "_extra" / "downloads",
+    )
+    for source, notebook in results.items():
+        nbformat.write(adapt(notebook, source.name.partition("_")[0]), SOURCE / "notebooks" / source.name)
     (SOURCE / "losses.md").write_text(cards_page(), encoding="utf-8")
     say("building the report of the committed studies")
     page = report.build(archive.reference_folder(), BUILD / "report")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import importlib.util
 import math
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from zipfile import ZipFile
 
 import nbformat
 import pytest
@@ -25,7 +27,7 @@ from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 from test_house import MAY_ASK
 
-from docs import answer, answer_picture, cards
+from docs import answer, answer_picture, cards, handouts
 from lossbench import LOSSES, Criterion, archive, stats
 from lossbench.cli import app
 from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
@@ -600,3 +602,23 @@ def test_the_times_in_the_text_are_those_of_the_leases() -> None:
     assert "touches it every ten seconds" in CLUSTER_PAGE
     assert "silent for thirty seconds" in CLUSTER_PAGE
     assert (HEARTBEAT_SECONDS, STALE_AFTER) == (10, 3)
+
+
+def test_a_handout_has_exercises_and_checks_but_no_solution_and_no_result(tmp_path: Path) -> None:
+    written = {
+        path.name: nbformat.read(path, as_version=4) for path in sorted((DOCS.parent / "notebooks").glob("0*.ipynb"))
+    }
+    name = next(iter(written))
+    picture = {"image/png": base64.b64encode(b"a picture").decode()}
+    drawn = new_code_cell("draw()", metadata={"mystnb": {"image": {"alt": "two\ncurves"}}})
+    drawn.outputs = [new_output("display_data", picture)]
+    handouts.write_handouts(written, {name: new_notebook(cells=[drawn])}, tmp_path)
+    with ZipFile(tmp_path / "students.zip") as archive:
+        for file, original in written.items():
+            handout = nbformat.reads(archive.read(f"notebooks/{file}").decode(), as_version=4)
+            tags = [tag for cell in handout.cells for tag in cell.metadata.get("tags", [])]
+            assert "solution" not in tags
+            assert tags.count("check") == sum("check" in cell.metadata.get("tags", []) for cell in original.cells) > 0
+    with ZipFile(tmp_path / "figures.zip") as archive:
+        assert archive.read(f"figures/{Path(name).stem}-01.png") == b"a picture"
+        assert "two curves" in archive.read("figures/index.md").decode()
