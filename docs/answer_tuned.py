@@ -52,7 +52,7 @@ def losses_of(settings: Iterable[TunedSetting]) -> set[str]:
 
 
 def say_tuned(settings: Sequence[TunedSetting]) -> str:
-    """What tuning with equal budgets left of the differences, a clause a setting: on clean data, and what else differs."""
+    """What tuning with equal budgets left of the differences, a clause a setting: clean data, and what else differs."""
     if not settings:
         return "No tuned study is whole yet."
     parts = []
