@@ -26,6 +26,7 @@ SOURCE = BUILD / "source"
 HTML = BUILD / "html"
 MATHJAX = "static/mathjax/es5/tex-svg-full.js"  # inside the package `mathjax` of django-static-mathjax
 ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
+PAGE = re.compile(r'href="([\w-]+)\.ipynb')  # a link in HTML, which Sphinx passes on as it is
 BADGE = re.compile(r"\[!\[([^\]]*)\]\([^)]*\)\]\(([^)]*)\)")
 MOVED = {
     "docs/": "",
@@ -172,7 +173,7 @@ def adapt(notebook: Any, number: str) -> Any:
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub(r"[\1](\2)", cell.source).replace(") [Open in", ") · [Open in")
             cell.source = ANCHOR.sub(r"(\1)=", cell.source)  # as Sphinx knows them, for the claims' links
-            cell.source = site_links(cell.source, "../", "../")
+            cell.source = PAGE.sub(r'href="\1.html', site_links(cell.source, "../", "../"))
         if cell.source.rstrip().endswith(";"):  # asks for no result, which nbval's way of executing does not hear
             cell.outputs = [o for o in cell.get("outputs", []) if o.output_type != "execute_result"]
         for result in cell.get("outputs", []):

@@ -104,6 +104,7 @@ def test_a_folder_without_pages_is_reported(tmp_path):
 def test_a_notebook_becomes_a_page():
     badge = "[![Open in Colab](https://host/badge.svg)](https://colab/x.ipynb)"
     text = f"# Title\n\n{badge} and the [glossary](../docs/glossary.md), [more](../CONTRIBUTING.md)"
+    text += '\n\n<a href="11_how_to_compare.ipynb">11</a>'
     solution = new_code_cell("1", metadata={"tags": ["solution", "hide-input"]})
     noisy = new_code_cell("2", outputs=[new_output("stream", name="stderr", text="bar")])
     cells = [new_markdown_cell(text), new_code_cell("3", metadata={"tags": ["colab"]}), solution, noisy]
@@ -111,7 +112,7 @@ def test_a_notebook_becomes_a_page():
     title, colab, solution, noisy = page.cells
     assert title.source == (
         "# 04 · Title\n\n[Open in Colab](https://colab/x.ipynb) and the [glossary](../glossary.md), "
-        "[more](../contributing.md)"
+        '[more](../contributing.md)\n\n<a href="11_how_to_compare.html">11</a>'
     )
     assert "remove-cell" in colab.metadata["tags"]
     assert solution.metadata["tags"] == ["solution", "hide-cell"]

@@ -171,6 +171,10 @@ def test_it_closes_with_what_was_learned_and_what_was_not(notebook):
     assert "What the evidence does not say" in prose(notebook)
 
 
+def test_an_anchor_stands_before_what_it_names(notebook):
+    assert [cell.source for cell in notebook.cells if re.search(r'<a id="[\w-]+"></a>\s*$', cell.source)] == []
+
+
 def test_it_has_links_to_colab_only_where_the_repository_has_an_address(path, notebook):
     address, first = public_address(), notebook.cells[0].source
     assert len(tagged(notebook, "colab")) == bool(address)
