@@ -397,7 +397,11 @@ COMMITTED = Path(__file__).parents[1] / "outputs" / "tuned"
 def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Path) -> None:
     runs, plans = load_runs(folder), declared_tuned(folder)
     assert plans[0].finished_before == 0
+    note = json.loads((folder / "study.json").read_text())["note"]
     for plan in plans:
+        if not plan.winners:  # given up, and said so
+            assert plan.digest[:12] in note
+            continue
         assert len(trials_table(runs, plan)) == len(plan.runs) == plan.trials * plan.studies * len(plan.losses)
         finals = finals_table(runs, plan)
         assert len(finals) == plan.finals * plan.studies * len(plan.losses)

@@ -203,7 +203,7 @@ UNTUNED, TUNED = "untuned", "tuned"
 REGIMES = (UNTUNED, TUNED)
 MOSTLY = 0.5
 MORE_SEEDS, FORMULA = "more seeds", "the paper's formula"
-WHOLE = "all"  # of `RunConfig.trainable`
+HEAD_ONLY = "head"  # of `RunConfig.trainable`
 OF_THE_START = "first_epoch_accuracy"  # the end of training takes nothing away from it
 
 
@@ -362,7 +362,7 @@ class Finding:
             return "the loss is our reconstruction, which decides nothing about the paper's own", FORMULA
         if against and self.rule.exists:
             return "the claim is that some setting exists, and this is one", "another setting"
-        if against and all(row.get("trainable", WHOLE) != WHOLE for row in runs):
+        if against and all(row.get("trainable") == HEAD_ONLY for row in runs):
             return "only the last layer was trained, and the claim is about networks", "networks trained whole"
         if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
             return (
