@@ -120,7 +120,11 @@ def export(notebook: Path) -> Path:
 # The built site in a real browser, from the disk: on a phone, without errors, without another host.
 
 HTML = Path(__file__).parents[1] / "docs" / "_build" / "html"
-PAGES = sorted(path.relative_to(HTML) for path in HTML.rglob("*.html"))
+PAGES = sorted(
+    path.relative_to(HTML)
+    for path in HTML.rglob("*.html")
+    if 'http-equiv="refresh"' not in path.read_text(encoding="utf-8")  # leaves for another page while it is looked at
+)
 PHONE = {"width": 375, "height": 740}
 
 
