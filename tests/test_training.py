@@ -1055,7 +1055,8 @@ def test_a_finished_run_is_shown_from_a_folder_that_cannot_be_written(
     run(replace(TINY, epochs=1), tmp_path)
     monkeypatch.setattr("lossbench.cli.studies.refuse_unwritable", refuse)
     monkeypatch.setattr(lossbench.training.run, "require_writable", refuse)
-    words = ["run", "--dataset", "shapes", "--set", "batch_size=16", "--output", str(tmp_path), "--epochs"]
+    words = ["run", "--dataset", "shapes", "--set", "batch_size=16", "--set", "embedding_scores=false"]
+    words += ["--output", str(tmp_path), "--epochs"]
     shown = CliRunner().invoke(app, [*words, "1"])
     assert (shown.exit_code, "already finished" in shown.output) == (0, True)
     other = CliRunner().invoke(app, [*words, "2"])
