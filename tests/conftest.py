@@ -23,6 +23,7 @@ import typer.main
 from PIL import Image
 
 from lossbench import DATASETS, LOSSES, MODELS, PROBABILITIES, registry
+from lossbench.cli import app
 from lossbench.config import RunConfig
 from lossbench.data import AUGMENTATIONS
 from lossbench.data.dataset import Arrays, DatasetSpec
@@ -37,6 +38,19 @@ from lossbench.training.loop import OPTIMIZERS
 
 os.fsync = lambda handle: None
 typer.main.get_command = cache(typer.main.get_command)
+
+
+def parse_command(words: list[str]) -> dict[str, object]:
+    """The parameters of a command line of lossbench, with nothing executed. Fails for an option that is not there.
+
+    The command is asked as `lossbench` asks it, below its group: a command keeps the help options of the first context
+    that it is given, and one without a group would take `-h` from every later test.
+    """
+    assert words[0] == "lossbench"
+    group = typer.main.get_command(app)
+    with group.make_context("lossbench", words[1:]) as parent:
+        name, command, rest = group.resolve_command(parent, words[1:])
+        return {"command": name, **command.make_context(name, rest, parent=parent).params}
 
 # A loss in a file of the user's own, which leaves no trace in other tests.
 

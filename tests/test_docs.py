@@ -21,6 +21,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import typer.main
+from conftest import parse_command
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import ttest_rel
@@ -521,7 +522,7 @@ def test_the_short_example_is_a_loss_that_a_file_of_ones_own_can_add(tmp_path):
 
 @pytest.mark.parametrize("line", re.findall(r"^    (lossbench .+)$", TEXT, re.MULTILINE))
 def test_every_command_of_the_guide_is_one_that_the_command_line_takes(line):
-    assert parse(shlex.split(line))["command"] in ("run", "study")
+    assert parse_command(shlex.split(line))["command"] in ("run", "study")
 
 
 def test_every_path_that_it_names_is_there():
@@ -537,16 +538,9 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", CLUSTER_PAGE, re.DOTALL)
 LINES = [line for block in BLOCKS if block != SCRIPT for line in block.splitlines() if line]
 
 
-def parse(words: list[str]) -> dict[str, object]:
-    """The parameters of a command line of lossbench, with nothing executed. Fails for an option that is not there."""
-    assert words[0] == "lossbench"
-    command = typer.main.get_command(app).commands[words[1]]
-    return {"command": words[1], **command.make_context(words[1], words[2:]).params}
-
-
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_is_one_that_the_command_line_takes(line: str) -> None:
-    values = parse(shlex.split(line))
+    values = parse_command(shlex.split(line))
     assert values.get("engine", "process") in ENGINES
 
 
@@ -583,7 +577,7 @@ def test_the_tasks_of_the_slurm_array_do_the_whole_study_between_them(tmp_path: 
     done: list[str] = []
     for task in range(1, 9):
         (tmp_path / str(task)).mkdir()
-        values = parse(run_task(tmp_path / str(task), task))
+        values = parse_command(run_task(tmp_path / str(task), task))
         assert (values["command"], values["name"], values["dataset"]) == ("study", "thesis", ["fashion-mnist"])
         assert (values["seeds"], values["workers"]) == (8, 16)
         part = take_shard(plan, str(values["shard"]))

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer.main
+from conftest import parse_command
 from killing import fork, quick_workers, wait_for
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 
 from lossbench import MODELS, RunConfig, load_runs, run, stats
-from lossbench.cli import app, main
+from lossbench.cli import main
 from lossbench.records.record import Record
 from lossbench.registry import extend
 from lossbench.stats import metrics
@@ -394,8 +394,7 @@ def test_the_blocks_of_the_page_are_one_file_that_is_all_right_and_trains(
 
 @pytest.mark.parametrize("line", re.findall(r"^(lossbench .+)$", PAGE, re.MULTILINE))
 def test_every_command_of_the_page_is_one_that_the_command_line_takes(line: str) -> None:
-    _, name, *words = line.split()
-    typer.main.get_command(app).commands[name].make_context(name, words)
+    parse_command(line.split())
 
 
 def test_the_settings_that_the_page_says_a_loss_may_have_of_its_own_are_these() -> None:
