@@ -20,7 +20,7 @@ from lossbench.plots.style import title_of
 from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
 from lossbench.stats.runs import REFERENCE
 
-ACCURACY, F1, ECE = "test_accuracy", "test_macro_f1", "test_ece"
+ACCURACY, F1, ECE, TRANSFER = "test_accuracy", "test_macro_f1", "test_ece", "test_transfer_accuracy"
 CLEAN, CALIBRATION, TRIALS = "clean", "calibration", "trials to pass"
 
 
@@ -65,10 +65,9 @@ class TunedSetting:
     def questions(self) -> dict[str, tuple[str, pd.DataFrame]]:
         """Question -> the outcome and the finals that answer it; rare classes are asked for macro F1."""
         asked = {CLEAN: (ACCURACY, self.finals)}
-        asked |= {
-            what: (F1 if "imbalance" in changes else ACCURACY, finals)
-            for what, (changes, finals) in self.conditions.items()
-        }
+        own = {"transfer": TRANSFER, "imbalance": F1}
+        for what, (changes, finals) in self.conditions.items():
+            asked[what] = (next((outcome for name, outcome in own.items() if name in changes), ACCURACY), finals)
         return asked | {CALIBRATION: (ECE, self.finals)}
 
     def judged(self) -> pd.DataFrame:
@@ -121,6 +120,8 @@ def name_condition(changes: Mapping[str, Any]) -> str:
             parts.append(f"{100 * value:g} % wrong targets")
         elif name == "imbalance":
             parts.append(f"tail {value:g}:1")
+        elif name == "transfer":
+            parts.append(f"features on {value}")
         elif name == "train_size":
             parts.append("all images" if value is None else f"{value:,} images")
         else:

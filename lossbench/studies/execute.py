@@ -437,6 +437,8 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
         asked.setdefault(config.dataset, {}).update(dict.fromkeys(config.metrics))
     for name, metrics in asked.items():
         try_metrics(metrics, load(name, data).num_classes)
+    for other in dict.fromkeys(config.transfer for config in configs if config.transfer is not None):
+        load(other, data)
     require_room(configs, data)
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
         if (published := MODELS[name].pretrained) is not None:
