@@ -264,7 +264,7 @@ class RunConfig:
             raise ValueError(f"transfer={self.transfer!r} is what the network is trained on; name another data set")
         if self.pretrained and self.trainable == "head":
             raise ValueError(
-                f"transfer={self.transfer!r} needs features that the loss has trained, and trainable='head' leaves them "
+                f"transfer={self.transfer!r} needs features that the loss trains; trainable='head' leaves them "
                 "as they were published; set trainable=all"
             )
 
