@@ -37,7 +37,8 @@ from lossbench.report.tables import comparisons
 from lossbench.studies.execute import ENGINES, take_shard
 from lossbench.studies.plans import plan_study
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def load_script(name):
@@ -287,8 +288,15 @@ def test_readme_answer_and_front_page_give_one_answer(blocks):
     assert {*answers, included.partition(include[3])[0].removeprefix("\n")} == {blocks["answer"]}
 
 
-def test_the_answer_is_five_sentences_in_order(blocks):
-    order = ["Clean, balanced data", "Wrong targets", "Rare classes", "Calibration", "Step size"]
+def test_the_answer_is_six_sentences_in_order(blocks):
+    order = [
+        "Clean, balanced data",
+        "Wrong targets",
+        "Rare classes",
+        "Calibration",
+        "Step size",
+        "Every loss tuned alike",
+    ]
     for name in ("answer", "details"):
         topics = re.findall(r"^\d\. \*\*(.+?):\*\* (.+)$", blocks[name], re.MULTILINE)
         assert [topic for topic, _ in topics] == order
@@ -535,13 +543,46 @@ def test_every_path_that_it_names_is_there():
 CLUSTER_PAGE = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", CLUSTER_PAGE, re.DOTALL)
 (SCRIPT,) = [block for block in BLOCKS if block.startswith("#!")]
-LINES = [line for block in BLOCKS if block != SCRIPT for line in block.splitlines() if line]
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_every_command_is_one_that_the_command_line_takes(line: str) -> None:
-    values = parse_command(shlex.split(line))
+# Every command that a page prints is one that works, and its Python runs. Recipes and your_own have tests of their own.
+
+SHOWN = re.compile(r"^(?:    |)(?:\S*/|)(lossbench [a-z].*?)(?:\s{2,}#.*|\s*)$", re.MULTILINE)
+CODE = re.compile(r"```(?:bash|text|sh)\n(.*?)```|((?:^    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = {
+    f"{path.name}: {line}": line
+    for path in PAGES
+    for code in CODE.finditer(path.read_text(encoding="utf-8"))
+    for shown in SHOWN.findall(re.sub(r"\\\n\s*", "", code[0]))
+    for line in re.split(r"; | && ", re.sub(r"\s+#.*", "", shown))
+}
+
+
+@pytest.mark.parametrize("line", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_that_a_page_shows_is_one_that_the_command_line_takes(line: str) -> None:
+    values = parse_command(shlex.split(line.partition(" >")[0]))
     assert values.get("engine", "process") in ENGINES
+
+
+def test_commands_are_found_on_the_pages_that_show_some() -> None:
+    assert len(COMMANDS) > 40
+    assert {name.partition(":")[0] for name in COMMANDS} >= {
+        "README.md",
+        "CONTRIBUTING.md",
+        "cluster.md",
+        "your_own.md",
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "outputs/reference/README.md"])
+def test_the_python_of_a_page_runs_as_printed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
 
 
 def test_every_option_and_engine_that_the_text_names_is_there() -> None:
