@@ -15,9 +15,9 @@ import pandas as pd
 
 from lossbench import stats
 from lossbench.claims.wording import number
-from lossbench.data.yardsticks import best_known
 from lossbench.plots.style import title_of
 from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
+from lossbench.report.setting import known_beside
 from lossbench.stats.runs import REFERENCE
 
 ACCURACY, F1, ECE, TRANSFER = "test_accuracy", "test_macro_f1", "test_ece", "test_transfer_accuracy"
@@ -87,11 +87,8 @@ class TunedSetting:
     def reached(self) -> str:
         """The accuracy of tuned cross-entropy, beside the best that is published for a network of this size."""
         own = self.finals[self.finals["loss"] == REFERENCE]
-        sizes = own["num_parameters"].dropna().astype(float).tolist() if "num_parameters" in own else []
-        known = best_known(str(self.fields["dataset"]), max(sizes)) if sizes else None
-        beside = "not known" if known is None else f"{number(100 * known.accuracy, 1)} % on all images, {known.source}"
         accuracy = number(100 * float(own[ACCURACY].astype(float).mean()), 1)
-        return f"{accuracy} % (best known for this size: {beside})"
+        return f"{accuracy} % (best known for this size: {known_beside(own)})"
 
 
 def settings_of(
