@@ -52,6 +52,7 @@ def parse_command(words: list[str]) -> dict[str, object]:
         name, command, rest = group.resolve_command(parent, words[1:])
         return {"command": name, **command.make_context(name, rest, parent=parent).params}
 
+
 # A loss in a file of the user's own, which leaves no trace in other tests.
 
 SOURCE = '''

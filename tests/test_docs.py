@@ -21,13 +21,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import typer.main
-from conftest import parse_command
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 from test_house import MAY_ASK
 
+from conftest import parse_command
 from docs import answer, answer_picture, cards, handouts
 from lossbench import LOSSES, Criterion, archive, stats
 from lossbench.cli import app

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import parse_command
 from killing import fork, quick_workers, wait_for
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 
+from conftest import parse_command
 from lossbench import MODELS, RunConfig, load_runs, run, stats
 from lossbench.cli import main
 from lossbench.records.record import Record
