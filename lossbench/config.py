@@ -167,8 +167,9 @@ class RunConfig:
         augmentation: a name in `AUGMENTATIONS`.
         pretrained: start from published weights; only for models that have some.
         trainable: `all` weights, only the `head`, or the `last5` layers (see `Classifier.set_trainable`).
-        selection: `validation` picks the epoch on held-out training images and scores the test images once;
-            `best_test` picks the epoch on the test images, as paper 000 did: optimistic, kept to show its bias.
+        selection: `validation` picks the epoch on validation images, the data set's own or else a tenth of the
+            training images, and scores the test images once; `best_test` picks the epoch
+            on the test images, as paper 000 did: optimistic, kept to show its bias.
         precision: `float32`, or `bfloat16` for the model's forward and backward pass (losses stay in float32). `auto`
             becomes one of the two at once, before the run has a name: bfloat16 where half a second's measurement shows
             that this machine trains faster with it (see `lossbench.training.precision.choose_precision`).

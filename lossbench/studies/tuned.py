@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lossbench.config import RunConfig
 from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, finals_table, setting_of
 from lossbench.records.record import output_folder
-from lossbench.studies.execute import Summary, require_room, run_configs
+from lossbench.studies.execute import Summary, require_fitting_data, run_configs
 from lossbench.studies.space import (
     FINALS,
     STUDIES,
@@ -184,7 +184,7 @@ def run_tuned(
     Returns: what there is to judge; with a shard, or after an end before the last run, the same call goes on.
     """
     folder = output_folder(output)
-    require_room([replace(plan.base, **changes) for changes in ({}, *plan.conditions)], how.get("data"))
+    require_fitting_data([replace(plan.base, **changes) for changes in ({}, *plan.conditions)], how.get("data"))
     declaration = declare_tuned(plan.declaration(), folder)
     say(f"declared {declaration.time}, plan {declaration.digest[:12]}")
     places = plan.points()

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from lossbench.config import RunConfig
-from lossbench.data import Split, load, stratified_split
-from lossbench.data.dataset import VALIDATION_FRACTION
+from lossbench.data import Dataset, Split, hold_out, load
 from lossbench.training.loop import Training, predict, require_finite
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C, the inverse of the L2 penalty
@@ -18,8 +17,8 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C, the inverse of the L2 pe
 
 def load_transfer(
     config: RunConfig, image_shape: tuple[int, ...], data: Path | None, device: torch.device
-) -> tuple[Split, Split] | None:
-    """The training and test images of the config's other data set, brought to the size that its network sees.
+) -> Dataset | None:
+    """The config's other data set, brought to the size that its network sees.
 
     Colour becomes grey where the network sees grey, and grey the same in all channels where it sees colour.
     """
@@ -34,16 +33,16 @@ def load_transfer(
         images = split.images
         if images.shape[1] != channels:
             images = functional.rgb_to_grayscale(images) if channels == 1 else images.expand(-1, channels, -1, -1)
-        return Split(functional.resize(images, size, antialias=True), split.target).to(device)
+        return Split(functional.resize(images, size, antialias=True), split.target)
 
-    return as_seen(other.train), as_seen(other.test)
+    return other.with_splits({name: as_seen(split) for name, split in other.splits.items()}).to(device)
 
 
-def transfer_accuracy(training: Training, train: Split, test: Split) -> float:
+def transfer_accuracy(training: Training, other: Dataset) -> float:
     """Test accuracy, in [0, 1], of logistic regression on the network's frozen embeddings of other images.
 
-    Features are standardised; the strength of the L2 penalty is chosen on a tenth of the training images, held out by
-    the run's seed, and the classifier is then fitted to all of them.
+    Features are standardised; the strength of the L2 penalty is chosen on validation images (see `hold_out`), and the
+    classifier is then fitted to all training images.
 
     Raises: Diverged where an embedding is not finite.
 
@@ -53,17 +52,16 @@ def transfer_accuracy(training: Training, train: Split, test: Split) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    embeddings = [predict(training, split)[0].embeddings for split in (train, test)]
-    require_finite("an embedding of another data set", embeddings, training.best_epoch, 0)
-    (x, y), (x_test, y_test) = (
-        (points.cpu().double().numpy(), split.target.cpu().numpy())
-        for points, split in zip(embeddings, (train, test), strict=True)
-    )
-    rest, held = stratified_split(train.target.cpu(), VALIDATION_FRACTION, training.config.seed)
+    def features(split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
+        embeddings = predict(training, split)[0].embeddings
+        require_finite("an embedding of another data set", [embeddings], training.best_epoch, 0)
+        return embeddings.cpu().double().numpy(), split.target.cpu().numpy()
 
-    def fitted(strength: float, rows: Tensor | slice) -> Any:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, tol=1e-3))
-        return model.fit(x[rows], y[rows])
+    rest, held = map(features, hold_out(other, training.config.seed))
 
-    best = max(STRENGTHS, key=lambda strength: fitted(strength, rest).score(x[held], y[held]))
-    return float(fitted(best, slice(None)).score(x_test, y_test))
+    def fitted(strength: float, images: tuple[NDArray[Any], NDArray[Any]]) -> Any:
+        head = LogisticRegression(C=strength, max_iter=1000, tol=1e-3)
+        return make_pipeline(StandardScaler(), head).fit(*images)
+
+    best = max(STRENGTHS, key=lambda strength: fitted(strength, rest).score(*held))
+    return float(fitted(best, features(other.train)).score(*features(other.test)))
