@@ -28,7 +28,7 @@ from statsmodels.stats.multitest import multipletests
 from test_house import MAY_ASK
 
 from conftest import parse_command
-from docs import answer, answer_picture, cards, handouts
+from docs import answer, answer_picture, cards, handouts, slides
 from lossbench import LOSSES, Criterion, archive, stats
 from lossbench.cli import app
 from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
@@ -658,3 +658,44 @@ def test_a_handout_has_exercises_and_checks_but_no_solution_and_no_result(tmp_pa
     with ZipFile(tmp_path / "figures.zip") as archive:
         assert archive.read(f"figures/{Path(name).stem}-01.png") == b"a picture"
         assert "two curves" in archive.read("figures/index.md").decode()
+
+
+def test_slides_have_formulas_predictions_results_and_quiz_and_fetch_nothing(tmp_path, monkeypatch):
+    figure = new_output("display_data", {"image/png": base64.b64encode(b"a picture").decode()})
+    axes = new_output("execute_result", {"text/plain": "<Axes>"}, execution_count=1)
+    answered = {"tags": ["answer"], "mystnb": {"image": {"alt": "two curves"}}}
+    cells = [
+        new_markdown_cell("# Title\n\nA question?\n\n**Notation:** no slide"),
+        new_code_cell("import torch"),
+        new_markdown_cell("## One\n\nLong prose.\n\n$$ L = p $$\n\n**Predict** the [height](../docs/glossary.md)."),
+        new_code_cell("draw()", outputs=[figure, axes], metadata=answered),
+        new_markdown_cell("It is 2.\n\nMore prose.", metadata=answered),
+        new_code_cell("def loss(p):\n    return ..."),
+        new_code_cell("def loss(p):\n    return -p.log()", metadata={"tags": ["solution"]}),
+        new_code_cell("def known(p):\n    return 1 - p"),
+        new_markdown_cell("## Quiz\n\n<details><summary>1. Why?</summary>\n\nSo.\n\n</details>"),
+        new_markdown_cell("## Exercises\n\n**1.** Write it. **Predict** it."),
+    ]
+    written = new_notebook(cells=cells)
+    shown = slides.deck(written, "07").cells
+    assert [(cell.source.split("\n")[0], cell.metadata.slideshow.slide_type) for cell in shown] == [
+        ("# 07 · Title", "slide"), ("## One", "slide"), ("$$ L = p $$", "-"), ("**Predict** the height.", "subslide"),
+        ("draw()", "subslide"), ("> It is 2.", "fragment"), ("def known(p):", "subslide"),
+        ("## Quiz", "slide"), ("<details><summary>1. Why?</summary>", "-"),
+    ]  # fmt: skip
+    assert shown[4].outputs == [figure | {"metadata": {"alt": "two curves"}}]
+    (tmp_path / "site" / "_static" / "mathjax").mkdir(parents=True)
+    for file in ("reveal.js", "reveal.css", "site/_static/mathjax/tex-svg-full.js"):
+        (tmp_path / file).touch()
+    monkeypatch.setattr(slides, "find_reveal", lambda: tmp_path)
+    slides.write_slides({"07_x.ipynb": written}, tmp_path / "site" / "slides")
+    assert check_links.check(tmp_path / "site") == []
+    page = (tmp_path / "site" / "slides" / "07_x.html").read_text(encoding="utf-8")
+    assert 'alt="two curves"' in page
+    assert "draw()" not in page
+
+
+def test_the_page_for_lecturers_links_the_slides_of_every_notebook_with_a_quiz():
+    linked = re.findall(r"slides/(\w+)\.html", (DOCS / "teaching.md").read_text(encoding="utf-8"))
+    notebooks = (DOCS.parent / "notebooks").glob("*.ipynb")
+    assert sorted(linked) == sorted(path.stem for path in notebooks if "## Quiz" in path.read_text(encoding="utf-8"))
