@@ -158,6 +158,11 @@ def test_a_prediction_is_not_followed_by_its_answer_in_the_open(notebook):
     assert [cell.source for cell in drawn if not {"answer", "check"} & {*cell.metadata.get("tags", [])}] == []
 
 
+def test_an_answer_ends_before_the_next_heading_or_question(notebook):
+    answers = [cell.source for cell in tagged(notebook, "answer") if cell.cell_type == "markdown"]
+    assert [text for text in answers if re.search(r"^##|<details|\*\*Predict:?\*\*", text, re.MULTILINE)] == []
+
+
 def test_it_opens_with_a_title_a_question_and_three_goals(notebook):
     first = notebook.cells[0].source
     assert first.startswith("# ")
