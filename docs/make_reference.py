@@ -104,6 +104,11 @@ REFERENCES: dict[str, Reference] = {
             for study in ("noise", "imbalance")
         ),
     ),
+    "transfer": Reference(
+        "Networks trained with seven losses, whose frozen features then serve another data set by a linear head, the "
+        "question of Kornblith et al. 2021; small_cnn instead of ResNet50.",
+        (Part("transfer", ("fashion-mini",), 10, {"epochs": 15, "transfer": "sign-digits-mini"}),),
+    ),
     "false-positive-resnet18": Reference(
         "Cross-entropy and False Positive Loss with the ResNet18 of paper 003, on a small subset.",
         (

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killing import quick_workers
 from scipy import stats as scipy_stats
 from typer.testing import CliRunner
 
@@ -259,10 +260,15 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         patch.setitem(challenge.CONDITIONS, "rare classes", {"imbalance": 4.0, "train_size": 60})
         patch.setattr(challenge, "STEPS", 5)
         file, output = CHALLENGERS / "poly1_again.py", tmp_path_factory.mktemp("challenge")
-        how: dict[str, Any] = {"setting": "small_cnn", "budget": "small", "workers": 1, "show_progress": False}
         patch.setenv(registry.VARIABLE, "")
         patch.setattr(registry, "_loaded", {})
-        yield challenge.challenge(file, output, **how)
+        quick_workers(patch)
+        challenger = challenge.prepare(file, output, setting="small_cnn", budget="small")
+        text, runs = challenger.expect()
+        assert "12 trials (0 finished), 12 finals, and as many under each of 2 other conditions" in text
+        assert len({run.run_id for run in runs}) == 4 * 12
+        yield challenger.judge(workers=1, show_progress=False)
+        assert "12 trials (12 finished)" in challenger.expect()[0]
     dict.__delitem__(LOSSES, "poly1_again")
     LOSSES.extended.pop("poly1_again")
 

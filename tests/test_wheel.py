@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -66,6 +67,14 @@ def test_it_is_small_and_holds_every_file_of_the_package(wheel: Path) -> None:
     strange = {name for name in names - wanted if ".dist-info/" not in name and "__pycache__" not in name}
     assert not {name for name in strange if (ROOT / name).exists()}, "what git does not know is not shipped"
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_an_image_is_built_with_every_folder_that_an_installation_takes() -> None:
+    """Else pip fails in the container: it looks for what `.dockerignore` has left outside."""
+    taken = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for source in taken["force-include"]:
+        assert not any(PurePath(source).match(pattern) for pattern in ignored) or f"!{source}" in ignored
 
 
 def test_the_command_and_the_notebooks_are_there(installed: Path, tmp_path: Path) -> None:

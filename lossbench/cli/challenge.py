@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -44,17 +44,19 @@ def challenge_loss(
     """
     from lossbench.records.record import output_folder
     from lossbench.studies import challenge
+    from lossbench.studies.estimate import estimate
 
     if check:
         wrong = challenge.check(file)
         typer.echo("\n".join(wrong) or "hashes, seeds, winners, numbers and the word follow from the file")
         sys.exit(bool(wrong))
     refuse_unwritable(output_folder(output))
-    asked: dict[str, Any] = {"loss": loss, "setting": setting, "budget": budget, "salt": salt}
+    challenger = challenge.prepare(file, output, loss=loss, setting=setting, budget=budget, salt=salt)
     if dry_run:
-        typer.echo(challenge.expect(file, output, **asked))
+        text, runs = challenger.expect()
+        typer.echo("\n".join([text, *([estimate(runs, workers=workers, device=device, data=data)] if runs else [])]))
         return
-    verdict = challenge.challenge(file, output, **asked, say=typer.echo, workers=workers, device=device, data=data)
+    verdict = challenger.judge(typer.echo, workers=workers, device=device, data=data)
     from lossbench.report.challenge import build
 
     typer.echo(f"{verdict['sentence']}\n{build(verdict)}")

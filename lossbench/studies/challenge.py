@@ -9,24 +9,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+import torch
+
+from lossbench.claims.wording import number
 from lossbench.config import RunConfig
+from lossbench.data.loading import find_spec
 from lossbench.files import SHIPPED, write_text
-from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table, setting_of, trials_table
+from lossbench.losses.criterion import BadLoss
+from lossbench.models import MODELS
+from lossbench.records.declaration import TunedDeclaration, declared_tuned, finals_table, trials_table
 from lossbench.records.lease import hold
-from lossbench.records.record import output_folder
-from lossbench.registry import Extension, unknown
+from lossbench.records.packed import packed_folders
+from lossbench.records.record import Record, output_folder
+from lossbench.records.tables import load_runs
+from lossbench.registry import Extension, extend, imported_names, unknown
+from lossbench.stats.paired import OUTCOMES, judge
 from lossbench.stats.runs import REFERENCE
+from lossbench.stats.tuning import choose, final_differences, judge_finals
+from lossbench.studies.space import DECAY, RATES, LossSpec
 from lossbench.studies.tuned import TunedPlan, run_tuned
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lossbench.training.locked import ALLOWED, MOST_BYTES, describe, seconds_a_step
+from lossbench.training.machine import describe_machine
 
 NAME = "verdict.json"
 MARGIN = 0.005
@@ -114,9 +128,14 @@ def seeds(code: str, protocol: str, study: int, count: int) -> list[int]:
     return [int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) for text in texts]
 
 
+def _all_seeds(digests: Mapping[str, str], rules: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Study -> seeds of its finals."""
+    studies = range(rules["studies"])
+    return {str(k): seeds(digests["code"], digests["protocol"], k, rules["finals"]) for k in studies}
+
+
 def protocol(setting: str, budget: str, salt: str = "") -> dict[str, Any]:
     """Everything that is fixed before the code is read; `salt` is a word of whoever asks for the verdict."""
-    from lossbench.studies.space import DECAY, RATES
 
     trials, studies, finals = BUDGETS[budget]
     return {
@@ -133,91 +152,50 @@ def protocol(setting: str, budget: str, salt: str = "") -> dict[str, Any]:
     }
 
 
-def challenge(
-    file: str | os.PathLike[str],
-    output: str | os.PathLike[str] | None = None,
-    *,
-    loss: str | None = None,
-    setting: str | None = None,
-    budget: str = "standard",
-    salt: str = "",
-    say: Say = lambda text: None,
-    **how: Any,
-) -> dict[str, Any]:
-    """Tune, judge and time the loss of a file beside cross-entropy.
+@dataclass(frozen=True)
+class Challenge:
+    """A challenger, its plan, and what is known of the verdict before any run; `refusal` where there will be none."""
 
-    Args:
-        file: a Python file that registers a loss on logits or log_probs.
-        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
-        loss: which one, where the file registers several.
-        setting: a name in `SETTINGS`; None takes `features`, or `small_cnn` where the published network is missing.
-        budget: a name in `BUDGETS`.
-        salt: a word of whoever asks, chosen when the code is final; it changes the seeds.
-        say: called with a line after each phase.
-        how: workers, device and so on, as `run_configs` takes them.
+    plan: ChallengePlan
+    challenger: Challenger
+    known: dict[str, Any]
 
-    Returns: what `verdict.json` in its `folder` holds.
+    def judge(self, say: Say = lambda text: None, **how: Any) -> dict[str, Any]:
+        """Tune, judge and time the loss beside cross-entropy; returns what `verdict.json` in its `folder` holds.
 
-    Raises: ValueError for a file that cannot be a challenger; what it does wrong once it runs is a verdict.
-    """
-    plan, challenger, verdict = prepare(file, output, loss=loss, setting=setting, budget=budget, salt=salt)
-    folder = challenger.folder
-    if "refusal" not in verdict:
-        how = {"timeout": RUN_SECONDS, **how}
-        with hold(folder.parent):  # the trials of cross-entropy serve every challenger of this folder
-            result = run_tuned(plan, folder.parent, say=say, **how)
-        if result.summary.interrupted:
-            raise KeyboardInterrupt
-        digest = plan.declaration().plan
-        declaration = next(entry for entry in declared_tuned(folder.parent) if entry.plan == digest)
-        verdict |= _measured(plan, declaration, folder.parent, result.summary.failed)
-        if "judged" in verdict:
-            say("timing the loss beside cross-entropy")
-            verdict["cost"] = _cost(challenger, verdict)
-            verdict["rank"] = _rank(verdict, declaration)
-    verdict["word"], verdict["sentence"] = _word(verdict)
-    write_text(folder / NAME, json.dumps(verdict, indent=1, ensure_ascii=False) + "\n")
-    return verdict
+        Args:
+            say: called with a line after each phase.
+            how: workers, device and so on, as `run_configs` takes them.
+        """
+        verdict, folder = dict(self.known), self.challenger.folder
+        if "refusal" not in verdict:
+            with hold(folder.parent):  # the trials of cross-entropy serve every challenger of this folder
+                result = run_tuned(self.plan, folder.parent, say=say, **{"timeout": RUN_SECONDS, **how})
+            if result.summary.interrupted:
+                raise KeyboardInterrupt
+            digest = self.plan.declaration().plan
+            declaration = next(entry for entry in declared_tuned(folder.parent) if entry.plan == digest)
+            verdict |= _measured(self.plan, declaration, folder.parent, result.summary.failed)
+            if "judged" in verdict:
+                say("timing the loss beside cross-entropy")
+                verdict["cost"] = _cost(self.challenger, verdict)
+                verdict["rank"] = _rank(verdict, declaration)
+        verdict["word"], verdict["sentence"] = _word(verdict)
+        write_text(folder / NAME, json.dumps(verdict, indent=1, ensure_ascii=False) + "\n")
+        return verdict
 
-
-def expect(
-    file: str | os.PathLike[str],
-    output: str | os.PathLike[str] | None = None,
-    *,
-    budget: str = "standard",
-    **asked: Any,
-) -> str:
-    """How many runs a verdict takes, and how long, from a few steps timed here; nothing is trained."""
-    from lossbench.records.record import Record
-    from lossbench.training.machine import usable_cores
-
-    plan, challenger, verdict = prepare(file, output, budget=budget, **asked)
-    if "refusal" in verdict:
-        return _word(verdict)[1]
-    _trials, studies, finals = BUDGETS[budget]
-    points = list(plan.points())
-    done = sum(Record.of(config, challenger.folder.parent).finished for config in points)
-    winners = 2 * studies * finals
-    runs = len(points) - done + winners * len(CONDITIONS)
-    seconds = _seconds_a_run(plan.base)
-    cores = usable_cores()
-    return (
-        f"{challenger.name}: {len(points)} trials ({done} finished), {winners} finals, and as many under each of "
-        f"{len(CONDITIONS) - 1} other conditions: {runs} runs to do, about {seconds:.1f} s each, "
-        f"{max(1, round(runs * seconds / cores / 60))} minutes on {cores} cores"
-    )
-
-
-def _seconds_a_run(base: RunConfig) -> float:
-    """Of features, what a run of cross-entropy took in the committed study; otherwise from a few steps timed here."""
-    from lossbench.studies.estimate import measure
-    from lossbench.training.features import uses_features
-    from lossbench.training.machine import find_device
-
-    tables = committed_tables(setting_of(base)) if uses_features(base) else []
-    if tables:
-        return float(tables[0][0]["seconds"].mean())
-    return 3600 * measure([base], find_device("cpu"), None).hours
+    def expect(self) -> tuple[str, list[RunConfig]]:
+        """How many runs a verdict takes, and runs that cost as much as those that are left."""
+        if "refusal" in self.known:
+            return _word(self.known)[1], []
+        points = self.plan.points()
+        trials = [config for config in points if not Record.of(config, self.challenger.folder.parent).finished]
+        winners = {(place["loss"], place["study"]): config for config, place in points.items()}  # which, is not known
+        finals = [final for (_, study), config in winners.items() for final in self.plan.finals_of(config, study)]
+        text = f"{len(points)} trials ({len(points) - len(trials)} finished), {len(finals)} finals"
+        others = [replace(final, **changes) for changes in self.plan.conditions for final in finals]
+        text = f"{self.challenger.name}: {text}, and as many under each of {len(self.plan.conditions)} other conditions"
+        return text, [*trials, *finals, *others]
 
 
 def prepare(
@@ -228,11 +206,19 @@ def prepare(
     setting: str | None = None,
     budget: str = "standard",
     salt: str = "",
-) -> tuple[ChallengePlan, Challenger, dict[str, Any]]:
-    """The plan, the challenger, and what is known of the verdict before any run; `refusal` where there will be none."""
-    from lossbench.losses.criterion import BadLoss
-    from lossbench.registry import extend
+) -> Challenge:
+    """Copy, hash and try the code behind its lock, and plan its tuning beside cross-entropy's.
 
+    Args:
+        file: a Python file that registers a loss on logits or log_probs.
+        output: folder for results; None takes LOSSBENCH_OUTPUT, else `outputs`.
+        loss: which one, where the file registers several.
+        setting: a name in `SETTINGS`; None takes `features`, or `small_cnn` where the published network is missing.
+        budget: a name in `BUDGETS`.
+        salt: a word of whoever asks, chosen when the code is final; it changes the seeds.
+
+    Raises: ValueError for a file that cannot be a challenger; what it does wrong once it runs is a verdict.
+    """
     if not hasattr(os, "fork"):
         raise ValueError("challenge locks the code up with fork and setrlimit, which this system lacks: use Linux")
     for kind, name, allowed in (("setting", setting, SETTINGS), ("budget", budget, BUDGETS)):
@@ -241,39 +227,47 @@ def prepare(
     instrument = source_digest()
     home = output_folder(output).resolve() / "challenges" / instrument[:12]
     setting = setting or _possible_setting()
-    rules = protocol(setting, budget, salt)
-    base = RunConfig.from_dict(SETTINGS[setting])
-    digests = {"protocol": _digest(rules), "lossbench": instrument, "data": _digest(_data(base))}
-    refusal = ""
+    rules, base = protocol(setting, budget, salt), RunConfig.from_dict(SETTINGS[setting])
+    data = _data(base)
+    losses: list[LossSpec] = [(REFERENCE, {})]
+    verdict: dict[str, Any] = {}
     try:
         challenger = submit(Path(file), home, loss)
+        losses.append((challenger.name, {}))
     except BadLoss as error:
-        challenger, refusal = _unknown(Path(file), home), str(error)
-    verdict: dict[str, Any] = {
+        challenger, verdict["refusal"] = _unknown(Path(file), home), str(error)
+    digests = {"code": challenger.digest, "protocol": _digest(rules), "lossbench": instrument, "data": _digest(data)}
+    plan = ChallengePlan(
+        base,
+        tuple(losses),
+        *BUDGETS[budget],
+        widen=False,
+        margin=MARGIN,
+        conditions=tuple(changes for changes in CONDITIONS.values() if changes),
+        code=digests["code"],
+        protocol=digests["protocol"],
+    )
+    verdict |= {
         "loss": challenger.name,
         "folder": str(challenger.folder),
         "budget": budget,
         "protocol": rules,
-        "data": _data(base),
+        "data": data,
         "code": challenger.code,
-        "digests": {"code": challenger.digest, **digests},
-        "machine": _machine(),
+        "digests": digests,
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            **describe_machine(torch.device("cpu"))["versions"],
+        },
+        "seeds": _all_seeds(digests, rules),
     }
-    given: dict[str, Any] = dict(zip(("trials", "studies", "finals"), BUDGETS[budget], strict=True))
-    hashes = {"code": challenger.digest, "protocol": digests["protocol"]}
-    verdict["seeds"] = {
-        str(k): seeds(challenger.digest, digests["protocol"], k, given["finals"]) for k in range(given["studies"])
-    }
-    conditions = tuple(changes for changes in CONDITIONS.values() if changes)
-    given |= {"widen": False, "margin": MARGIN, "conditions": conditions, **hashes}
-    if refusal:
-        verdict["refusal"] = refusal
-        return ChallengePlan(base, ((REFERENCE, {}),), **given), challenger, verdict
-    proxy = challenger.folder / f"{challenger.name}_proxy.py"
-    facts = {"name": challenger.name, "code": "code", "digest": challenger.digest, "searched": challenger.searched}
-    write_text(proxy, PROXY.format(**facts))
-    extend(proxy)
-    return ChallengePlan(base, ((REFERENCE, {}), (challenger.name, {})), **given), challenger, verdict
+    if "refusal" not in verdict:
+        proxy = challenger.folder / f"{challenger.name}_proxy.py"
+        facts = {"name": challenger.name, "code": "code", "digest": challenger.digest, "searched": challenger.searched}
+        write_text(proxy, PROXY.format(**facts))
+        extend(proxy)
+    return Challenge(plan, challenger, verdict)
 
 
 def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
@@ -284,8 +278,6 @@ def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
             no loss that could be challenged.
         BadLoss: code that asks for a file or cannot be executed, or a loss with what `lossbench check` calls wrong.
     """
-    from lossbench.losses.criterion import BadLoss
-    from lossbench.training.locked import describe
 
     copied = _unknown(file, home)
     known = describe(copied.folder / "code", copied.digest)
@@ -311,8 +303,6 @@ def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
 
 def _unknown(file: Path, home: Path) -> Challenger:
     """The code before anything of it was executed."""
-    from lossbench.registry import imported_names
-    from lossbench.training.locked import ALLOWED, MOST_BYTES
 
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
@@ -354,8 +344,6 @@ def digest_of(code: Mapping[str, str]) -> str:
 
 def source_digest() -> str:
     """The hash of lossbench's own code and of the versions that it computes with: who agrees in it, computes alike."""
-    import numpy as np
-    import torch
 
     root = Path(__file__).resolve().parents[1]
     hashed = hashlib.sha256(f"{platform.python_version()} {torch.__version__} {np.__version__}".encode())
@@ -370,7 +358,6 @@ def _digest(values: Any) -> str:
 
 def _possible_setting() -> str:
     """The features of a published network where its package is installed."""
-    from lossbench.models import MODELS
 
     published = MODELS["efficientnet_lite0"].pretrained
     try:
@@ -383,29 +370,12 @@ def _possible_setting() -> str:
 
 def _data(base: RunConfig) -> dict[str, str]:
     """The fingerprint of the images, and the hash of the published weights that look at them."""
-    from lossbench.data.loading import find_spec
-    from lossbench.models import MODELS
 
     facts = {"dataset": base.dataset, "fingerprint": find_spec(base.dataset).fingerprint}
     published = MODELS[base.model].pretrained
     if base.pretrained and published is not None:
         facts["weights"] = hashlib.sha256(published.find(base.model).read_bytes()).hexdigest()
     return facts
-
-
-def _machine() -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    import lossbench
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "lossbench": lossbench.__version__,
-        **versions,
-    }
 
 
 # From runs to words.
@@ -415,7 +385,6 @@ def _measured(
     plan: ChallengePlan, declaration: TunedDeclaration, folder: Path, failed: Mapping[str, str]
 ) -> dict[str, Any]:
     """The runs as plain rows, and what is judged from them; `refusal` where the code failed in some."""
-    from lossbench.records.tables import load_runs
 
     if failed:
         text = next(iter(failed.values())).partition(" (see ")[0]
@@ -446,10 +415,6 @@ def _rows(role: str, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def judge_rows(rows: Sequence[Mapping[str, Any]], loss: str) -> list[dict[str, Any]]:
     """Every outcome under every condition, by the rule of the protocol; the verdict's comes first."""
-    import pandas as pd
-
-    from lossbench.stats.paired import OUTCOMES, judge
-    from lossbench.stats.tuning import final_differences
 
     table = pd.DataFrame(rows)
     cells: dict[tuple[str, str], pd.DataFrame] = {
@@ -490,10 +455,6 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
 
     The fastest of many calls is what the code takes; the median also holds what else the machine did.
     """
-    import statistics
-
-    from lossbench.data.loading import find_spec
-    from lossbench.training.locked import seconds_a_step
 
     rules = verdict["protocol"]["setting"]
     shape = rules["batch_size"], len(find_spec(rules["dataset"]).class_names)
@@ -526,8 +487,6 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 def committed_tables(setting: Mapping[str, Any]) -> list[tuple[pd.DataFrame, TunedDeclaration]]:
     """The committed tuned studies of a setting: all runs of each, and its declaration."""
-    from lossbench.records.packed import packed_folders
-    from lossbench.records.tables import load_runs
 
     relative = Path("outputs") / "tuned"
     beside = Path(__file__).resolve().parents[2] / relative
@@ -543,7 +502,6 @@ def committed_tables(setting: Mapping[str, Any]) -> list[tuple[pd.DataFrame, Tun
 
 def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str, Any]:
     """Where the loss would stand among committed ones that were tuned in the same setting."""
-    from lossbench.stats.tuning import judge_finals
 
     rules = verdict["protocol"]
     budget = [rules[name] for name in ("trials", "studies", "finals")]
@@ -575,7 +533,6 @@ def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str
 
 def _word(verdict: Mapping[str, Any]) -> tuple[str, str]:
     """The word and the sentence of the page."""
-    from lossbench.claims.wording import number
 
     if "refusal" in verdict:
         refused = "asked for" in verdict["refusal"] or "took longer than" in verdict["refusal"]
@@ -594,11 +551,6 @@ def check(path: str | os.PathLike[str]) -> list[str]:
     Hashes, seeds, the choice of the winners, every judged number and the word are computed again from the code, the
     protocol and the runs that the file holds. That the runs are true only a run of the same command shows.
     """
-    import math
-
-    import pandas as pd
-
-    from lossbench.stats.tuning import choose
 
     try:
         verdict = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -610,9 +562,7 @@ def check(path: str | os.PathLike[str]) -> list[str]:
         wrong.append("the code has another hash")
     if _digest(rules) != digests["protocol"] or _digest(verdict["data"]) != digests["data"]:
         wrong.append("the protocol or the data have another hash")
-    expected = {
-        str(k): seeds(digests["code"], digests["protocol"], k, rules["finals"]) for k in range(rules["studies"])
-    }
+    expected = _all_seeds(digests, rules)
     if verdict["seeds"] != expected:
         wrong.append("the seeds do not come from the hashes")
     if "judged" in verdict:

@@ -444,6 +444,8 @@ def require_fitting_data(configs: Sequence[RunConfig], data: Path | None) -> Non
     from lossbench.stats.metrics import try_metrics
     from lossbench.training.run import find_width
 
+    for other in dict.fromkeys(config.transfer for config in configs if config.transfer is not None):
+        load(other, data)
     for name in dict.fromkeys(config.dataset for config in configs):
         dataset, mine = load(name, data), [config for config in configs if config.dataset == name]
         for selection in dict.fromkeys(config.selection for config in mine):

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OUTCOMES = ("test_accuracy", "test_macro_f1", "test_nll", "test_ece", "test_brier")
-CONDITIONS = ("label_noise", "noise_kind", "imbalance", "train_size", "augmentation")  # what a condition may change
+# What a condition may change: the training images, and which other images the features are judged on.
+CONDITIONS = ("label_noise", "noise_kind", "imbalance", "train_size", "augmentation", "transfer")
 FINAL_SEEDS = 1000  # the finals of study k have the seeds 1000 (k + 1), 1000 (k + 1) + 1, ...
 
 
@@ -72,9 +73,7 @@ class TunedPlan:
 
     def _require_condition(self, changes: Mapping[str, Any]) -> None:
         if strangers := [name for name in changes if name not in CONDITIONS]:
-            raise ValueError(
-                f"a condition changes the training images, so one of {', '.join(CONDITIONS)}, got {strangers[0]}"
-            )
+            raise ValueError(f"a condition is another value of one of {', '.join(CONDITIONS)}, got {strangers[0]}")
         if not changes or setting_of(replace(self.base, **changes)) == setting_of(self.base):
             told = ", ".join(f"{name}={value}" for name, value in changes.items()) or "nothing"
             raise ValueError(

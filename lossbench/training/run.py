@@ -52,6 +52,7 @@ from lossbench.training.loop import (
 )
 from lossbench.training.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.training.tensorboard import event_writer, require_tensorboard
+from lossbench.training.transfer import load_transfer, transfer_accuracy
 from lossbench.training.weights import learned_by_loss, pack_weights
 
 WAIT_SECONDS = 1.0  # between two looks at a run that another process does
@@ -61,12 +62,13 @@ Progress = Callable[[dict[str, float]], object]
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on, what it scores after each epoch, and the test images."""
+    """What a run trains on, what it scores after each epoch, the test images, and those of another data set."""
 
     train: Split
     scored: Split
     prefix: str
     test: Split
+    transfer: Dataset | None = None
 
 
 def run(
@@ -134,7 +136,7 @@ def run(
                         dataset = load_images(config, place)
                         writers = [event_writer(record.path)] if tensorboard else []
                         with undisturbed(threads):
-                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume, keep)
+                            _compute(record, config, dataset, where, place, lease, [*callbacks, *writers], resume, keep)
                     break
             record = Record.of(config, output)  # another config has taken the shorter name meanwhile
         except Held as held:
@@ -174,6 +176,7 @@ def _compute(
     config: RunConfig,
     dataset: Dataset,
     device: torch.device,
+    data: Path | None,
     lease: Lease,
     callbacks: Sequence[Progress],
     resume: str,
@@ -183,7 +186,7 @@ def _compute(
     keep_freed_memory()
     remove_temporaries(record.path, everyones=True)  # the lease is ours, so their writers are gone
     record.write_config(config)
-    splits = prepare(config, dataset, device)
+    splits = prepare(config, dataset, device, data)
     training = start(config, dataset, splits.train, device)
     origin = describe_origin(config, device, dataset.fingerprint)
     epoch_seconds = restore(record, training, origin, resume)
@@ -232,17 +235,18 @@ def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_se
     write_checkpoint(record.path, {**training.state_dict(), **own})
 
 
-def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
+def prepare(config: RunConfig, dataset: Dataset, device: torch.device, data: Path | None = None) -> Splits:
     """Put the images on the device, apart from those that choose the epoch: see `hold_out`.
 
     Where the test images choose it, the validation images that a data set has of its own are not used at all.
     """
     require_enough_images(dataset, config.selection)
+    other = load_transfer(config, dataset.image_shape, data, device)
     dataset = (with_features(config, dataset, device) if uses_features(config) else dataset).to(device)
     if config.selection == "best_test":
-        return Splits(degrade(dataset.train, config), dataset.test, "test", dataset.test)
+        return Splits(degrade(dataset.train, config), dataset.test, "test", dataset.test, other)
     train_split, held = hold_out(dataset, config.seed)
-    return Splits(degrade(train_split, config), held, "val", dataset.test)
+    return Splits(degrade(train_split, config), held, "val", dataset.test, other)
 
 
 def start(
@@ -390,4 +394,7 @@ def _score_test(
         require_finite(what, tensors, training.best_epoch, steps_of(training, splits.train))
     target, predicted = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
     embeddings, means = (part.cpu().numpy() for part in parts) if parts else (None, None)
-    return score(target, predicted, embeddings, means, dataset.class_names), target, predicted
+    scores = score(target, predicted, embeddings, means, dataset.class_names)
+    if splits.transfer is not None:
+        scores["transfer_accuracy"] = transfer_accuracy(training, splits.transfer)
+    return scores, target, predicted
