@@ -1089,7 +1089,6 @@ def test_every_loss_gives_the_same_bits_twice(tmp_path: Path, loss: str) -> None
 
 def test_another_number_of_threads_gives_nearly_the_same_scores(tmp_path: Path) -> None:
     one, two = (run(TINY_RUN, tmp_path / str(n), threads=n).result for n in (1, 2))
-    torch.set_num_threads(1)
     assert one["test_nll"] == pytest.approx(two["test_nll"], abs=1e-4)
 
 
