@@ -29,9 +29,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs notebooks/*.ipynb lossbench benchmarks
 
-audit: $(VENV)/.installed-test  ## look installed versions up among known vulnerabilities; needs a network
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/pip-audit --skip-editable --progress-spinner off
+audit: $(VENV)/audit/bin/pip-audit  ## look the versions of .ci/constraints.txt up among known vulnerabilities; needs a network
+	$< --strict --no-deps --disable-pip --requirement .ci/constraints.txt --progress-spinner off
+
+$(VENV)/audit/bin/pip-audit:
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 
 unit: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -20,7 +20,7 @@ import pandas as pd
 
 from docs import answer_claims, answer_picture
 from docs.answer_picture import Panel, Question
-from docs.answer_tuned import TUNED, listing, losses_of, markdown, read_tuned, say_tuned, write_tuned
+from docs.answer_tuned import TUNED, answer_tuned, listing, losses_of, markdown, read_tuned, say_tuned, write_tuned
 from lossbench import LOSSES, archive, claims, stats
 from lossbench.config import RunConfig
 from lossbench.data.yardsticks import best_known
@@ -40,7 +40,7 @@ CORE = "robustness"  # the one study in which the same losses meet every conditi
 MOST_DATA = "thesis"
 FOCAL = LOSSES["focal"].label({"gamma": 2.0})
 PRIMARY, BALANCED_SCORE, CALIBRATION_ERROR = "test_accuracy", "test_macro_f1", "test_ece"
-CLASS_MEAN = "test_class_mean_accuracy"
+CLASS_MEAN, TRANSFER = "test_class_mean_accuracy", "test_transfer_accuracy"
 SECONDARY = (BALANCED_SCORE, "test_nll", CALIBRATION_ERROR, "test_brier")
 CLEAN = {"label_noise": 0.0, "imbalance": 1.0}
 WRONG, RARE = {"label_noise": 0.4}, {"imbalance": 100.0}
@@ -249,14 +249,20 @@ def answer_limits(evidence: Evidence) -> str:
     row = core(evidence.accuracy).iloc[0]
     missing = [call for name, call in IN_USE.items() if name not in ran | losses_of(evidence.tuned)]
     lacking = f" Nothing is said yet about {listing(missing)}." if missing else ""
-    common = listing(["cross-entropy", *(LOSSES[name].title for name in IN_USE if name in ran)])
     return (
         f"Differences to cross-entropy [95 % interval], {span(evidence.accuracy['n'][evidence.accuracy['n'] > 0])} "
-        f"paired seeds; 2 to 4 on {row['dataset']} ({row['train_images']:,.0f} training images). One small network, "
-        f"few epochs, no learning rate tuned: {evidence.budget(evidence.accuracy)}. "
-        f"Of the losses that people use, {common} are in these runs. "
-        f"{say_tuned(evidence.tuned)}{lacking}"
+        f"paired seeds in 1 to 5: one small network, few epochs, one learning rate for all losses "
+        f"({evidence.budget(evidence.accuracy)}); 2 to 4 on {row['dataset']}, {row['train_images']:,.0f} training "
+        f"images.{lacking}"
     )
+
+
+def answer_alike(evidence: Evidence) -> str:
+    return answer_tuned(evidence.tuned)
+
+
+def say_alike(evidence: Evidence) -> str:
+    return say_tuned(evidence.tuned)
 
 
 def clean_rows(evidence: Evidence) -> pd.DataFrame:
@@ -372,7 +378,7 @@ def say_losses(evidence: Evidence) -> str:
         f"{str(row['optimizer']).title()}. One small network (`{row['model']}`, 0.1 million weights), few epochs, no "
         f"learning rate tuned: {evidence.budget(evidence.accuracy)}. "
         f"Behind this are, of the losses that people use, cross-entropy, {listing(common)}; of the papers, "
-        f"{listing(papers)}. {say_tuned(evidence.tuned)}{lacking}"
+        f"{listing(papers)}.{lacking}"
     )
 
 
@@ -516,6 +522,26 @@ def write_embeddings(evidence: Evidence) -> str:
     return markdown([*header, "against the trained layer of cross-entropy", "word", "runs at chance"], lines)
 
 
+def write_transfer(evidence: Evidence) -> str:
+    """The same networks judged where they were trained, and by a linear head on other images."""
+    rows = evidence.compare(TRANSFER)
+    rows = rows[rows["n"] > 0].sort_values("mean", ascending=False)
+    runs = evidence.runs[evidence.runs["study"].isin(rows["study"])]
+    usual = 100 * runs[runs["loss"] == REFERENCE][[PRIMARY, TRANSFER]].mean()
+    (trained,), (other,) = runs["dataset"].unique(), runs["transfer"].unique()
+    there = evidence.accuracy.set_index(["study", "label"])
+    lines = []
+    for row in records(rows):
+        own = there.loc[(row["study"], row["label"])]
+        both = [interval(own), own["verdict"], interval(row, TRANSFER), row["verdict"]]
+        lines.append([f"`{row['label']}`", row["n"], *both])
+    header = ["loss", "n", f"{trained}, points", "word", f"linear head on {other}, points", "word"]
+    return (
+        f"Cross-entropy: {usual[PRIMARY]:.1f} % of the test images of {trained}, {usual[TRANSFER]:.1f} % of those of "
+        f"{other}; {evidence.budget(rows)}.\n\n{markdown(header, lines)}"
+    )
+
+
 def write_single_runs(evidence: Evidence) -> str:
     """What a paper with one run a loss would have seen, beside what pairs see."""
     rows = pick(evidence.accuracy, optimizer="adam", probability="softmax", weight_decay=0.0, **CLEAN)
@@ -654,16 +680,20 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
-        # Five short sentences; then the same ones with every number.
+        # Six short sentences; then the same ones with every number.
         "answer": number_sentences(
-            evidence, answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps, answer_limits
+            evidence,
+            *(answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps, answer_alike, answer_limits),
         ),
-        "details": number_sentences(evidence, say_clean, say_wrong, say_rare, say_calibration, say_steps, say_losses),
+        "details": number_sentences(
+            evidence, say_clean, say_wrong, say_rare, say_calibration, say_steps, say_alike, say_losses
+        ),
         "studies": write_studies(evidence),
         "defined": write_comparisons(evidence, pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),
         "secondary": write_secondary(evidence),
         "reconstructions": write_comparisons(evidence, evidence.accuracy[kinds == "reconstruction"]),
         "embeddings": write_embeddings(evidence),
+        "transfer": write_transfer(evidence),
         "single_runs": write_single_runs(evidence),
         **answer_claims.make_blocks(evidence.decided),
         "tuned": write_tuned(evidence.tuned),

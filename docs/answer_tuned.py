@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -51,28 +52,60 @@ def losses_of(settings: Iterable[TunedSetting]) -> set[str]:
     return {str(loss) for setting in settings for loss in setting.finals["loss"]}
 
 
+def answer_tuned(settings: Sequence[TunedSetting]) -> str:
+    """What tuning with equal budgets left of the differences, over all settings: clean data, then what else differs."""
+    if not settings:
+        return f"{_HEAD} no study is whole yet."
+    judged = pd.concat([setting.judged().assign(place=place(setting)) for setting in settings], ignore_index=True)
+    clean = judged[judged["question"] == CLEAN]
+    trials = listing(sorted({str(setting.plans[0].trials) for setting in settings}, key=int))
+    others = [question for question in dict.fromkeys(judged["question"]) if question not in (CLEAN, CALIBRATION)]
+    parts = []
+    for question in others:
+        rows = judged[(judged["question"] == question) & judged["verdict"].isin(DIFFERS)]
+        told = [f"{title_of(row['loss'], row['loss'])} {_difference(row)} ({row['place']})" for row in _by_size(rows)]
+        parts.append(f"; {question}: {listing(told) if told else 'nothing decided'}")
+    return (
+        f"{_HEAD} with {trials} trials a loss, of {len(clean)} comparisons on clean data in {len(settings)} settings "
+        f"{tally(clean['verdict'])}{''.join(parts)}."
+    )
+
+
+_HEAD = "**Every loss tuned alike:**"
+
+
+def _by_size(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows as dictionaries, the largest difference first."""
+    return rows.reindex(rows["mean"].abs().sort_values(ascending=False).index).to_dict("records")
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
+    """`better +3.59 [+1.25, +5.93]`, in points."""
+    mean, low, high = (number(100 * row[name], 2, sign=True) for name in ("mean", "low", "high"))
+    return f"{row['verdict']} {mean} [{low},\u00a0{high}]"
+
+
 def say_tuned(settings: Sequence[TunedSetting]) -> str:
     """What tuning with equal budgets left of the differences, a clause a setting: clean data, and what else differs."""
     if not settings:
-        return "No tuned study is whole yet."
+        return f"{_HEAD} no study is whole yet."
     parts = []
     for setting in settings:
         judged = setting.judged()
         clean = judged[judged["question"] == CLEAN]
         parts.append(
-            f"{place(setting)}, n = {clean['n'].max()}: of {len(clean)} losses {tally(clean['verdict'])}"
+            f"{place(setting)}, {setting.plans[0].trials} trials {setting.plans[0].studies} times, "
+            f"n = {clean['n'].max()}: of {len(clean)} losses {tally(clean['verdict'])}"
             + "".join(f", with {clause}" for clause in _say_decided(judged))
         )
-    plan = settings[0].plans[0]
-    return f"Tuned with equal budgets ({plan.trials} trials, {plan.studies} times): {'; '.join(parts)}."
+    return f"{_HEAD} {'; '.join(parts)}."
 
 
 def _say_decided(judged: pd.DataFrame) -> Iterator[str]:
-    """`40 % wrong targets JS divergence better, +3.59 [+1.25, +5.93]`: what differs in accuracy on other targets."""
+    """`40 % wrong targets JS divergence better +3.59 [+1.25, +5.93]`: what differs under a condition."""
     asked = judged[~judged["question"].isin((CLEAN, CALIBRATION)) & judged["verdict"].isin(DIFFERS)]
     for row in asked.to_dict("records"):
-        mean, low, high = (number(100 * row[name], 2, sign=True) for name in ("mean", "low", "high"))
-        yield f"{row['question']} {title_of(row['loss'], row['loss'])} {row['verdict']}, {mean} [{low}, {high}]"
+        yield f"{row['question']} {title_of(row['loss'], row['loss'])} {_difference(row)}"
 
 
 def place(setting: TunedSetting) -> str:

@@ -77,6 +77,7 @@ def prepare(output: Path) -> None:
     sys.path.append(str(ROOT))  # the pages that docs/ writes are modules of a package in the checkout
     from docs.cards import cards_page
     from docs.handouts import write_handouts
+    from docs.slides import write_slides
     from lossbench import archive, explorer, report
     from lossbench.training.machine import usable_cores
 
@@ -99,11 +100,10 @@ def prepare(output: Path) -> None:
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     with ThreadPoolExecutor(usable_cores()) as pool:
         results = dict(zip(notebooks, pool.map(partial(executed, output=output), notebooks), strict=True))
-    write_handouts(
-        {path.name: nbformat.read(path, as_version=4) for path in notebooks},
-        {path.name: notebook for path, notebook in results.items()},
-        SOURCE / "_extra" / "downloads",
-    )
+    by_name = {path.name: notebook for path, notebook in results.items()}
+    sources = {path.name: nbformat.read(path, as_version=4) for path in notebooks}
+    write_handouts(sources, by_name, SOURCE / "_extra" / "downloads")
+    write_slides(by_name, SOURCE / "_extra" / "slides")
     for source, notebook in results.items():
         nbformat.write(adapt(notebook, source.name.partition("_")[0]), SOURCE / "notebooks" / source.name)
     (SOURCE / "losses.md").write_text(cards_page(), encoding="utf-8")

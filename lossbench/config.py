@@ -167,8 +167,9 @@ class RunConfig:
         augmentation: a name in `AUGMENTATIONS`.
         pretrained: start from published weights; only for models that have some.
         trainable: `all` weights, only the `head`, or the `last5` layers (see `Classifier.set_trainable`).
-        selection: `validation` picks the epoch on held-out training images and scores the test images once;
-            `best_test` picks the epoch on the test images, as paper 000 did: optimistic, kept to show its bias.
+        selection: `validation` picks the epoch on validation images, the data set's own or else a tenth of the
+            training images, and scores the test images once; `best_test` picks the epoch
+            on the test images, as paper 000 did: optimistic, kept to show its bias.
         precision: `float32`, or `bfloat16` for the model's forward and backward pass (losses stay in float32). `auto`
             becomes one of the two at once, before the run has a name: bfloat16 where half a second's measurement shows
             that this machine trains faster with it (see `lossbench.training.precision.choose_precision`).
@@ -177,6 +178,8 @@ class RunConfig:
             its predictions.
         embedding_scores: score the embeddings of the test images too (NMI, recall@k, nearest class mean), which takes
             all training images once more and scikit-learn.
+        transfer: another data set, on which the network's features are judged after the training: the test accuracy of
+            a linear classifier on its frozen embeddings (see `lossbench.training.transfer`). None leaves it out.
 
     Raises:
         ValueError: a name or value that is not allowed, quoted together with what is.
@@ -212,6 +215,7 @@ class RunConfig:
     selection: Annotated[str, _OneOf("selection", SELECTIONS)] = "validation"
     precision: Annotated[str, _OneOf("precision", PRECISIONS)] = "float32"
     embedding_scores: Annotated[bool, boolean()] = True
+    transfer: Annotated[str | None, _Optional(_NameIn("dataset"))] = None
     metrics: Annotated[tuple[str, ...], _Metrics()] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -238,6 +242,7 @@ class RunConfig:
                 "each other: set class_weight=none"
             )
         self._check_schedule()
+        self._check_transfer()
         for name, entry in (("loss", self._loss), ("probability", self._probability)):
             given = getattr(self, f"{name}_params")
             if not isinstance(given, Mapping):
@@ -252,6 +257,17 @@ class RunConfig:
             raise ValueError(f"warmup_epochs must be below epochs={self.epochs}, got {self.warmup_epochs}")
         if self.warmup_epochs and self.scheduler == "one_cycle":
             raise ValueError("scheduler 'one_cycle' warms up by itself; set warmup_epochs=0")
+
+    def _check_transfer(self) -> None:
+        if self.transfer is None:
+            return
+        if self.transfer == self.dataset:
+            raise ValueError(f"transfer={self.transfer!r} is what the network is trained on; name another data set")
+        if self.pretrained and self.trainable == "head":
+            raise ValueError(
+                f"transfer={self.transfer!r} needs features that the loss trains; trainable='head' leaves them "
+                "as they were published; set trainable=all"
+            )
 
     def __hash__(self) -> int:
         return hash(self.run_id)
@@ -276,14 +292,17 @@ class RunConfig:
     def versions(self) -> dict[str, str]:
         """What tells versions of the user's own apart: of functions in files, and of a data set that was imported."""
         versions: dict[str, str | None] = {}
-        for field_name in (name for name in REGISTRIES if name not in SCORING):
-            registry, name = _registry(field_name), getattr(self, field_name)
+        named = {name: name for name in REGISTRIES if name not in SCORING} | {"transfer": "dataset"}
+        for field_name, kind in named.items():
+            registry, name = _registry(kind), getattr(self, field_name)
+            if name is None:
+                continue
             if name in registry:
                 versions[f"{field_name}_source"] = registry.version(name)
-            if field_name == "dataset" and (name not in registry or registry[name].generate):
+            if kind == "dataset" and (name not in registry or registry[name].generate):
                 from lossbench.data.loading import find_spec
 
-                versions["dataset_fingerprint"] = find_spec(name).fingerprint
+                versions[f"{field_name}_fingerprint"] = find_spec(name).fingerprint
         return {name: version for name, version in versions.items() if version}
 
     @cached_property

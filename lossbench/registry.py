@@ -28,13 +28,15 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 VARIABLE = "LOSSBENCH_EXTENSIONS"
 OWN = __name__.partition(".")[0]
 LARGEST = 2**63 - 1  # what every integer of torch, numpy and a file holds
 
 Entry = TypeVar("Entry")
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 Check = Callable[[str, object], Any]
 LossSpec = tuple[str, dict[str, Any]]
 
@@ -72,6 +74,10 @@ class Registry(dict[str, Entry]):
         self.given = dict(entries or {})
         self.extended: dict[str, tuple[Entry, Extension]] = {}
         _registries.append(weakref.ref(self))
+
+    def __setitem__(self, name: str, entry: Entry) -> None:
+        super().__setitem__(name, entry)
+        _forget()
 
     def __missing__(self, name: str) -> Entry:
         raise ValueError(unknown(self.kind, name, self))
@@ -116,6 +122,23 @@ class Registry(dict[str, Entry]):
 
 
 _registries: list[weakref.ref[Registry[Any]]] = []
+_remembering: list[Callable[[], None]] = []
+
+
+def remember(most: int) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
+    """`lru_cache` for what is computed with functions known by name: forgotten as soon as a name gets another one."""
+
+    def decorate(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
+        remembered = functools.lru_cache(maxsize=most)(function)
+        _remembering.append(remembered.cache_clear)
+        return remembered  # type: ignore[return-value]  # typeshed gives up the types of arguments
+
+    return decorate
+
+
+def _forget() -> None:
+    for clear in _remembering:
+        clear()
 
 
 def _all_registries() -> list[Registry[Any]]:
@@ -574,6 +597,7 @@ def _undo(
         dict.clear(registry)
         registry.update(entries)
         registry.extended = extended
+    _forget()
     for name in extension.texts:
         sys.modules.pop(name, None)
     for name, module in modules.items():

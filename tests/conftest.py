@@ -106,23 +106,32 @@ def scaled(log_probs, target, *, scale: Annotated[float, above(0)] = 2.0):
 '''
 
 
-@pytest.fixture
-def leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of these files is known to other tests."""
-    monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.setattr(registry, "_loaded", {})
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    modules = dict(sys.modules)
+@contextmanager
+def without_trace() -> Iterator[None]:
+    """Nothing of the files that are loaded in the block, or of what is registered in it, is known after it."""
     tables: list[registry.Registry[Any]] = [LOSSES, PROBABILITIES, MODELS, DATASETS, AUGMENTATIONS, OPTIMIZERS, METRICS]
-    kept = [(table, dict(table)) for table in tables]
-    yield
-    for table, before in kept:
+    kept = [(table, dict(table), dict(table.extended)) for table in tables]
+    modules = dict(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "")
+        patch.setattr(registry, "_loaded", {})
+        patch.setattr(sys, "meta_path", list(sys.meta_path))
+        yield
+    for table, before, extended in kept:
         table.clear()
         table.update(before)
-        table.extended.clear()
+        table.extended = extended
+    registry._forget()
     for name in set(sys.modules) - set(modules):
         if isinstance(getattr(sys.modules[name], "__loader__", None), registry._TextLoader):
             del sys.modules[name]
+
+
+@pytest.fixture
+def leave_no_trace() -> Iterator[None]:
+    """Nothing of these files is known to other tests."""
+    with without_trace():
+        yield
 
 
 @pytest.fixture

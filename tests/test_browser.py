@@ -95,6 +95,7 @@ def test_the_exported_page_moves_without_a_kernel_or_a_network(opened, chromium)
     for width in (1200, 420):
         shown = Watched(chromium, width=width)
         shown.page.goto(page.as_uri(), wait_until="load")
+        shown.page.wait_for_selector(".lossbench-explorer path.lb-left[d]", state="attached")
         line = shown.page.locator(".lossbench-explorer path.lb-left").first
         before = line.get_attribute("d")
         slider = shown.page.locator(".lossbench-explorer input[type=range]").first
@@ -158,7 +159,8 @@ def test_a_page_opens_on_a_phone_without_errors_or_another_host(page, name):
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
 def test_formulas_are_drawn_without_a_network(page):
     page.goto((HTML / "losses.html").as_uri())
-    page.wait_for_selector("mjx-container svg", timeout=30_000)
+    page.wait_for_function("window.MathJax?.startup?.promise", timeout=30_000)
+    page.evaluate("MathJax.startup.promise")  # all of the page, not its first formula
     assert page.locator("mjx-merror").count() == 0
     assert page.locator("mjx-container").count() > 40
 

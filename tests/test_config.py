@@ -46,7 +46,7 @@ def test_every_field_changes_the_run_id(field: str) -> None:
         "label_noise": 0.2, "imbalance": 10.0, "augmentation": "thesis", "pretrained": True, "trainable": "head",
         "selection": "best_test", "precision": "bfloat16", "weight_decay_on": "convolutions", "clip_norm": 1.0,
         "patience": 3, "noise_kind": "asymmetric", "label_smoothing": 0.1, "class_weight": "inverse",
-        "warmup_epochs": 1, "embedding_scores": False,
+        "warmup_epochs": 1, "embedding_scores": False, "transfer": "sign-digits-mini",
     }  # fmt: skip
     model = "resnet18" if field == "pretrained" else "small_cnn"
     base = RunConfig(model=model, loss="focal", probability="soft_margin_softmax")
@@ -56,6 +56,13 @@ def test_every_field_changes_the_run_id(field: str) -> None:
 
 
 BAD = [
+    ({"transfer": "sign-digit"}, ValueError, r"unknown dataset 'sign-digit'; did you mean 'sign-digits-mini'"),
+    ({"transfer": "fashion-mini"}, ValueError, r"'fashion-mini' is what the network is trained on; name another"),
+    (
+        {"transfer": "sign-digits-mini", "model": "resnet18", "pretrained": True, "trainable": "head"},
+        ValueError,
+        r"needs features that the loss trains; trainable='head' leaves them .* set trainable=all",
+    ),
     ({"loss": "focl"}, ValueError, r"unknown loss 'focl'; did you mean 'focal'\? choose from cross_entropy"),
     ({"dataset": "fashion_mini"}, ValueError, r"unknown dataset 'fashion_mini'; did you mean 'fashion-mini'"),
     ({"model": "small-cnn"}, ValueError, r"did you mean 'small_cnn'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import math
 import os
 import pickle
@@ -20,8 +21,9 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import MINIATURES, png
-from lossbench import RunConfig, run
+from lossbench import RunConfig, archive, run
 from lossbench.cli.data import data_app
 from lossbench.data import DATASETS, Split, degrade, load
 from lossbench.data.augmentation import (
@@ -56,7 +58,7 @@ from lossbench.data.build_fashion_mini import EMBEDDED, build, choose
 from lossbench.data.build_sign_digits import EMBEDDED as SIGN_DIGITS
 from lossbench.data.build_sign_digits import build as build_sign_digits
 from lossbench.data.build_sign_digits import complete_runs
-from lossbench.data.dataset import Arrays, channel_statistics, fingerprint
+from lossbench.data.dataset import Arrays, channel_statistics, find_shortages, fingerprint
 from lossbench.data.importing import download_dataset, guess_name, import_dataset
 from lossbench.data.layout import read_layout
 from lossbench.data.loading import (
@@ -86,6 +88,9 @@ from lossbench.data.sampling import (
     stratified_subset,
 )
 from lossbench.data.trees import CIFAR_100
+from lossbench.stats import learned
+from lossbench.studies.execute import run_configs
+from lossbench.training.run import prepare
 
 FULL = DEBIAN / "fashion-mnist"
 SHARED = Path(os.environ.get("LOSSBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -589,25 +594,28 @@ def spread(layout: str, count: int = 5) -> list[str]:
     return [f"{folder}/{k}.png".lstrip("/") for folder in folders for k in range(count)]
 
 
-READ = {  # layout -> classes, images to train, images to test, images left out
-    "train/{bus,train,tram} test/{bus,train,tram}": ("bus train tram", 15, 15, 0),
-    "train/{control,test} test/{control,test}": ("control test", 10, 10, 0),
-    "data/train/{val,test} data/val/{val,test}": ("test val", 10, 10, 0),
-    "{bus,train,tram}": ("bus train tram", 0, 0, 0),
-    "train/{a,b} test/{a,b} val/{a,b}": ("a b", 10, 10, 10),
-    "Training/{a,b} Validation/{a,b}": ("a b", 10, 10, 0),
-    "a/{train,test} b/{train,test}": ("a b", 10, 10, 0),
-    "bus/{train,test} train/{train,test} tram/{train,test}": ("bus train tram", 15, 15, 0),
-    "train/{train,test} test/{train,test}": ("test train", 10, 10, 0),
-    "a/{train,val,test} b/{train,val,test}": ("a b", 10, 10, 10),
-    "archive/training_set/training_set/{cats,dogs} archive/test_set/test_set/{cats,dogs}": ("cats dogs", 10, 10, 0),
-    "seg_train/seg_train/{sea,street} seg_test/seg_test/{sea,street}": ("sea street", 10, 10, 0),
-    "train/images/{a,b} test/images/{a,b}": ("a b", 10, 10, 0),
-    "train2017/{a,b} val2017/{a,b}": ("a b", 10, 10, 0),
-    "train/{a,b}": ("a b", 0, 0, 0),
-    "{,a,b}": ("a b", 0, 0, 5),
-    "cat/images dog/images": ("cat dog", 0, 0, 0),
-    "train/{a,b,} test/{a,b}": ("a b", 10, 10, 5),
+READ = {  # layout -> classes, images to train, validate and test, images left out
+    "train/{bus,train,tram} test/{bus,train,tram}": ("bus train tram", 15, 0, 15, 0),
+    "train/{control,test} test/{control,test}": ("control test", 10, 0, 10, 0),
+    "data/train/{val,test} data/val/{val,test}": ("test val", 10, 0, 10, 0),
+    "{bus,train,tram}": ("bus train tram", 0, 0, 0, 0),
+    "train/{a,b} test/{a,b} val/{a,b}": ("a b", 10, 10, 10, 0),
+    "Training/{a,b} Validation/{a,b}": ("a b", 10, 0, 10, 0),
+    "a/{train,test} b/{train,test}": ("a b", 10, 0, 10, 0),
+    "bus/{train,test} train/{train,test} tram/{train,test}": ("bus train tram", 15, 0, 15, 0),
+    "train/{train,test} test/{train,test}": ("test train", 10, 0, 10, 0),
+    "a/{train,val,test} b/{train,val,test}": ("a b", 10, 10, 10, 0),
+    "archive/training_set/training_set/{cats,dogs} archive/test_set/test_set/{cats,dogs}": ("cats dogs", 10, 0, 10, 0),
+    "seg_train/seg_train/{sea,street} seg_test/seg_test/{sea,street}": ("sea street", 10, 0, 10, 0),
+    "data/train/{a,b} data/dev/{a,b} data/test/{a,b}": ("a b", 10, 10, 10, 0),
+    "Train/{a,b} Valid/{a,b} Test/{a,b}": ("a b", 10, 10, 10, 0),
+    "train/{val,dog} validation/{val,dog} test/{val,dog}": ("dog val", 10, 10, 10, 0),
+    "train/images/{a,b} test/images/{a,b}": ("a b", 10, 0, 10, 0),
+    "train2017/{a,b} val2017/{a,b}": ("a b", 10, 0, 10, 0),
+    "train/{a,b}": ("a b", 0, 0, 0, 0),
+    "{,a,b}": ("a b", 0, 0, 0, 5),
+    "cat/images dog/images": ("cat dog", 0, 0, 0, 0),
+    "train/{a,b,} test/{a,b}": ("a b", 10, 0, 10, 5),
 }
 REFUSED = {  # layout -> what the message says
     "{train,test}": "hold images directly.*--role",
@@ -622,6 +630,9 @@ REFUSED = {  # layout -> what the message says
     "test/{a,b} val/{a,b}": "no folder is for train",
     "train/{a,b} test/{a,b,c}": "no train image of the class 'c'",
     "train/{a,b,c} test/{a,b}": "no test image of the class 'c'",
+    "train/{a,b} val/a test/{a,b}": "no validation image of the class 'b'.*all three",
+    "train/{a,b} val/{a,b} dev/{a,b} test/{a,b}": "'dev', 'val' are all for validation.*--role",
+    "train/{a,b} val test/{a,b}": "'val' holds images directly.*--role",
     "train/{a,b} val/a test/{a,b} extra": "'extra'.*--role",
     "animal/{cat,dog} vehicle/{car,bus}": "--class-folder first.*--class-folder last",
     "{a,a/sub,b}": "--class-folder",
@@ -630,24 +641,29 @@ REFUSED = {  # layout -> what the message says
     "one": "1 classes.*at least two folders",
 }
 ASKED = {  # layout, roles, which of nested folders -> as in READ
-    ("{cat,dog,test}", "test=out", ""): ("cat dog", 0, 0, 5),
-    ("{cat,dog,test}", "test=class", ""): ("cat dog test", 0, 0, 0),
-    ("train/{a,b} holdout/{a,b}", "holdout=test", ""): ("a b", 10, 10, 0),
-    ("train/{a,b} test/{a,b} more/{a,b}", "more=train", ""): ("a b", 20, 10, 0),
-    ("train/{a,b} test/{a,b} more/{a,b}", "more=out", ""): ("a b", 10, 10, 10),
-    ("train/{a,b} test", "test=out", ""): ("a b", 0, 0, 5),
-    ("train/{a,b,c} test/{a,b}", "train/c=out", ""): ("a b", 10, 10, 5),
-    ("{train,test}", "train=class test=class", ""): ("test train", 0, 0, 0),
-    ("animal/{cat,dog} vehicle/{car,bus}", "", "first"): ("animal vehicle", 0, 0, 0),
-    ("animal/{cat,dog} vehicle/{car,bus}", "", "last"): ("bus car cat dog", 0, 0, 0),
+    ("{cat,dog,test}", "test=out", ""): ("cat dog", 0, 0, 0, 5),
+    ("{cat,dog,test}", "test=class", ""): ("cat dog test", 0, 0, 0, 0),
+    ("train/{a,b} holdout/{a,b}", "holdout=test", ""): ("a b", 10, 0, 10, 0),
+    ("train/{a,b} test/{a,b} more/{a,b}", "more=train", ""): ("a b", 20, 0, 10, 0),
+    ("train/{a,b} test/{a,b} more/{a,b}", "more=out", ""): ("a b", 10, 0, 10, 10),
+    ("train/{a,b} test", "test=out", ""): ("a b", 0, 0, 0, 5),
+    ("train/{a,b} val/{a,b} test/{a,b}", "val=out", ""): ("a b", 10, 0, 10, 10),
+    ("train/{a,b} val/{a,b} test/{a,b}", "val=train", ""): ("a b", 20, 0, 10, 0),
+    ("train/{a,b} tune/{a,b} test/{a,b}", "tune=validation", ""): ("a b", 10, 10, 10, 0),
+    ("train/{a,b} val/a test/{a,b}", "val=out", ""): ("a b", 10, 0, 10, 5),
+    ("train/{a,b,c} test/{a,b}", "train/c=out", ""): ("a b", 10, 0, 10, 5),
+    ("{train,test}", "train=class test=class", ""): ("test train", 0, 0, 0, 0),
+    ("animal/{cat,dog} vehicle/{car,bus}", "", "first"): ("animal vehicle", 0, 0, 0, 0),
+    ("animal/{cat,dog} vehicle/{car,bus}", "", "last"): ("bus car cat dog", 0, 0, 0, 0),
 }
 
 
-def summary(names: list[str], roles: str = "", class_folder: str = "") -> tuple[str, int, int, int]:
+def summary(names: list[str], roles: str = "", class_folder: str = "") -> tuple[str, int, int, int, int]:
     layout = read_layout(names, dict(role.split("=") for role in roles.split()), class_folder)
     splits = [place.split for place in layout.places.values()]
     assert len(layout.places) + layout.left_out.total() == len(names)
-    return " ".join(layout.class_names), splits.count("train"), splits.count("test"), layout.left_out.total()
+    train, validation, test = (splits.count(side) for side in ("train", "validation", "test"))
+    return " ".join(layout.class_names), train, validation, test, layout.left_out.total()
 
 
 @pytest.mark.parametrize("layout", list(READ))
@@ -723,7 +739,7 @@ def test_whatever_the_classes_are_called_a_layout_keeps_them_and_every_image(blo
         sides = list(SPLIT_WORDS[rng.integers(len(SPLIT_WORDS))])
         kind = rng.choice(["split", "class", "none"])
         if kind == "split" and "est" in sides[1] and rng.random() < 0.4:
-            sides.append("val")
+            sides.append(str(rng.choice(["val", "Valid", "validation", "dev"])))
         if kind == "class":
             classes.append("p")
         if kind == "none":  # a folder of images that is called like a split could be one
@@ -740,11 +756,8 @@ def test_whatever_the_classes_are_called_a_layout_keeps_them_and_every_image(blo
         strays = [f"{wrapper}logo.png"] * int(rng.integers(2))
         layout = read_layout(rng.permutation([*truth, *strays]).tolist())
         got = {name: (layout.class_names[place.class_index], place.split) for name, place in layout.places.items()}
-        expected = {
-            name: (c, "" if not side else "train" if side.lower().startswith("train") else "test")
-            for name, (c, side) in truth.items()
-            if side != "val" or len(sides) == 2
-        }
+        role = dict(zip(sides, ("train", "test", "validation"), strict=False)) | {"": ""}
+        expected = {name: (c, role[side]) for name, (c, side) in truth.items()}
         assert got == expected, (kind, sides, classes)
         assert layout.class_names == tuple(sorted(classes))
         assert layout.left_out.total() == len(truth) + len(strays) - len(expected)
@@ -774,7 +787,7 @@ def test_no_layout_is_read_with_an_image_lost_or_a_class_on_one_side(block: int)
         read += 1
         assert len(layout.places) + layout.left_out.total() == len(names)
         sides = {place.split for place in layout.places.values()}
-        assert sides in ({""}, {"train", "test"})
+        assert sides in ({""}, {"train", "test"}, {"train", "validation", "test"})
         assert set(layout.places.values()) == {(k, side) for k in range(len(layout.class_names)) for side in sides}
         for name, place in layout.places.items():
             assert layout.class_names[place.class_index] in name.split("/")[:-1]
@@ -862,6 +875,17 @@ def test_a_killed_import_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     assert read_about(cache_path("many")).train_size == 240
 
 
+def test_what_a_later_version_imported_is_read(pets: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    about = import_dataset(pets)
+    path = cache_path("My-pets")
+    text = json.dumps({**asdict(about), "of_a_later_version": [1, 2]})
+    save_file(load_file(path), path, metadata={"about": text, "check": hashlib.sha256(text.encode()).hexdigest()})
+    assert read_about(path) == about
+    assert load("My-pets").fingerprint == about.fingerprint
+
+
 def test_a_folder_of_class_folders_becomes_a_dataset(pets: Path) -> None:
     about = import_dataset(pets)
     assert about.name == "My-pets"
@@ -911,16 +935,22 @@ def test_an_import_says_what_it_read_how_and_what_not(tmp_path: Path) -> None:
     (folder / "train" / ".DS_Store").write_bytes(b"x")
     (folder / "notes.txt").write_text("x")
     (folder / "train" / "b" / "link.png").symlink_to(folder / "train" / "a" / "0.png")
-    output = CliRunner().invoke(data_app, ["import", str(folder)]).output
-    assert "imported my-set: 10 + 10 images of 2 classes" in output
-    assert "classes   a 5 + 5, b 5 + 5" in output
-    assert "by the folders test (test), train (train)" in output
+    output = CliRunner().invoke(data_app, ["import", str(folder)]).stdout
+    details = [
+        "classes   a 5 + 5 + 5, b 5 + 5 + 5 (train + validation + test)",
+        "split     by the folders test (test), train (train), val (validation)",
+    ]
+    assert output.startswith("imported my-set: 10 + 10 + 10 images of 2 classes; ")
+    assert output.splitlines()[1:3] == details
+    info = CliRunner().invoke(data_app, ["info", "my-set"]).output
+    assert "3x8x8, 10 to train, 10 to validate, 10 to test" in info
+    assert set(details) < set(info.splitlines())
+    assert "10 train, 10 test, 10 validation images, " in CliRunner().invoke(data_app, ["verify", "my-set"]).output
     left_out = output.partition("left out  ")[2].splitlines()[0].split("; ", 4)
-    assert len(left_out) == 5
+    assert len(left_out) == 4
     assert {"1 .db (no image that can be read)", "1 .png (a link or no regular file)", "1 no suffix (hidden)"} < set(
         left_out
     )
-    assert "10 .png (validation; a run holds out its own of the training images)" in output
     assert "replaces" not in output
     assert "replaced  an earlier import named my-set" in CliRunner().invoke(data_app, ["import", str(folder)]).output
 
@@ -1008,16 +1038,107 @@ def test_a_constant_channel_is_moved_and_not_divided_by_zero(tmp_path: Path) -> 
         import_dataset(folder, "blue")
 
 
-def test_too_few_images_to_score_are_refused_before_the_first_step(tmp_path: Path) -> None:
-    import_dataset(write_images(tmp_path / "few", spread("{a,b}", 10)), "few")
-    with pytest.raises(ValueError, match=r"few has 4 test images; recall@8 needs at least 9: .*--test-fraction"):
-        run(RunConfig(dataset="few", epochs=1), tmp_path / "out")
+def test_validation_images_of_a_users_own_choose_the_epoch_and_nothing_else(tmp_path: Path) -> None:
+    """15 to train, 10 to validate and 30 to test of each class, beside the same without those to validate."""
+    names = {side: spread(f"{side}/{{a,b}}", count) for side, count in (("train", 15), ("val", 10), ("test", 30))}
+    three = write_images(tmp_path / "three", [*names["train"], *names["val"], *names["test"]])
+    import_dataset(three, "three")
+    import_dataset(three, "two", roles={"val": "out"})
+    whole, two = load("three"), load("two")
+    expected = [decode((three / name).read_bytes(), (3, 8, 8), crop=True, name=name) for name in sorted(names["val"])]
+    assert whole.validation is not None
+    assert np.array_equal(whole.validation.images.numpy(), np.stack(expected))
+    assert two.validation is None
+    assert whole.fingerprint != two.fingerprint
+    for mine, other in ((whole.train, two.train), (whole.test, two.test)):
+        assert torch.equal(mine.images, other.images)
+
+    config = RunConfig(dataset="three", epochs=1)
+    for seed in (0, 1):  # the same images whatever the seed, and all of the others are trained on
+        splits = prepare(replace(config, seed=seed), whole, torch.device("cpu"))
+        assert torch.equal(splits.scored.images, whole.validation.images)
+        assert torch.equal(splits.train.images, whole.train.images)
+        assert torch.equal(splits.test.images, whole.test.images)
+    tested = prepare(replace(config, selection="best_test"), whole, torch.device("cpu"))
+    assert (len(tested.train), tested.prefix) == (30, "test")
+    noisy = prepare(replace(config, label_noise=0.5), whole, torch.device("cpu"))
+    assert torch.equal(noisy.scored.target, whole.validation.target)
+
+    record = run(replace(config, train_size=30), tmp_path / "out")
+    assert (record.result["train_images"], record.result["validation_images"]) == (30, 20)
+    assert record.result["val_accuracy"] == record.history["val_accuracy"].max()
+    with pytest.raises(ValueError, match="train_size must lie between 1 and 27"):
+        run(RunConfig(dataset="two", epochs=1, train_size=30), tmp_path / "out")
+    assert "validation_images" not in run(RunConfig(dataset="two", epochs=1), tmp_path / "out").result
+    runs = archive.load_runs(tmp_path / "out")
+    assert dict(zip(runs["dataset"], learned._validation_images(runs), strict=True)) == {"three": 20.0, "two": 3.0}
+
+
+def test_ten_folds_are_of_the_test_images_only(tmp_path: Path) -> None:
+    names = [*spread("train/{a,b}", 10), *spread("val/{a,b}", 10), *spread("test/{a,b}", 25)]
+    import_dataset(write_images(tmp_path / "three", names), "three")
+    run(RunConfig(dataset="three", epochs=1), tmp_path / "out")
+    folds = archive.load_tables(tmp_path / "out").folds
+    assert len(folds) == 10
+    assert (folds["accuracy"] * 5 % 1 < 1e-9).all()  # five of the 50 test images in each
+
+
+def test_damaged_images_are_left_out_and_the_rest_is_never_dealt_anew(tmp_path: Path) -> None:
+    for side in ("test", "val"):
+        folder = write_images(tmp_path / side, spread("train/{a,b} val/{a,b} test/{a,b}"))
+        for file in (folder / side).rglob("*.png"):
+            file.write_bytes(b"no image")
+        with (
+            pytest.warns(UserWarning, match="10 damaged"),
+            pytest.raises(ValueError, match=r"no (test|validation) image of the classes 'a', 'b'"),
+        ):
+            import_dataset(folder, "damaged", size=(8, 8), skip_damaged=True)
+
+
+@pytest.mark.parametrize("engine", ["", "process", "ensemble"])
+def test_too_few_images_to_score_are_refused_before_the_first_step(engine: str, tmp_path: Path) -> None:
+    def train(**fields: Any) -> None:
+        config = RunConfig(dataset="few", epochs=1, **fields)
+        if engine:
+            run_configs([config], tmp_path / "out", engine=engine, show_progress=False)
+        else:
+            run(config, tmp_path / "out")
+
+    folder = write_images(tmp_path / "few", spread("{a,b}", 10))
+    short = "4 test images; recall@8 needs at least 9: add images, or import them again with a larger --test-fraction"
+    assert f"too few   {short}" in import_dataset(folder, "few").describe()
+    with pytest.raises(ValueError, match=f"few has {short}"):
+        train()
+    short = "4 training images, of which 0.1 are none to validate on"
+    assert f"too few   {short}" in import_dataset(folder, "few", test_fraction=0.8).describe()
+    with pytest.raises(ValueError, match=f"few has {short}"):
+        train()
+    with pytest.raises(ValueError, match="model 'googlenet' needs images of at least"):
+        train(selection="best_test", model="googlenet")
     assert not list((tmp_path / "out").rglob("history.csv"))
-    import_dataset(write_images(tmp_path / "few", spread("{a,b}", 10)), "few", test_fraction=0.8)
-    with pytest.raises(ValueError, match=r"few has 4 training images, of which 0.1 are none to validate on"):
-        run(RunConfig(dataset="few", epochs=1), tmp_path / "out")
-    record = run(RunConfig(dataset="few", epochs=1, selection="best_test"), tmp_path / "out")
-    assert record.result["status"] == "finished"
+    with pytest.warns(UserWarning, match="few has 16 test images, each of which is 6.2 percentage points"):
+        train(selection="best_test")
+    assert archive.load_runs(tmp_path / "out")["status"].tolist() == ["finished"]
+
+
+@pytest.mark.parametrize(("test", "said"), [(8, "recall@8"), (9, "11.1 percentage points"), (29, "3.4"), (30, "")])
+def test_an_import_says_what_its_test_images_are_too_few_for(test: int, said: str) -> None:
+    short = find_shortages(100, test)
+    assert [said in message for message in short.values()] == [True] * bool(said)
+
+
+def test_a_test_image_that_is_a_training_image_too_is_counted(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "copies", spread("train/{a,b} val/{a,b} test/{a,b}"))
+    copies = {"test/a/0.png": "train/a/0.png", "test/a/1.png": "train/b/1.png", "test/b/0.png": "val/b/0.png"}
+    for copy, source in copies.items():  # of the same pixels, in another file
+        with Image.open(folder / source) as image:
+            image.save(folder / copy, compress_level=0)
+    text = import_dataset(folder, "copies").describe()
+    assert "copies    3 of 10 test images are training or validation images too, pixel for pixel, 1 of them" in text
+    assert "3 of 10 test images" in CliRunner().invoke(data_app, ["info", "copies"]).output
+    text = import_dataset(folder, "copies", roles={"val": "out"}).describe()
+    assert "copies    2 of 10 test images are training images too" in text
+    assert "copies" not in import_dataset(write_images(tmp_path / "own", spread("{a,b}")), "own").describe()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA"])
@@ -1156,7 +1277,7 @@ def test_a_full_disk_leaves_the_old_import_and_says_how_much_room_is_needed(
             file.write(b"x")
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    with pytest.raises(PermissionError, match=r"5,760 bytes .*No space left"):
+    with pytest.raises(PermissionError, match=r"5,920 bytes .*No space left"):
         import_dataset(pets, "pets")
     assert cache_path("pets").read_bytes() == before
     assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]

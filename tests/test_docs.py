@@ -28,7 +28,7 @@ from statsmodels.stats.multitest import multipletests
 from test_house import MAY_ASK
 
 from conftest import parse_command
-from docs import answer, answer_picture, cards, handouts
+from docs import answer, answer_picture, cards, handouts, slides
 from lossbench import LOSSES, Criterion, archive, stats
 from lossbench.cli import app
 from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
@@ -37,7 +37,8 @@ from lossbench.report.tables import comparisons
 from lossbench.studies.execute import ENGINES, take_shard
 from lossbench.studies.plans import plan_study
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def load_script(name):
@@ -286,8 +287,15 @@ def test_readme_answer_and_front_page_give_one_answer(blocks):
     assert {*answers, included.partition(include[3])[0].removeprefix("\n")} == {blocks["answer"]}
 
 
-def test_the_answer_is_five_sentences_in_order(blocks):
-    order = ["Clean, balanced data", "Wrong targets", "Rare classes", "Calibration", "Step size"]
+def test_the_answer_is_six_sentences_in_order(blocks):
+    order = [
+        "Clean, balanced data",
+        "Wrong targets",
+        "Rare classes",
+        "Calibration",
+        "Step size",
+        "Every loss tuned alike",
+    ]
     for name in ("answer", "details"):
         topics = re.findall(r"^\d\. \*\*(.+?):\*\* (.+)$", blocks[name], re.MULTILINE)
         assert [topic for topic, _ in topics] == order
@@ -534,13 +542,46 @@ def test_every_path_that_it_names_is_there():
 CLUSTER_PAGE = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", CLUSTER_PAGE, re.DOTALL)
 (SCRIPT,) = [block for block in BLOCKS if block.startswith("#!")]
-LINES = [line for block in BLOCKS if block != SCRIPT for line in block.splitlines() if line]
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_every_command_is_one_that_the_command_line_takes(line: str) -> None:
-    values = parse_command(shlex.split(line))
+# Every command that a page prints is one that works, and its Python runs. Recipes and your_own have tests of their own.
+
+SHOWN = re.compile(r"^(?:    |)(?:\S*/|)(lossbench [a-z].*?)(?:\s{2,}#.*|\s*)$", re.MULTILINE)
+CODE = re.compile(r"```(?:bash|text|sh)\n(.*?)```|((?:^    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = {
+    f"{path.name}: {line}": line
+    for path in PAGES
+    for code in CODE.finditer(path.read_text(encoding="utf-8"))
+    for shown in SHOWN.findall(re.sub(r"\\\n\s*", "", code[0]))
+    for line in re.split(r"; | && ", re.sub(r"\s+#.*", "", shown))
+}
+
+
+@pytest.mark.parametrize("line", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_that_a_page_shows_is_one_that_the_command_line_takes(line: str) -> None:
+    values = parse_command(shlex.split(line.partition(" >")[0]))
     assert values.get("engine", "process") in ENGINES
+
+
+def test_commands_are_found_on_the_pages_that_show_some() -> None:
+    assert len(COMMANDS) > 40
+    assert {name.partition(":")[0] for name in COMMANDS} >= {
+        "README.md",
+        "CONTRIBUTING.md",
+        "cluster.md",
+        "your_own.md",
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "outputs/reference/README.md"])
+def test_the_python_of_a_page_runs_as_printed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
 
 
 def test_every_option_and_engine_that_the_text_names_is_there() -> None:
@@ -616,3 +657,44 @@ def test_a_handout_has_exercises_and_checks_but_no_solution_and_no_result(tmp_pa
     with ZipFile(tmp_path / "figures.zip") as archive:
         assert archive.read(f"figures/{Path(name).stem}-01.png") == b"a picture"
         assert "two curves" in archive.read("figures/index.md").decode()
+
+
+def test_slides_have_formulas_predictions_results_and_quiz_and_fetch_nothing(tmp_path, monkeypatch):
+    figure = new_output("display_data", {"image/png": base64.b64encode(b"a picture").decode()})
+    axes = new_output("execute_result", {"text/plain": "<Axes>"}, execution_count=1)
+    answered = {"tags": ["answer"], "mystnb": {"image": {"alt": "two curves"}}}
+    cells = [
+        new_markdown_cell("# Title\n\nA question?\n\n**Notation:** no slide"),
+        new_code_cell("import torch"),
+        new_markdown_cell("## One\n\nLong prose.\n\n$$ L = p $$\n\n**Predict** the [height](../docs/glossary.md)."),
+        new_code_cell("draw()", outputs=[figure, axes], metadata=answered),
+        new_markdown_cell("It is 2.\n\nMore prose.", metadata=answered),
+        new_code_cell("def loss(p):\n    return ..."),
+        new_code_cell("def loss(p):\n    return -p.log()", metadata={"tags": ["solution"]}),
+        new_code_cell("def known(p):\n    return 1 - p"),
+        new_markdown_cell("## Quiz\n\n<details><summary>1. Why?</summary>\n\nSo.\n\n</details>"),
+        new_markdown_cell("## Exercises\n\n**1.** Write it. **Predict** it."),
+    ]
+    written = new_notebook(cells=cells)
+    shown = slides.deck(written, "07").cells
+    assert [(cell.source.split("\n")[0], cell.metadata.slideshow.slide_type) for cell in shown] == [
+        ("# 07 · Title", "slide"), ("## One", "slide"), ("$$ L = p $$", "-"), ("**Predict** the height.", "subslide"),
+        ("draw()", "subslide"), ("> It is 2.", "fragment"), ("def known(p):", "subslide"),
+        ("## Quiz", "slide"), ("<details><summary>1. Why?</summary>", "-"),
+    ]  # fmt: skip
+    assert shown[4].outputs == [figure | {"metadata": {"alt": "two curves"}}]
+    (tmp_path / "site" / "_static" / "mathjax").mkdir(parents=True)
+    for file in ("reveal.js", "reveal.css", "site/_static/mathjax/tex-svg-full.js"):
+        (tmp_path / file).touch()
+    monkeypatch.setattr(slides, "find_reveal", lambda: tmp_path)
+    slides.write_slides({"07_x.ipynb": written}, tmp_path / "site" / "slides")
+    assert check_links.check(tmp_path / "site") == []
+    page = (tmp_path / "site" / "slides" / "07_x.html").read_text(encoding="utf-8")
+    assert 'alt="two curves"' in page
+    assert "draw()" not in page
+
+
+def test_the_page_for_lecturers_links_the_slides_of_every_notebook_with_a_quiz():
+    linked = re.findall(r"slides/(\w+)\.html", (DOCS / "teaching.md").read_text(encoding="utf-8"))
+    notebooks = (DOCS.parent / "notebooks").glob("*.ipynb")
+    assert sorted(linked) == sorted(path.stem for path in notebooks if "## Quiz" in path.read_text(encoding="utf-8"))

@@ -468,6 +468,7 @@ def test_members_of_a_tree_with_more_outputs_are_trained_apart(
     assert [len(losses) for losses in together_engine_ensemble] == [1, 2]
 
 
+@pytest.mark.usefixtures("leave_no_trace")
 def test_what_a_loss_does_to_torch_ends_with_the_ensemble(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     extension = tmp_path / "changes.py"

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from killing import fork
 
 import lossbench
+from conftest import without_trace
 from lossbench import RunConfig, run
-from lossbench.losses import LOSSES, Criterion
+from lossbench.losses import Criterion
 from lossbench.records.record import Record
 from lossbench.studies import run_configs
 
@@ -40,9 +41,9 @@ DEFERRED = RunConfig(
 def annealed(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     file = tmp_path_factory.mktemp("own") / "annealed_loss.py"
     file.write_text(ANNEALED)
-    lossbench.extend(file)
-    yield RunConfig(dataset="shapes", loss="annealed", epochs=4, batch_size=16, train_size=48)
-    del LOSSES["annealed"]
+    with without_trace():
+        lossbench.extend(file)
+        yield RunConfig(dataset="shapes", loss="annealed", epochs=4, batch_size=16, train_size=48)
 
 
 def ldam(**params: object) -> Criterion:

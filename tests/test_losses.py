@@ -1277,6 +1277,21 @@ def test_a_class_whose_logits_are_masked_counts_as_one_that_is_impossible(name: 
         torch.testing.assert_close(values[0], F.cross_entropy(masked, target))
 
 
+@pytest.mark.parametrize("probability", [name for name in PROBABILITIES if name != "sparsemax"])
+def test_a_masked_class_is_as_good_as_not_there_and_the_usual_masks_give_no_nan(probability: str):
+    logits, target = LOGITS_CRITERION.clone(), TARGET_CRITERION.clamp(max=2)
+    logits[:, 3] = -torch.inf
+    criterion = Criterion("cross_entropy", probability=probability)
+    torch.testing.assert_close(criterion(logits, target), criterion(logits[:, :3], target))
+    for mask in (-torch.inf, torch.finfo(torch.float32).min, -65504.0, -1e4):
+        for dtype in (torch.float32, torch.float64):
+            masked = logits.to(dtype).index_fill(1, torch.tensor([3]), mask).requires_grad_()
+            loss = criterion(masked, target)
+            (gradient,) = torch.autograd.grad(loss, masked)
+            assert loss.isfinite(), mask
+            assert gradient.isfinite().all(), mask
+
+
 # False Positive Loss against its parts: cross-entropy, the one-against-rest terms, and the weights of the classes.
 
 loss_of = partial(Criterion, "false_positive", reduction="none")

@@ -404,6 +404,18 @@ def test_an_estimate_counts_a_frozen_network_once_and_not_in_every_run(head_only
     assert on_features.images_per_second > 3 * behind.images_per_second
 
 
+def test_validation_images_of_a_data_set_have_stored_features_too(head_only: RunConfig) -> None:
+    shapes, cpu = load("shapes"), torch.device("cpu")
+    few = [shapes.train.subset(torch.arange(k, k + 40)) for k in (0, 40, 80)]
+    dataset = replace(shapes, train=few[0], validation=few[1], test=few[2], fingerprint="three")
+    computed, read = (runs.prepare(replace(head_only, label_noise=0.0), dataset, cpu) for _ in range(2))
+    assert not torch.equal(computed.scored.images, computed.train.images)
+    for split, images in ((computed.train, few[0]), (computed.scored, few[1]), (computed.test, few[2])):
+        assert split.images.shape == (40, 512)
+        assert torch.equal(split.target, images.target)
+    assert all(torch.equal(getattr(computed, name).images, getattr(read, name).images) for name in ("train", "scored"))
+
+
 def test_stored_features_that_were_changed_are_computed_again(head_only: RunConfig, tmp_path: Path) -> None:
     first = run(head_only, tmp_path / "first")
     (path,) = (tmp_path / "cache" / "features").iterdir()

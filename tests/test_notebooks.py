@@ -67,7 +67,7 @@ OTHER_VALUES = {
         "batch_size": 16, "epochs": 2, "patience": 5, "seed": 3, "train_size": 100, "label_noise": 0.1,
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
         "trainable": "head", "selection": "best_test", "precision": "bfloat16",
-        "embedding_scores": False, "metrics": ["auroc"],
+        "embedding_scores": False, "transfer": None, "metrics": ["auroc"],
     },
     "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
@@ -156,6 +156,11 @@ def test_a_prediction_is_not_followed_by_its_answer_in_the_open(notebook):
     asked = [after for cell, after in following if re.search(r"\*\*Predict[^#]*$", cell.source)]
     drawn = [cell for cell in asked if cell.cell_type == "code" and "plots." in cell.source]
     assert [cell.source for cell in drawn if not {"answer", "check"} & {*cell.metadata.get("tags", [])}] == []
+
+
+def test_an_answer_ends_before_the_next_heading_or_question(notebook):
+    answers = [cell.source for cell in tagged(notebook, "answer") if cell.cell_type == "markdown"]
+    assert [text for text in answers if re.search(r"^##|<details|\*\*Predict:?\*\*", text, re.MULTILINE)] == []
 
 
 def test_it_opens_with_a_title_a_question_and_three_goals(notebook):

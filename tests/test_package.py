@@ -137,6 +137,12 @@ def test_ci_pins_every_package_that_is_asked_for() -> None:
         assert line.specifier.contains(pins[canonicalize_name(line.name)]), line
 
 
+def test_the_workflow_audits_these_versions_and_one_that_cannot_be_looked_up_fails() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\naudit:")[2].partition("\n\n")[0]
+    assert {"--strict", "--requirement", ".ci/constraints.txt"} <= set(recipe.split())
+    assert "- run: make audit\n" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
 CI_INSTALLS = ("test", "pretrained", "ray", "tensorboard", "site")  # as the Makefile says
 
 

@@ -353,6 +353,38 @@ def test_a_path_with_a_colon_reaches_the_workers(
     assert in_another_process(code) == RunConfig(loss="scaled").run_id
 
 
+OWN_OF_BOTH_KINDS = """
+import torch
+from lossbench.losses import register
+from lossbench.losses.probabilities import register_probability
+
+@register
+def edited(log_probs, target):
+    return -FACTOR * log_probs.gather(1, target[:, None]).squeeze(1)
+
+@register_probability(title="edited", marker="o")
+def edited_softmax(logits, target=None):
+    return (FACTOR * logits).log_softmax(1)
+"""
+
+
+def test_what_was_computed_with_a_formula_is_forgotten_with_it(leave_no_trace: None, tmp_path: Path) -> None:
+    from lossbench.explorer import side
+    from lossbench.explorer.tables import batch_table, loss_table, probability_table
+    from lossbench.losses.curves import curves
+    from lossbench.studies.space import first_pull
+
+    path, found = tmp_path / "edited.py", []
+    for factor in "24":
+        path.write_text(OWN_OF_BOTH_KINDS.replace("FACTOR", factor), encoding="utf-8")
+        extend(path)
+        loss, probability = side("edited"), side("cross_entropy", probability="edited_softmax")
+        tables = [loss_table(loss, 10), batch_table(loss), probability_table(probability)]
+        found.append([*map(repr, tables), repr(curves(probability, axis="z")), first_pull("edited", {}, "shapes")])
+    assert found[0][-1] * 2 == pytest.approx(found[1][-1])
+    assert all(old != new for old, new in zip(*found, strict=True))
+
+
 def test_files_typed_by_hand_as_in_path_are_still_read(
     own_losses: Path, in_another_process: Callable[..., str]
 ) -> None:

@@ -24,6 +24,7 @@ import psutil
 import pytest
 import torch
 from killing import fork, quick_workers, start_anew
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ import lossbench
 import lossbench.training.run
 from lossbench import LOSSES, PROBABILITIES, RunConfig, load_runs, run
 from lossbench.cli import app
-from lossbench.data import Dataset, load
+from lossbench.data import Dataset, load, stratified_split
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.losses import Criterion, criterion, register
 from lossbench.records.record import Record
@@ -1088,5 +1089,69 @@ def test_every_loss_gives_the_same_bits_twice(tmp_path: Path, loss: str) -> None
 
 def test_another_number_of_threads_gives_nearly_the_same_scores(tmp_path: Path) -> None:
     one, two = (run(TINY_RUN, tmp_path / str(n), threads=n).result for n in (1, 2))
-    torch.set_num_threads(1)
     assert one["test_nll"] == pytest.approx(two["test_nll"], abs=1e-4)
+
+
+# What the features are worth on another data set.
+
+
+@pytest.mark.parametrize(("dataset", "transfer"), [("shapes", "sign-digits-mini"), ("sign-digits-mini", "shapes")])
+def test_features_are_judged_on_other_images_and_nothing_else_changes(
+    tmp_path: Path, dataset: str, transfer: str
+) -> None:
+    plain = RunConfig(dataset=dataset, epochs=1, train_size=96, embedding_scores=False)
+    without, record = run(plain, tmp_path), run(replace(plain, transfer=transfer), tmp_path, keep="weights")
+    for name in ("history.csv", "predictions.npz"):
+        assert (without.path / name).read_bytes() == (record.path / name).read_bytes()
+    assert without.result["test_transfer_accuracy"] is None
+    by_hand = _transfer_by_hand(record, dataset, transfer)
+    assert record.result["test_transfer_accuracy"] == pytest.approx(by_hand, abs=0.01)  # bytes round otherwise
+    assert record.result["test_transfer_accuracy"] > 2 / load(transfer).num_classes
+
+
+def _transfer_by_hand(record: Record, dataset: str, transfer: str) -> float:
+    trained, other, seen = lossbench.load(record.path.name, record.path.parents[1]), load(transfer), load(dataset)
+
+    def features(images: Tensor) -> np.ndarray:
+        grey = torch.tensor([0.2989, 0.587, 0.114])[None, :, None, None]  # of ITU-R BT.601
+        channels = seen.image_shape[0]
+        if images.shape[1] != channels:
+            images = (images * grey).sum(1, keepdim=True).floor().byte() if channels == 1 else images.repeat(1, 3, 1, 1)
+        sized = F.interpolate(
+            images.float(), size=seen.image_shape[1:], mode="bilinear", antialias=True, align_corners=False
+        )
+        scaled = (sized.round() / 255 - torch.tensor(seen.mean)[:, None, None]) / torch.tensor(seen.std)[:, None, None]
+        with torch.no_grad():
+            return trained.model(scaled.to(memory_format=torch.channels_last)).embeddings.double().numpy()
+
+    x, y = features(other.train.images), other.train.target.numpy()
+    rest, held = stratified_split(other.train.target, 0.1, 0)
+
+    def classifier(strength: float, rows: Tensor) -> Callable[[np.ndarray], np.ndarray]:
+        scale = (x[rows].mean(0), np.where(x[rows].std(0) == 0, 1, x[rows].std(0)))
+        model = LogisticRegression(C=strength, max_iter=1000, tol=1e-3).fit((x[rows] - scale[0]) / scale[1], y[rows])
+        return lambda points: model.predict((points - scale[0]) / scale[1])
+
+    scores = {c: (classifier(c, rest)(x[held]) == y[held]).mean() for c in (0.01, 0.1, 1.0, 10.0)}
+    best = max(scores, key=lambda strength: scores[strength])
+    predicted = classifier(best, torch.arange(len(y)))(features(other.test.images))
+    return float((predicted == other.test.target.numpy()).mean())
+
+
+def test_another_data_set_that_is_not_there_ends_a_study_before_its_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSBENCH_DATA", str(tmp_path / "nothing"))
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "nothing" / "notes.txt").touch()
+    with pytest.raises(FileNotFoundError, match="kmnist"):
+        run_configs([replace(TINY_RUN, transfer="kmnist")], tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("config.json"))
+
+
+def test_the_batched_engine_judges_features_as_a_run_alone_does(tmp_path: Path) -> None:
+    configs = [replace(TINY_RUN, transfer="sign-digits-mini", epochs=1, seed=seed) for seed in (0, 1)]
+    run_configs(configs, tmp_path / "together", engine="ensemble", show_progress=False)
+    for config in configs:
+        together, alone = Record.of(config, tmp_path / "together").result, run(config, tmp_path / "alone").result
+        assert together["test_transfer_accuracy"] == pytest.approx(alone["test_transfer_accuracy"], abs=0.02)

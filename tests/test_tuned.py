@@ -148,7 +148,7 @@ def test_a_condition_that_leaves_too_few_images_is_refused_before_any_run(tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": 0.1}, "changes the training images, so one of label_noise, noise_kind, .*, got lr"),
+        ({"lr": 0.1}, "another value of one of label_noise, noise_kind, .*, transfer, got lr"),
         ({"noise_kind": "asymmetric"}, "noise_kind=asymmetric changes nothing .*label_noise=0.4,noise_kind=asymmetric"),
         ({"train_size": 60}, "train_size=60 changes nothing"),
         ({}, "the condition nothing changes nothing"),
@@ -295,7 +295,8 @@ def test_a_condition_that_is_added_later_runs_only_its_own_runs(study: tuple[Tun
     """Two losses, two studies, two finals: eight runs a condition, whatever stands there already."""
     plan, output = study
     later: tuple[dict[str, Any], ...] = (
-        {"label_noise": 0.4, "noise_kind": "asymmetric"}, {"imbalance": 10.0}, {"train_size": 40}
+        {"label_noise": 0.4, "noise_kind": "asymmetric"}, {"imbalance": 10.0}, {"train_size": 40},
+        {"transfer": "sign-digits-mini"},
     )  # fmt: skip
     for i, changes in enumerate(later):
         known = {condition["time"] for entry in declared_tuned(output) for condition in entry.conditions}

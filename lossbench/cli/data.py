@@ -34,20 +34,26 @@ def list_datasets(data: DataFolders = None) -> None:
 @data_app.command()
 def info(name: str, data: DataFolders = None) -> None:
     """Everything known about one dataset: classes, split, licence, citation, files."""
-    from lossbench.data.loading import find_dataset, find_spec
+    from lossbench.data.loading import SUFFIX, find_dataset, find_spec, read_about
 
     spec = find_spec(name, data)
     shape = "x".join(map(str, spec.image_shape))
-    typer.echo(f"{spec.title or spec.name}: {shape}, {spec.train_size:,} to train, {spec.test_size:,} to test")
-    for key in ("split", "licence", "citation", "source"):
+    sizes = {"train": spec.train_size, "validate": spec.validation_size, "test": spec.test_size}
+    images = ", ".join(f"{size:,} to {what}" for what, size in sizes.items() if size or what != "validate")
+    typer.echo(f"{spec.title or spec.name}: {shape}, {images}")
+    for key in ("licence", "citation", "source"):
         typer.echo(f"{key:<9} {getattr(spec, key)}")
-    typer.echo(f"classes   {', '.join(spec.class_names)}")
     for file, digest in spec.files.items():
         typer.echo(f"file      {file}  {digest or 'no digest published'}")
+    details = [f"split     {spec.split}", f"classes   {', '.join(spec.class_names)}"]
     try:
-        typer.echo(f"found     {find_dataset(spec, data)}")
+        path = find_dataset(spec, data)
+        found = str(path)
+        if path.suffix == SUFFIX:
+            details = read_about(path).details()
     except FileNotFoundError as error:
-        typer.echo(f"found     no: {error}")
+        found = f"no: {error}"
+    typer.echo("\n".join([*details, f"found     {found}"]))
 
 
 @data_app.command("import")
@@ -88,7 +94,8 @@ def verify(name: str, data: DataFolders = None) -> None:
     from lossbench.data.loading import load
 
     dataset = load(name, data)
-    typer.echo(f"{name}: {len(dataset.train):,} + {len(dataset.test):,} images, {dataset.fingerprint}: as expected")
+    sizes = ", ".join(f"{len(split):,} {side}" for side, split in dataset.splits.items())
+    typer.echo(f"{name}: {sizes} images, {dataset.fingerprint}: as expected")
 
 
 @data_app.command()
@@ -97,7 +104,7 @@ def download(name: str) -> None:
     from lossbench.data.importing import download_dataset
 
     imported = download_dataset(name)
-    typer.echo(f"downloaded {imported.name}: {imported.train_size:,} + {imported.test_size:,} images")
+    typer.echo(f"downloaded {imported.name}: {imported.images}")
 
 
 def _parse_role(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ __all__ = [
     "DatasetSpec",
     "Split",
     "degrade",
+    "hold_out",
     "load",
     "register_dataset",
     "stratified_split",
@@ -30,6 +31,7 @@ _HOME = {
     "degrade": "sampling",
     "load": "loading",
     "register_dataset": "datasets",
+    "hold_out": "sampling",
     "stratified_split": "sampling",
 }
 
@@ -42,4 +44,4 @@ if TYPE_CHECKING:
     from lossbench.data.dataset import Dataset, DatasetSpec, Split
     from lossbench.data.datasets import DATASETS, register_dataset
     from lossbench.data.loading import load
-    from lossbench.data.sampling import degrade, stratified_split
+    from lossbench.data.sampling import degrade, hold_out, stratified_split

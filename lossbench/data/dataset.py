@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,7 +60,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset in memory; `mean` and `std` per channel are those of the training images, scaled to 0-1."""
+    """A dataset in memory; `mean` and `std` per channel are those of the training images, scaled to 0-1.
+
+    `validation` are images of its own to choose the epoch on; None lets a run hold some of the training images out.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -68,6 +72,21 @@ class Dataset:
     fingerprint: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    validation: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """`train`, `test` and, where the dataset has its own, `validation`."""
+        splits = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same dataset on `device`."""
+        return self.with_splits({name: split.to(device) for name, split in self.splits.items()})
+
+    def with_splits(self, splits: Mapping[str, Split]) -> Dataset:
+        """A dataset with others in the place of `splits`."""
+        return replace(self, train=splits["train"], test=splits["test"], validation=splits.get("validation"))
 
     @property
     def num_classes(self) -> int:
@@ -81,30 +100,67 @@ class Dataset:
 
 VALIDATION_FRACTION = 0.1  # of the training images, held out to choose the epoch on
 LEAST_TEST_IMAGES = 9  # recall@8 looks at eight others
+FEW_TEST_IMAGES = 30  # one of fewer is more than three percentage points
 
 
-def require_enough_images(dataset: Dataset, held_out: float) -> None:
-    """Refuse before the first step what a run could not score after the last. `held_out` is the validation share."""
-    train, test = len(dataset.train), len(dataset.test)
-    if held_out and not 0 < round(held_out * train) < train:
-        raise ValueError(
-            f"{dataset.name} has {train} training images, of which {held_out:g} are none to validate on; add images, "
-            "or choose the epoch with selection='best_test'"
+def find_shortages(train: int, test: int, validation: int = 0) -> dict[str, str]:
+    """What such numbers of images are too few for: `selection` of the epoch, `scores`, or a `comparison` of them."""
+    short = {}
+    if not validation and not 0 < round(VALIDATION_FRACTION * train) < train:
+        short["selection"] = (
+            f"{train} training images, of which {VALIDATION_FRACTION:g} are none to validate on; add images, or "
+            "choose the epoch with selection='best_test'"
         )
+    more = "add images, or import them again with a larger --test-fraction"
     if test < LEAST_TEST_IMAGES:
-        raise ValueError(
-            f"{dataset.name} has {test} test images; recall@8 needs at least {LEAST_TEST_IMAGES}: add images, or "
-            "import them again with a larger --test-fraction"
+        short["scores"] = f"{test} test images; recall@8 needs at least {LEAST_TEST_IMAGES}: {more}"
+    elif test < FEW_TEST_IMAGES:
+        short["comparison"] = (
+            f"{test} test images, each of which is {100 / test:.1f} percentage points of accuracy: losses that "
+            f"differ by less cannot be told apart; {more}"
         )
+    return short
+
+
+def require_enough_images(dataset: Dataset, selection: str = "validation") -> None:
+    """Refuse before the first step what a run could not score after the last, and warn of scores that say little."""
+    sizes = {name: len(split) for name, split in dataset.splits.items()}
+    for what, message in find_shortages(**sizes).items():
+        if what == "comparison":
+            warnings.warn(f"{dataset.name} has {message}", stacklevel=3)
+        elif what == "scores" or selection != "best_test":
+            raise ValueError(f"{dataset.name} has {message}")
+
+
+def count_copies(arrays: Arrays) -> tuple[int, int]:
+    """How many test images are, pixel for pixel, images of another split too, and how many of these of another class.
+
+    Where an image has copies of several classes, one of its own class is enough to count it as of the same class.
+    """
+    seen: dict[bytes, set[int]] = {}
+    others = ((arrays.train_images, arrays.train_target), (arrays.validation_images, arrays.validation_target))
+    for images, target in others:
+        if images is not None and target is not None:
+            for image, k in zip(images, target.tolist(), strict=True):
+                seen.setdefault(hashlib.sha256(image.tobytes()).digest(), set()).add(k)
+    pairs = zip(arrays.test_images, arrays.test_target.tolist(), strict=True)
+    copies = [k in found for image, k in pairs if (found := seen.get(hashlib.sha256(image.tobytes()).digest()))]
+    return len(copies), copies.count(False)
 
 
 class Arrays(NamedTuple):
-    """What a reader returns: images (N, C, H, W) uint8 and targets (N,) int64 of both splits."""
+    """What a reader returns: images (N, C, H, W) uint8 and targets (N,) int64 of each split; most have two."""
 
     train_images: Bytes
     train_target: Indices
     test_images: Bytes
     test_target: Indices
+    validation_images: Bytes | None = None
+    validation_target: Indices | None = None
+
+    def there(self) -> dict[str, Bytes | Indices]:
+        """The arrays that there are, by name."""
+        return {name: array for name, array in self._asdict().items() if array is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +207,7 @@ class DatasetSpec:
     embedded: str = ""
     title: str = ""
     generate: Callable[[], Any] | None = None
+    validation_size: int = 0
 
     @property
     def num_classes(self) -> int:
@@ -190,10 +247,9 @@ def as_arrays(name: str, made: object) -> Arrays:
 
 
 def fingerprint(arrays: Arrays) -> str:
-    """The sha256 of all four arrays with their shapes: equal for equal data, whatever file it came from."""
+    """The sha256 of all arrays with their shapes: equal for equal data, whatever file it came from."""
     digest = hashlib.sha256()
-    for name in Arrays._fields:
-        array: npt.NDArray[np.generic] = getattr(arrays, name)
+    for name, array in arrays.there().items():
         digest.update(f"{name}{array.shape}".encode())
         little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(np.ascontiguousarray(little_endian).data)

@@ -83,7 +83,7 @@ def import_dataset(
             if not len(arrays.train_target) + len(arrays.test_target):
                 raise ValueError(f"{path}: none of the {len(layout.places):,} images can be read")
             try:
-                check_sides(spec.class_names, _places(arrays))  # once more: damaged images are left out
+                check_sides(spec.class_names, _places(arrays), layout.sides)  # once more: damaged images are left out
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             left_out = files.left_out + layout.left_out
@@ -217,8 +217,8 @@ def _common_size(path: Path, files: Files, layout: Layout, skip_damaged: bool) -
 
 
 def _places(arrays: Arrays) -> Iterable[Place]:
-    sides = (("train", arrays.train_target), ("test", arrays.test_target))
-    return {Place(int(k), side) for side, target in sides for k in set(target.tolist())}
+    targets = {side: array for name, array in arrays.there().items() if (side := name.removesuffix("_target")) != name}
+    return {Place(int(k), side) for side, target in targets.items() for k in set(target.tolist())}
 
 
 def _read_published(spec: DatasetSpec, path: Path, files: Files, scratch: Path, *, skip_damaged: bool) -> Arrays:

@@ -37,6 +37,12 @@ class Layout(NamedTuple):
     split: str
     left_out: Counter[tuple[str, str]]
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides of the split that the data set will have."""
+        three = any(place.split == "validation" for place in self.places.values())
+        return ("train", "validation", "test") if three else ("train", "test")
+
 
 def suffix_of(name: str) -> str:
     return PurePosixPath(name).suffix.lower() or "no suffix"
@@ -73,35 +79,36 @@ def read_layout(names: Iterable[str], roles: Mapping[str, str] | None = None, cl
         paths = _below_splits(paths, folders)
     else:
         sides = dict.fromkeys(paths, "")
-    if "test" in sides.values():  # else the validation images are the test images
-        why = "validation; a run holds out its own of the training images"
-        reasons |= {name: why for name in paths if sides[name] == "validation"}
-    classes = _name_classes({name: parts for name, parts in paths.items() if name not in reasons}, class_folder)
+    classes = _name_classes(paths, class_folder)
     class_names = tuple(sorted(set(classes.values())))
     if len(class_names) < 2:
         raise ValueError(_too_few(class_names, all_paths))
     index = {name: k for k, name in enumerate(class_names)}
-    side_of = {"train": "train", "test": "test", "validation": "test", "": ""}
+    three = "test" in sides.values()  # else the validation images are the test images
+    side_of = {"train": "train", "test": "test", "validation": "validation" if three else "test", "": ""}
     places = {name: Place(index[class_name], side_of[sides[name]]) for name, class_name in classes.items()}
     left_out = Counter(
         (reasons.get(name, "in no class folder"), suffix_of(name)) for name in all_paths if name not in places
     )
-    if {place.split for place in places.values()} != {"train", "test"}:
+    layout = Layout(class_names, places, "", left_out)
+    if not {"train", "test"} <= {place.split for place in places.values()}:
         return Layout(class_names, {name: Place(place.class_index, "") for name, place in places.items()}, "", left_out)
-    check_sides(class_names, places.values())
+    check_sides(class_names, places.values(), layout.sides)
     used = {sides[name] for name in places}
     rule = ", ".join(f"{folder} ({side_of[role]})" for folder, role in sorted(folders.items()) if role in used)
-    return Layout(class_names, places, f"by the folders {rule}", left_out)
+    return layout._replace(split=f"by the folders {rule}")
 
 
-def check_sides(class_names: Sequence[str], places: Iterable[Place]) -> None:
-    """Refuse a class without an image on one side of the split."""
+def check_sides(class_names: Sequence[str], places: Iterable[Place], sides: Sequence[str]) -> None:
+    """Refuse a class without an image on one of the sides of the split."""
     there = set(places)
-    for side in ("train", "test"):
+    for side in sides:
         if missing := [name for k, name in enumerate(class_names) if Place(k, side) not in there]:
+            classes = "class" if len(missing) == 1 else "classes"
             raise ValueError(
-                f"no {side} image of the {'class' if len(missing) == 1 else 'classes'} {listed(missing)}: every class "
-                "needs images on both sides; add some, or leave a folder out with --role FOLDER=out"
+                f"no {side} image of the {classes} {listed(missing)}: every class needs images on "
+                f"{'both' if len(sides) == 2 else 'all three'} sides; add some, or leave a folder out with "
+                "--role FOLDER=out"
             )
 
 

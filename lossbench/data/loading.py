@@ -10,7 +10,8 @@ import re
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from lossbench.data.dataset import (
     Split,
     as_arrays,
     channel_statistics,
+    count_copies,
     damaged,
+    find_shortages,
     fingerprint,
 )
 from lossbench.data.datasets import DATASETS
@@ -56,25 +59,50 @@ class Imported:
     test_counts: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
     replaced: bool = False
+    validation_size: int = 0
+    validation_counts: tuple[int, ...] = ()
+    copies: tuple[int, int] | tuple[()] = ()
+
+    @property
+    def images(self) -> str:
+        """The numbers of images and classes."""
+        sizes = (self.train_size, self.validation_size, self.test_size)
+        return f"{_sum(size for size in sizes if size)} images of {len(self.class_names)} classes"
 
     def describe(self) -> str:
-        """What was read and how: classes, images of each on both sides, the rule of the split, what was left out."""
-        counts = zip(self.class_names, self.train_counts, self.test_counts, strict=True)
-        classes = ", ".join(f"{printable(name)} {train:,} + {test:,}" for name, train, test in counts)
-        images = f"{self.train_size:,} + {self.test_size:,} images of {len(self.class_names)} classes"
+        """What was read and how: classes, images of each on all sides, the rule of the split, what was left out."""
+        lines = [f"imported {self.name}: {self.images}; use it with --dataset {self.name}", *self.details()]
+        if self.replaced:
+            lines.append(f"replaced  an earlier import named {self.name}")
+        return "\n".join(lines)
+
+    def details(self) -> list[str]:
+        """A line for each thing that is known about the images."""
+        sides = {"train": self.train_counts, "validation": self.validation_counts, "test": self.test_counts}
+        counts = zip(*filter(None, sides.values()), strict=True)
+        classes = [f"{printable(name)} {_sum(of)}" for name, of in zip(self.class_names, counts, strict=True)]
         lines = [
-            f"imported {self.name}: {images}; use it with --dataset {self.name}",
-            f"classes   {classes} (train + test)",
+            f"classes   {', '.join(classes)} ({' + '.join(side for side in sides if sides[side])})",
             f"split     {printable(self.split)}",
             f"left out  {'; '.join(map(printable, self.left_out)) or 'nothing'}",
         ]
+        if self.copies and (count := self.copies[0]):
+            what = "training or validation" if self.validation_size else "training"
+            lines.append(
+                f"copies    {count:,} of {self.test_size:,} test images are {what} images too, pixel for pixel, "
+                f"{self.copies[1]:,} of them under another class: what a network knows by heart counts as recognised"
+            )
+        short = find_shortages(self.train_size, self.test_size, self.validation_size)
+        lines += [f"too few   {message}" for message in short.values()]
         if constant := [k for k, std in enumerate(self.std) if not std]:
             lines.append(
                 f"channels  {constant} of {len(self.std)}, counted from 0, are the same in all training images"
             )
-        if self.replaced:
-            lines.append(f"replaced  an earlier import named {self.name}")
-        return "\n".join(lines)
+        return lines
+
+
+def _sum(counts: Iterable[int]) -> str:
+    return " + ".join(f"{count:,}" for count in counts)
 
 
 def printable(text: str) -> str:
@@ -92,24 +120,27 @@ def write_tensors(
     facts = _facts(arrays)
     if not any(facts["std"]):
         raise ValueError(f"{origin}: all training images are the same, one value a channel; there is nothing to learn")
-    counts = [np.bincount(t, minlength=spec.num_classes).tolist() for t in (arrays.train_target, arrays.test_target)]
+    targets = (arrays.train_target, arrays.test_target, arrays.validation_target)
+    counts = [() if t is None else tuple(np.bincount(t, minlength=spec.num_classes).tolist()) for t in targets]
     about = Imported(
         name=spec.name,
         class_names=spec.class_names,
         **facts,
         origin=origin,
         split=spec.split,
-        train_counts=tuple(counts[0]),
-        test_counts=tuple(counts[1]),
+        train_counts=counts[0],
+        test_counts=counts[1],
+        validation_counts=counts[2],
+        copies=count_copies(arrays),
         left_out=tuple(f"{n:,} {suffix} ({reason})" for (reason, suffix), n in sorted((left_out or {}).items())),
         replaced=path.exists(),
     )
     text = json.dumps(asdict(about), sort_keys=True)
     try:
         with replacing(path) as temporary:
-            save_file(arrays._asdict(), temporary, metadata={"about": text, "check": _check(text)})
+            save_file(arrays.there(), temporary, metadata={"about": text, "check": _check(text)})
     except (SafetensorError, OSError) as error:
-        size = sum(array.nbytes for array in (arrays.train_images, arrays.test_images))
+        size = sum(array.nbytes for array in arrays.there().values())
         raise _no_room(path, f"{size:,} bytes", error) from error
     return about
 
@@ -126,7 +157,8 @@ def read_about(path: Path) -> Imported:
             raise ValueError("its description was changed")
         values: dict[str, Any] = json.loads(text)
         values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return Imported(**values)
+        known = {each.name for each in fields(Imported)}  # a later version may say more
+        return Imported(**{key: value for key, value in values.items() if key in known})
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise damaged(path, f"it is no dataset that lossbench imported ({error})") from error
 
@@ -253,6 +285,7 @@ def _facts(arrays: Arrays) -> dict[str, Any]:
         "image_shape": arrays.train_images.shape[1:],
         "train_size": len(arrays.train_images),
         "test_size": len(arrays.test_images),
+        "validation_size": 0 if arrays.validation_images is None else len(arrays.validation_images),
         "fingerprint": fingerprint(arrays),
         "mean": mean,
         "std": std,
@@ -343,8 +376,9 @@ def load(name: str, data: Path | None = None) -> Dataset:
         raise ValueError(f"{path}: the content of {name} has fingerprint {digest}, expected {spec.fingerprint}")
     check_sizes(spec, arrays, path)
     scale = tuple(value or 1.0 for value in std)  # a constant channel is moved to 0, not divided by 0
-    tensors = [torch.tensor(array) for array in arrays]  # in writable memory of their own
-    return Dataset(name, spec.class_names, Split(*tensors[:2]), Split(*tensors[2:]), digest, mean, scale)
+    tensors = [torch.tensor(array) for array in arrays.there().values()]  # in writable memory of their own
+    train, test, *own = (Split(*pair) for pair in zip(tensors[::2], tensors[1::2], strict=True))
+    return Dataset(name, spec.class_names, train, test, digest, mean, scale, *own)
 
 
 def _unpack(spec: DatasetSpec, folder: Path) -> Path:
@@ -355,9 +389,8 @@ def _unpack(spec: DatasetSpec, folder: Path) -> Path:
     arrays = spec.read(spec, folder)
     check_sizes(spec, arrays, folder)
     about = write_tensors(path, spec, arrays, origin=folder.name)
-    sizes = f"{about.train_size:,} + {about.test_size:,} images of {len(about.class_names)} classes"
     seconds = time.perf_counter() - start
-    sys.stderr.write(f"{spec.name}: {sizes} read from {folder} in {seconds:.0f} s, kept in {path}\n")
+    sys.stderr.write(f"{spec.name}: {about.images} read from {folder} in {seconds:.0f} s, kept in {path}\n")
     return path
 
 
@@ -386,6 +419,7 @@ def find_spec(name: str, data: Path | None = None) -> DatasetSpec:
         image_shape=about.image_shape,
         train_size=about.train_size,
         test_size=about.test_size,
+        validation_size=about.validation_size,
         split=about.split,
         licence="the user's",
         citation="",

@@ -266,7 +266,7 @@ def split_by_digest(target: Indices, digests: list[str], test_fraction: float) -
 def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *, skip_damaged: bool) -> Arrays:
     """Decode the images that have a place, with a progress bar on a terminal.
 
-    The folders give the split where they name both sides, else the rule of `split_by_digest` does.
+    The folders give the split where they name a training and a test side, else the rule of `split_by_digest` does.
     """
     from tqdm import tqdm
 
@@ -290,11 +290,12 @@ def read_images(spec: DatasetSpec, files: Files, places: Mapping[str, Place], *,
     if problems:
         warnings.warn("\n".join([f"{len(problems)} damaged images left out:", *problems]), stacklevel=2)
     images, target = images[: len(read)], np.array([place.class_index for place in read], dtype=np.int64)
-    if {place.split for place in read} == {"train", "test"}:
-        is_test = np.array([place.split == "test" for place in read])
+    if {"train", "test"} <= {place.split for place in places.values()}:  # damaged ones too: the rule stays the same
+        sides = np.array([place.split for place in read], dtype=str)
     else:
-        is_test = split_by_digest(target, digests, spec.test_fraction)
-    return Arrays(images[~is_test], target[~is_test], images[is_test], target[is_test])
+        sides = np.where(split_by_digest(target, digests, spec.test_fraction), "test", "train")
+    parts = [part[sides == side] for side in ("train", "test", "validation") for part in (images, target)]
+    return Arrays(*parts) if "validation" in sides else Arrays(*parts[:4])
 
 
 def read_sheets(spec: DatasetSpec, folder: Path) -> Arrays:

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lossbench.data.dataset import Split
+from lossbench.data.dataset import VALIDATION_FRACTION, Dataset, Split
 from lossbench.registry import unknown
 
 NOISE_STREAM, IMBALANCE_STREAM, SIZE_STREAM = 101, 102, 103  # one a purpose: none disturbs another
@@ -115,6 +115,18 @@ def stratified_split(target: Tensor, fraction: float, seed: int) -> tuple[Tensor
     is_held_out = torch.zeros_like(target, dtype=torch.bool)
     is_held_out[_draw(target, counts, torch.Generator().manual_seed(seed))] = True
     return (~is_held_out).nonzero()[:, 0], is_held_out.nonzero()[:, 0]
+
+
+def hold_out(dataset: Dataset, seed: int) -> tuple[Split, Split]:
+    """The images that a run trains on and those that choose its epoch.
+
+    The second are the dataset's own validation images, the same for every seed, where it has some; else a tenth of the
+    training images, drawn by class and seed.
+    """
+    if dataset.validation is not None:
+        return dataset.train, dataset.validation
+    rest, held = stratified_split(dataset.train.target.cpu(), VALIDATION_FRACTION, seed)
+    return dataset.train.subset(rest), dataset.train.subset(held)
 
 
 def apportion(sizes: Tensor, total: int) -> Tensor:

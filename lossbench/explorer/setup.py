@@ -27,6 +27,7 @@ from lossbench.losses import LOSSES
 from lossbench.losses.catalogue import Choices, Entry, Slider
 from lossbench.losses.curves import Side, drawable_losses, drawable_probabilities, side, write
 from lossbench.losses.probabilities import PROBABILITIES, ProbabilityEntry
+from lossbench.registry import remember
 
 SETTINGS = ("axis", "scale", "curvature", "num_classes", "noise", "seed")
 CLASSES, NOISES, SEED = (2, 10, 100), (0.1, 0.2, 0.4), 0  # what a page without a kernel knows
@@ -90,7 +91,7 @@ def opening(comparison: Comparison) -> dict[str, Any]:
     return _common(drawable_losses()) | _tables(sides, opening=True) | {"points": {}, "surfaces": []}
 
 
-@lru_cache(maxsize=4)
+@remember(4)
 def everything(losses: tuple[str, ...] = TAUGHT) -> dict[str, Any]:
     """What a page without a kernel needs: the tables of these losses, every probability function and menu; networks."""
     sides = [

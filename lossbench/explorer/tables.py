@@ -15,7 +15,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from lossbench.losses import LOSSES
 from lossbench.losses.catalogue import Choices, Entry, Slider
 from lossbench.losses.curves import Array, Side, curves, side, write
 from lossbench.losses.probabilities import PROBABILITIES, log_probs
+from lossbench.registry import remember
 
 TOLERANCE = 1e-4  # of a value, or of a thousandth of the largest one along the curve where that is more
 DOT_TOLERANCE = 5e-3  # the same for the images of the batch, drawn as dots on a logarithmic scale
@@ -123,7 +123,7 @@ def make_table(kind: str, shown: Side, num_classes: int = 10, free: str = "") ->
         return {"error": str(error)}
 
 
-@lru_cache(maxsize=4096)
+@remember(4096)
 def loss_table(shown: Side, num_classes: int, free: str = "") -> dict[str, Any]:
     """Value, slope and curvature of a loss over log-odds (or over the logit, if that is what it reads).
 
@@ -191,7 +191,7 @@ def _is_fine(sample: Sample, spans: Sequence[Span]) -> bool:
     return True
 
 
-@lru_cache(maxsize=256)
+@remember(256)
 def probability_table(shown: Side, free: str = "") -> dict[str, Any]:
     """log p_target - log p_other over the target's logit, with two derivatives: in training, then at test time."""
     far = HIGHEST * 1.1 ** np.arange(1, 56)
@@ -216,7 +216,7 @@ def probability_table(shown: Side, free: str = "") -> dict[str, Any]:
     return {"nodes": np.round(logits, 6).tolist(), **_fit(sample, _probability_spans(shown), free)}
 
 
-@lru_cache(maxsize=4096)
+@remember(4096)
 def batch_table(shown: Side, free: str = "") -> dict[str, Any]:
     """Logarithms (base 10) of the pull of every image of the real batch.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor
 from lossbench.losses.catalogue import LOSSES
 from lossbench.losses.criterion import Criterion
 from lossbench.losses.probabilities import PROBABILITIES, log_probs
-from lossbench.registry import unknown
+from lossbench.registry import remember, unknown
 
 Array = npt.NDArray[np.float64]
 Axis = Literal["p", "z"]
@@ -219,7 +218,7 @@ def place(side: Side, at: Array, axis: Axis, num_classes: int) -> Places:
     return _place(side.probability, params, at.tobytes(), axis, num_classes)
 
 
-@lru_cache(maxsize=64)
+@remember(64)
 def _place(probability: str, params: Params, at: bytes, axis: Axis, num_classes: int) -> Places:
     points = np.frombuffer(at, dtype=np.float64)
     z = points.copy() if axis == "z" else _logit_of(points, probability, params, num_classes)
@@ -270,7 +269,7 @@ def _logit_of(p: Array, probability: str, params: Params, num_classes: int) -> A
     return np.where(inside, guess.detach().numpy(), np.nan)
 
 
-@lru_cache(maxsize=64)
+@remember(64)
 def _rising_branch(probability: str, params: Params, num_classes: int) -> tuple[Array, Array]:
     """(logits, probabilities) from the lowest probability up to almost 1."""
     z = np.concatenate([np.linspace(-REACH, REACH, 1601), np.geomspace(REACH * 1.05, 1e6, 200)])

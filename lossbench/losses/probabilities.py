@@ -162,7 +162,8 @@ def taylor_softmax(
         at order 2 r is at most 1 in size and 0 at z = -1.
     Equals: softmax in the limit of high order.
     Note: f falls before it rises (at order 2, until z = -1), so the largest probability need not belong to the
-        largest logit: predict from the log-probabilities.
+        largest logit: predict from the log-probabilities. A logit of -inf masks its class, p = 0; one of -1e9 makes it
+        the most probable.
     Source: de Brébisson and Vincent 2016, arXiv:1511.05042; paper 000, eq. 3.7.
     Peers: none in torch, timm or kornia.
 
@@ -173,13 +174,27 @@ def taylor_softmax(
 
     Returns: (batch, classes) log-probabilities.
     """
-    if order == 2:
-        scores = ((logits + 1).square() + 1) / 2  # a sum of squares: at least 1/2, no cancellation
-    else:
+
+    def polynomial(logits: Tensor) -> Tensor:
+        if order == 2:
+            return ((logits + 1).square() + 1) / 2  # a sum of squares: at least 1/2, no cancellation
         scores = 1 + logits / order
         for k in range(order - 1, 0, -1):
             scores = 1 + logits / k * scores
-    return F.log_softmax(scores.log(), dim=1)
+        return scores
+
+    return _normalise_even(polynomial, order, logits)
+
+
+def _normalise_even(scores: Callable[[Tensor], Tensor], order: int, logits: Tensor) -> Tensor:
+    """Log-probabilities from scores that grow with a logit's size to the power `order`, whatever its sign.
+
+    A class whose logit is -inf is masked; below where scores overflow (float32 at order 2: -1e19) all logits are alike.
+    """
+    masked = logits == -torch.inf
+    least = -0.5 * torch.finfo(logits.dtype).max ** (1 / order)
+    log_scores = scores(logits.masked_fill(masked, 0).clamp(min=least)).log()
+    return F.log_softmax(log_scores.masked_fill(masked, -torch.inf), dim=1)
 
 
 STEPS = 8  # of Newton's method: enough for float64 up to t = 4 and logits of any size
@@ -244,7 +259,8 @@ def spherical_softmax(
         factor is at most :math:`1 / √\epsilon` in size and 0 at z = 0.
     Equals: no other one here.
     Note: the largest probability belongs to the logit farthest from 0, of either sign: predict from the
-        log-probabilities. Logits of 0 have no gradient.
+        log-probabilities. Logits of 0 have no gradient. A logit of -inf masks its class, p = 0; one of -1e9 makes it
+        the most probable.
     Source: de Brébisson and Vincent 2016, arXiv:1511.05042, cited in paper 000. The default :math:`\epsilon` is ours.
     Peers: none in torch, timm, optax or Keras.
 
@@ -255,8 +271,7 @@ def spherical_softmax(
 
     Returns: (batch, classes) log-probabilities.
     """
-    scores = (logits.square() + epsilon).log()
-    return scores.log_softmax(1)
+    return _normalise_even(lambda logits: logits.square() + epsilon, 2, logits)
 
 
 def project_on_simplex(logits: Tensor) -> Tensor:

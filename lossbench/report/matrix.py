@@ -15,12 +15,12 @@ import pandas as pd
 
 from lossbench import stats
 from lossbench.claims.wording import number
-from lossbench.data.yardsticks import best_known
 from lossbench.plots.style import title_of
 from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
+from lossbench.report.setting import known_beside
 from lossbench.stats.runs import REFERENCE
 
-ACCURACY, F1, ECE = "test_accuracy", "test_macro_f1", "test_ece"
+ACCURACY, F1, ECE, TRANSFER = "test_accuracy", "test_macro_f1", "test_ece", "test_transfer_accuracy"
 CLEAN, CALIBRATION, TRIALS = "clean", "calibration", "trials to pass"
 
 
@@ -65,10 +65,9 @@ class TunedSetting:
     def questions(self) -> dict[str, tuple[str, pd.DataFrame]]:
         """Question -> the outcome and the finals that answer it; rare classes are asked for macro F1."""
         asked = {CLEAN: (ACCURACY, self.finals)}
-        asked |= {
-            what: (F1 if "imbalance" in changes else ACCURACY, finals)
-            for what, (changes, finals) in self.conditions.items()
-        }
+        own = {"transfer": TRANSFER, "imbalance": F1}
+        for what, (changes, finals) in self.conditions.items():
+            asked[what] = (next((outcome for name, outcome in own.items() if name in changes), ACCURACY), finals)
         return asked | {CALIBRATION: (ECE, self.finals)}
 
     def judged(self) -> pd.DataFrame:
@@ -88,11 +87,8 @@ class TunedSetting:
     def reached(self) -> str:
         """The accuracy of tuned cross-entropy, beside the best that is published for a network of this size."""
         own = self.finals[self.finals["loss"] == REFERENCE]
-        sizes = own["num_parameters"].dropna().astype(float).tolist() if "num_parameters" in own else []
-        known = best_known(str(self.fields["dataset"]), max(sizes)) if sizes else None
-        beside = "not known" if known is None else f"{number(100 * known.accuracy, 1)} % on all images, {known.source}"
         accuracy = number(100 * float(own[ACCURACY].astype(float).mean()), 1)
-        return f"{accuracy} % (best known for this size: {beside})"
+        return f"{accuracy} % (best known for this size: {known_beside(own)})"
 
 
 def settings_of(
@@ -121,6 +117,8 @@ def name_condition(changes: Mapping[str, Any]) -> str:
             parts.append(f"{100 * value:g} % wrong targets")
         elif name == "imbalance":
             parts.append(f"tail {value:g}:1")
+        elif name == "transfer":
+            parts.append(f"features on {value}")
         elif name == "train_size":
             parts.append("all images" if value is None else f"{value:,} images")
         else:

@@ -110,7 +110,7 @@ def known_beside(runs: pd.DataFrame) -> str:
     """The best published accuracy of a network of this size on this data set, as text; `not known` without one."""
     sizes = runs["num_parameters"].dropna().astype(float).tolist() if "num_parameters" in runs else []
     known = best_known(str(runs["dataset"].iloc[0]), max(sizes)) if sizes else None
-    return "not known" if known is None else f"{number(100 * known.accuracy, 1)} % with all images ({known.source})"
+    return "not known" if known is None else f"{number(100 * known.accuracy, 1)} % on all images, {known.source}"
 
 
 def declared(settings: Sequence[Evidence]) -> list[dict[str, Any]]:

@@ -113,15 +113,16 @@ def _validation_images(runs: pd.DataFrame) -> list[float]:
     """How many images scored each epoch of each run; never degraded, so the same for all runs of a data set."""
     from lossbench.data.loading import find_spec
 
-    sizes: dict[str, int] = {}
+    sizes: dict[str, float] = {}
     for name in dict.fromkeys(map(str, runs["dataset"])):
         try:
-            sizes[name] = find_spec(name).train_size
+            spec = find_spec(name)
+            sizes[name] = spec.validation_size or VALIDATION_FRACTION * spec.train_size
         except (ValueError, OSError):
             sizes[name] = 0
     counts = []
     for row in runs.to_dict("records"):
-        held = VALIDATION_FRACTION * sizes[str(row["dataset"])]
+        held = sizes[str(row["dataset"])]
         trained = float(row.get("train_images", math.nan)) * VALIDATION_FRACTION / (1 - VALIDATION_FRACTION)
         images = row.get("test_images", math.nan) if row.get("selection") == "best_test" else held or trained
         counts.append(float(images) if images >= 1 else 1.0)

@@ -234,6 +234,7 @@ SCORES = (
     *("accuracy", "nll", "top5", "macro_f1", "ece", "brier", "false_positives"),
     *("nmi", "recall_at_1", "recall_at_8", "class_mean_accuracy"),
     *("tree_distance", "mistake_distance", "critical_error"),
+    "transfer_accuracy",
 )
 
 

@@ -74,6 +74,7 @@ class Outcome:
 OUTCOMES: dict[str, Outcome] = {
     "test_accuracy": Outcome("test accuracy", "points", 100.0, 0.005, counts_images=True),
     "test_class_mean_accuracy": Outcome("accuracy by nearest class mean", "points", 100.0, 0.005, counts_images=True),
+    "test_transfer_accuracy": Outcome("accuracy of a linear head on other images", "points", 100.0, 0.005),
     "test_macro_f1": Outcome("macro F1", "points", 100.0, 0.005),
     "test_balanced_accuracy": Outcome("balanced accuracy", "points", 100.0, 0.005),
     "test_auroc": Outcome("AUROC", "points", 100.0),

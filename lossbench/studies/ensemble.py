@@ -99,7 +99,7 @@ def _run_together(job: Job, configs: Sequence[RunConfig]) -> list[RunConfig]:
         if todo:
             dataset = load_images(todo[0], job.data)
             with undisturbed():
-                splits = prepare(todo[0], dataset, torch.device(job.device))
+                splits = prepare(todo[0], dataset, torch.device(job.device), job.data)
                 members = [_Member.open(job, config, leases[config], dataset, splits) for config in todo]
                 for alike in _alike(members):
                     held += _train(job, alike, dataset, splits)

@@ -185,7 +185,7 @@ def measure(configs: Sequence[RunConfig], device: torch.device, data: Path | Non
     once = 0.0
     if uses_features(first):
         once, images = _time_features(training, images)
-        once *= spec.train_size + spec.test_size
+        once *= spec.train_size + spec.test_size + spec.validation_size
     training.begin_epoch()
     warm_up = first.batch_size * WARM_UP_STEPS
     train_epoch(training, Split(images.images[:warm_up], images.target[:warm_up]))

@@ -421,9 +421,7 @@ def run_configs(
 
 def check_before_start(configs: Sequence[RunConfig], device: str | None, data: Path | None, *, elsewhere: bool) -> str:
     """Find the device, the weights and each data set once, so that what is missing is said before any work starts."""
-    from lossbench.data import load
     from lossbench.models import MODELS
-    from lossbench.stats.metrics import try_metrics
     from lossbench.training.machine import find_device, warn_of_slow_precision
 
     name_of_device = device or "cpu"
@@ -432,31 +430,31 @@ def check_before_start(configs: Sequence[RunConfig], device: str | None, data: P
         name_of_device = str(where)
         for precision in dict.fromkeys(config.precision for config in configs):
             warn_of_slow_precision(precision, where)
-    asked: dict[str, dict[str, None]] = {}
-    for config in configs:
-        asked.setdefault(config.dataset, {}).update(dict.fromkeys(config.metrics))
-    for name, metrics in asked.items():
-        try_metrics(metrics, load(name, data).num_classes)
-    require_room(configs, data)
+    require_fitting_data(configs, data)
     for name in dict.fromkeys(config.model for config in configs if config.pretrained):
         if (published := MODELS[name].pretrained) is not None:
             published.find(name)
     return name_of_device
 
 
-def require_room(configs: Iterable[RunConfig], data: Path | None) -> None:
-    """Refuse, before any run, a config that asks for more training images than its imbalance leaves."""
-    import torch
+def require_fitting_data(configs: Sequence[RunConfig], data: Path | None) -> None:
+    """Refuse, before any run, configs whose data set has too few images for them, or images their model cannot take."""
+    from lossbench.data import degrade, hold_out, load
+    from lossbench.data.dataset import require_enough_images
+    from lossbench.stats.metrics import try_metrics
+    from lossbench.training.run import find_width
 
-    from lossbench.data import Split, degrade, load, stratified_split
-    from lossbench.data.dataset import VALIDATION_FRACTION
-
-    kinds = {(c.dataset, c.train_size, c.imbalance, c.selection): c for c in configs if c.train_size is not None}
-    for config in kinds.values():
-        target = load(config.dataset, data).train.target
-        if config.selection != "best_test":
-            target = target[stratified_split(target, VALIDATION_FRACTION, config.seed)[0]]
-        degrade(Split(torch.zeros(len(target), 1, 1, 1, dtype=torch.uint8), target), config)
+    for other in dict.fromkeys(config.transfer for config in configs if config.transfer is not None):
+        load(other, data)
+    for name in dict.fromkeys(config.dataset for config in configs):
+        dataset, mine = load(name, data), [config for config in configs if config.dataset == name]
+        for selection in dict.fromkeys(config.selection for config in mine):
+            require_enough_images(dataset, selection)
+        try_metrics(dict.fromkeys(metric for config in mine for metric in config.metrics), dataset.num_classes)
+        for config in {(c.model, c.loss): c for c in mine}.values():
+            find_width(config, dataset)
+        for config in {(c.train_size, c.imbalance, c.selection): c for c in mine if c.train_size is not None}.values():
+            degrade(dataset.train if config.selection == "best_test" else hold_out(dataset, config.seed)[0], config)
 
 
 def _execute(engine: Engine, job: Job) -> None:

@@ -33,6 +33,15 @@ ROBUST_LOSSES: tuple[LossSpec, ...] = (
     ("confidence_penalty", {}),
     ("false_positive", {"alpha": "none"}),
 )
+TRANSFER_LOSSES: tuple[LossSpec, ...] = (
+    ("cross_entropy", {}),
+    ("label_smoothing", {}),
+    ("binary_cross_entropy", {}),
+    ("square_loss", {}),
+    ("focal", {"gamma": 2.0}),
+    ("js_divergence", {}),
+    ("squentropy", {}),
+)
 EMBEDDING_LOSSES: tuple[LossSpec, ...] = (
     ("contrastive", {}),
     ("triplet", {"mining": "semi_hard"}),
@@ -252,6 +261,11 @@ def sweep(base: RunConfig) -> list[RunConfig]:
     return plan + [replace(base, probability="soft_margin_softmax", probability_params=params) for params in margins]
 
 
+def transfer(base: RunConfig) -> list[RunConfig]:
+    """Beyond the papers: networks trained with each loss, whose features then serve another data set."""
+    return with_losses(base, TRANSFER_LOSSES)
+
+
 def _train_size(dataset: str) -> int:
     from lossbench.data.loading import find_spec
 
@@ -420,6 +434,13 @@ _STUDIES = {
         imbalance,
         laptop=Scale(("fashion-mini",), {}, 3),
         paper=Scale(("fashion-mnist", "cifar-10"), {"model": "convnet", "batch_size": 64, "epochs": 100}, 5),
+    ),
+    "transfer": Study(
+        "Do features that a better loss has learned serve another data set worse? (Kornblith et al. 2021)",
+        transfer,
+        laptop=Scale(("fashion-mini",), {"transfer": "sign-digits-mini", "epochs": 15}, 3),
+        paper=Scale(("cifar-100",), {**_PLATFORM, "model": "resnet18", "transfer": "cifar-10"}, 5),
+        smoke=Scale(("fashion-mini",), {**_SMOKE, "transfer": "sign-digits-mini"}, 1),
     ),
     "pretrained": Study(
         "Does the loss matter when a network with published weights is fine-tuned? (the setting of papers 000 and 001)",

@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lossbench.config import RunConfig
-from lossbench.registry import unknown
+from lossbench.registry import remember, unknown
 
 if TYPE_CHECKING:
     from lossbench.losses.catalogue import Parameter
@@ -147,7 +147,7 @@ def outer_ends(config: RunConfig) -> Iterator[str]:
             yield f"{name} {'low' if share < OUTER else 'high'}"
 
 
-@lru_cache(maxsize=4096)
+@remember(4096)
 def _pull(name: str, params: tuple[tuple[str, Any], ...], class_names: tuple[str, ...]) -> float:
     import torch
 

@@ -19,7 +19,7 @@ from lossbench.records.declaration import TunedDeclaration, declare_tuned, decla
 from lossbench.records.record import Record, output_folder
 from lossbench.records.tables import load_runs
 from lossbench.stats.tuning import RULE, choose, judge_finals
-from lossbench.studies.execute import Summary, require_room, run_configs
+from lossbench.studies.execute import Summary, require_fitting_data, run_configs
 from lossbench.studies.plans import table
 from lossbench.studies.space import (
     FINALS,
@@ -35,7 +35,8 @@ from lossbench.studies.space import (
 )
 
 OUTCOMES = ("test_accuracy", "test_macro_f1", "test_nll", "test_ece", "test_brier")
-CONDITIONS = ("label_noise", "noise_kind", "imbalance", "train_size", "augmentation")  # what a condition may change
+# What a condition may change: the training images, and which other images the features are judged on.
+CONDITIONS = ("label_noise", "noise_kind", "imbalance", "train_size", "augmentation", "transfer")
 FINAL_SEEDS = 1000  # the finals of study k have the seeds 1000 (k + 1), 1000 (k + 1) + 1, ...
 
 
@@ -75,9 +76,7 @@ class TunedPlan:
 
     def _require_condition(self, changes: Mapping[str, Any]) -> None:
         if strangers := [name for name in changes if name not in CONDITIONS]:
-            raise ValueError(
-                f"a condition changes the training images, so one of {', '.join(CONDITIONS)}, got {strangers[0]}"
-            )
+            raise ValueError(f"a condition is another value of one of {', '.join(CONDITIONS)}, got {strangers[0]}")
         if not changes or setting_of(replace(self.base, **changes)) == setting_of(self.base):
             told = ", ".join(f"{name}={value}" for name, value in changes.items()) or "nothing"
             raise ValueError(
@@ -182,7 +181,7 @@ def run_tuned(
     Returns: what there is to judge; with a shard, or after an end before the last run, the same call goes on.
     """
     folder = output_folder(output)
-    require_room([replace(plan.base, **changes) for changes in ({}, *plan.conditions)], how.get("data"))
+    require_fitting_data([replace(plan.base, **changes) for changes in ({}, *plan.conditions)], how.get("data"))
     declaration = declare_tuned(plan.declaration(), folder)
     say(f"declared {declaration.time}, plan {declaration.digest[:12]}")
     places = plan.points()

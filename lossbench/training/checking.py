@@ -231,7 +231,7 @@ def _check_metric(name: str) -> Findings:
 
 def _check_dataset(name: str) -> Findings:
     dataset = load(name)
-    require_enough_images(dataset, 0.1)
+    require_enough_images(dataset)
     counts = torch.bincount(dataset.train.target, minlength=dataset.num_classes)
     if not counts.all():
         empty = [dataset.class_names[index] for index in (counts == 0).nonzero()[:, 0].tolist()]

@@ -26,16 +26,20 @@ from lossbench.training.loop import Normalise, Training, autocast
 
 FEATURE_BATCH = 100
 
+Features = dict[str, Tensor]  # by the name of their split
+
 
 def uses_features(config: RunConfig) -> bool:
     """Whether every epoch shows the same features to the head: a frozen published body, and images as they are."""
     return config.pretrained and config.trainable == "head" and config.augmentation == "none"
 
 
-def with_features(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[Split, Split]:
-    """The training and the test split of a data set with features in the place of images."""
-    train, test = _features(config, dataset, device)
-    return Split(train, dataset.train.target), Split(test, dataset.test.target)
+def with_features(config: RunConfig, dataset: Dataset, device: torch.device) -> Dataset:
+    """The data set with features in the place of images."""
+    features = _features(config, dataset, device)
+    return dataset.with_splits(
+        {name: Split(features[name].to(device), split.target) for name, split in dataset.splits.items()}
+    )
 
 
 class _Seen(Normalise):
@@ -83,7 +87,7 @@ class _Origin:
         return cache_folder() / "features" / f"{self.model}-{self.dataset}-{digest}{SUFFIX}"
 
 
-def _features(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
+def _features(config: RunConfig, dataset: Dataset, device: torch.device) -> Features:
     published = MODELS[config.model].pretrained
     assert published is not None
     weights = hashlib.sha256(published.find(config.model).read_bytes()).hexdigest()
@@ -92,13 +96,12 @@ def _features(config: RunConfig, dataset: Dataset, device: torch.device) -> tupl
     stored = _read(origin, origin.path.stat().st_mtime_ns) if origin.path.exists() else None
     if stored is None:
         stored = _compute(config, dataset, device, published)
-        _write(origin, *stored)
-    train, test = stored
-    return train.to(device), test.to(device)
+        _write(origin, stored)
+    return stored
 
 
 @lru_cache(maxsize=1)
-def _read(origin: _Origin, written: int) -> tuple[Tensor, Tensor] | None:
+def _read(origin: _Origin, written: int) -> Features | None:
     """The stored features, read once by a process that makes many runs; None where the file is damaged.
 
     `written` is the file's time: one that was replaced is read again.
@@ -108,40 +111,40 @@ def _read(origin: _Origin, written: int) -> tuple[Tensor, Tensor] | None:
     try:
         with safe_open(origin.path, framework="pt") as file:
             metadata = file.metadata() or {}
-            train, test = file.get_tensor("train"), file.get_tensor("test")
+            features = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
     except (SafetensorError, OSError):
-        metadata, train, test = {}, torch.empty(0), torch.empty(0)
-    if metadata.get("origin") != origin.text or metadata.get("digest") != _digest(train, test):
+        metadata, features = {}, {}
+    if metadata.get("origin") != origin.text or metadata.get("digest") != _digest(features):
         warnings.warn(f"{origin.path} is damaged and is computed again", stacklevel=2)
         return None
-    return train, test
+    return features
 
 
-def _write(origin: _Origin, train: Tensor, test: Tensor) -> None:
+def _write(origin: _Origin, features: Features) -> None:
     from safetensors.torch import save_file
 
-    metadata = {"origin": origin.text, "digest": _digest(train, test)}
+    metadata = {"origin": origin.text, "digest": _digest(features)}
     try:
         origin.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(origin.path) as temporary:
-            save_file({"train": train, "test": test}, temporary, metadata=metadata)
+            save_file(features, temporary, metadata=metadata)
     except OSError as error:
         warnings.warn(
             f"features are not kept for the next run: {origin.path} cannot be written ({error})", stacklevel=2
         )
 
 
-def _digest(train: Tensor, test: Tensor) -> str:
+def _digest(features: Features) -> str:
     digest = hashlib.sha256()
-    for part in (train, test):
+    for part in (features[name] for name in ("train", "test", "validation") if name in features):
         digest.update(str(tuple(part.shape)).encode())
         digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()
 
 
 @torch.no_grad()
-def _compute(config: RunConfig, dataset: Dataset, device: torch.device, published: Pretrained) -> tuple[Tensor, Tensor]:
-    """Features (images, embedding_dim) float32 of both splits on the CPU, as the body in evaluation mode sees them."""
+def _compute(config: RunConfig, dataset: Dataset, device: torch.device, published: Pretrained) -> Features:
+    """Features (images, embedding_dim) float32 of each split on the CPU, as the body in evaluation mode sees them."""
     entry = MODELS[config.model]
     with torch.random.fork_rng(devices=[]):
         model = entry(2, dataset.image_shape[0], image_size=min(dataset.image_shape[1:]), pretrained=True)
@@ -156,4 +159,4 @@ def _compute(config: RunConfig, dataset: Dataset, device: torch.device, publishe
                 parts.append(body(images))
         return torch.cat(parts).float().cpu()
 
-    return see(dataset.train), see(dataset.test)
+    return {name: see(split) for name, split in dataset.splits.items()}

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from lossbench.config import RunConfig
-from lossbench.data import Dataset, Split, degrade, load, stratified_split
+from lossbench.data import Dataset, Split, degrade, hold_out, load
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.dataset import VALIDATION_FRACTION, require_enough_images
+from lossbench.data.dataset import require_enough_images
 from lossbench.data.loading import search_roots
 from lossbench.files import remove_temporaries, require_writable
 from lossbench.losses import LOSSES, Criterion
@@ -52,6 +52,7 @@ from lossbench.training.loop import (
 )
 from lossbench.training.machine import describe_machine, find_device, keep_freed_memory, warn_of_slow_precision
 from lossbench.training.tensorboard import event_writer, require_tensorboard
+from lossbench.training.transfer import load_transfer, transfer_accuracy
 from lossbench.training.weights import learned_by_loss, pack_weights
 
 WAIT_SECONDS = 1.0  # between two looks at a run that another process does
@@ -61,12 +62,13 @@ Progress = Callable[[dict[str, float]], object]
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on, what it scores after each epoch, and the test images."""
+    """What a run trains on, what it scores after each epoch, the test images, and those of another data set."""
 
     train: Split
     scored: Split
     prefix: str
     test: Split
+    transfer: Dataset | None = None
 
 
 def run(
@@ -134,7 +136,7 @@ def run(
                         dataset = load_images(config, place)
                         writers = [event_writer(record.path)] if tensorboard else []
                         with undisturbed(threads):
-                            _compute(record, config, dataset, where, lease, [*callbacks, *writers], resume, keep)
+                            _compute(record, config, dataset, where, place, lease, [*callbacks, *writers], resume, keep)
                     break
             record = Record.of(config, output)  # another config has taken the shorter name meanwhile
         except Held as held:
@@ -174,6 +176,7 @@ def _compute(
     config: RunConfig,
     dataset: Dataset,
     device: torch.device,
+    data: Path | None,
     lease: Lease,
     callbacks: Sequence[Progress],
     resume: str,
@@ -183,7 +186,7 @@ def _compute(
     keep_freed_memory()
     remove_temporaries(record.path, everyones=True)  # the lease is ours, so their writers are gone
     record.write_config(config)
-    splits = prepare(config, dataset, device)
+    splits = prepare(config, dataset, device, data)
     training = start(config, dataset, splits.train, device)
     origin = describe_origin(config, device, dataset.fingerprint)
     epoch_seconds = restore(record, training, origin, resume)
@@ -232,15 +235,18 @@ def save(record: Record, training: Training, origin: Mapping[str, Any], epoch_se
     write_checkpoint(record.path, {**training.state_dict(), **own})
 
 
-def prepare(config: RunConfig, dataset: Dataset, device: torch.device) -> Splits:
-    """Put the images on the device, with the validation split held out where the config selects on it."""
-    require_enough_images(dataset, 0 if config.selection == "best_test" else VALIDATION_FRACTION)
-    parts = with_features(config, dataset, device) if uses_features(config) else (dataset.train, dataset.test)
-    whole, test = (part.to(device) for part in parts)
+def prepare(config: RunConfig, dataset: Dataset, device: torch.device, data: Path | None = None) -> Splits:
+    """Put the images on the device, apart from those that choose the epoch: see `hold_out`.
+
+    Where the test images choose it, the validation images that a data set has of its own are not used at all.
+    """
+    require_enough_images(dataset, config.selection)
+    other = load_transfer(config, dataset.image_shape, data, device)
+    dataset = (with_features(config, dataset, device) if uses_features(config) else dataset).to(device)
     if config.selection == "best_test":
-        return Splits(degrade(whole, config), test, "test", test)
-    rest, held = stratified_split(dataset.train.target, VALIDATION_FRACTION, config.seed)
-    return Splits(degrade(whole.subset(rest), config), whole.subset(held), "val", test)
+        return Splits(degrade(dataset.train, config), dataset.test, "test", dataset.test, other)
+    train_split, held = hold_out(dataset, config.seed)
+    return Splits(degrade(train_split, config), held, "val", dataset.test, other)
 
 
 def start(
@@ -255,20 +261,9 @@ def start(
     torch.manual_seed(config.seed)
     num_classes = len(dataset.class_names)
     try_metrics(config.metrics, num_classes)
-    channels = dataset.image_shape[0]
+    channels, size = dataset.image_shape[0], min(dataset.image_shape[1:])
     entry = entry or MODELS[config.model]
-    if min(dataset.image_shape[1:]) < entry.min_size:
-        raise ValueError(
-            f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "
-            f"{dataset.name} has {dataset.image_shape[1]} x {dataset.image_shape[2]}; choose another model"
-        )
-    size = min(dataset.image_shape[1:])
-    width = entry.find_embedding_dim(channels, size) if LOSSES[config.loss].takes == "embeddings" else None
-    if width is None and LOSSES[config.loss].takes == "embeddings":
-        raise ValueError(
-            f"{config.loss} works on embeddings and model {config.model!r} gives none: no linear layer of its own is "
-            "proven to make its logits; choose a loss on logits or another model"
-        )
+    width = find_width(config, dataset, entry)
     criterion = Criterion(
         config.loss,
         probability=config.probability,
@@ -293,6 +288,28 @@ def start(
     if train_split.images.ndim == 2:
         see_features(training)
     return training
+
+
+def find_width(config: RunConfig, dataset: Dataset, entry: ModelEntry | None = None) -> int | None:
+    """The width of the embeddings that the config's loss works on; None for a loss on logits.
+
+    Raises ValueError where the model cannot take the images, or gives no embeddings to a loss that needs them.
+    """
+    entry = entry or MODELS[config.model]
+    channels, *sides = dataset.image_shape
+    if min(sides) < entry.min_size:
+        raise ValueError(
+            f"model {config.model!r} needs images of at least {entry.min_size} x {entry.min_size} pixels, "
+            f"{dataset.name} has {sides[0]} x {sides[1]}; choose another model"
+        )
+    if LOSSES[config.loss].takes != "embeddings":
+        return None
+    if (width := entry.find_embedding_dim(channels, min(sides))) is None:
+        raise ValueError(
+            f"{config.loss} works on embeddings and model {config.model!r} gives none: no linear layer of its own is "
+            "proven to make its logits; choose a loss on logits or another model"
+        )
+    return width
 
 
 def finish(
@@ -332,6 +349,7 @@ def finish(
         "epoch_seconds": known["epoch_seconds"],
         "train_images": len(splits.train),
         "test_images": len(splits.test),
+        **({} if dataset.validation is None else {"validation_images": len(dataset.validation)}),
         "num_parameters": _count_parameters(training),
         "dataset_fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),
@@ -376,4 +394,7 @@ def _score_test(
         require_finite(what, tensors, training.best_epoch, steps_of(training, splits.train))
     target, predicted = splits.test.target.cpu().numpy(), log_probs.cpu().numpy()
     embeddings, means = (part.cpu().numpy() for part in parts) if parts else (None, None)
-    return score(target, predicted, embeddings, means, dataset.class_names), target, predicted
+    scores = score(target, predicted, embeddings, means, dataset.class_names)
+    if splits.transfer is not None:
+        scores["transfer_accuracy"] = transfer_accuracy(training, splits.transfer)
+    return scores, target, predicted
