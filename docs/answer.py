@@ -193,12 +193,13 @@ def number_sentences(evidence: Evidence, *sentences: Callable[[Evidence], str]) 
 def answer_clean(evidence: Evidence) -> str:
     rows = clean_rows(evidence)
     counts = Counter(rows["verdict"])
-    start = f"{counts['better']} comparisons are better"
-    if not counts["better"]:
+    found = records(short_titles(rows)[rows["verdict"] == "better"])
+    start = "better is " + listing([f"{row['title']} {interval(row)} on {row['dataset']}" for row in found])
+    if not found:
         start = f"no loss was better by more than {margin(PRIMARY)}"
     return (
-        f"**Clean, balanced data:** {start}; of {len(rows)} comparisons of test accuracy "
-        f"{counts['slightly better']} is slightly better, {counts['equivalent']} are equivalent within "
+        f"**Clean, balanced data:** {start}; of {len(rows)} comparisons of test accuracy {counts['better']} better, "
+        f"{counts['slightly better']} slightly better, {counts['equivalent']} equivalent within "
         f"±{margin(PRIMARY)}, {counts['undecided']} undecided and {counts['worse'] + counts['slightly worse']} worse."
     )
 
@@ -257,6 +258,34 @@ def answer_limits(evidence: Evidence) -> str:
     )
 
 
+def features(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Who is how good on other images by a linear head, on the images trained on, and the runs, of the same study."""
+    rows = short_titles(evidence.compare(TRANSFER))
+    rows = rows[rows["n"] > 0].sort_values("mean", ascending=False)
+    own = evidence.accuracy.set_index(["study", "label"]).loc[list(zip(rows["study"], rows["label"], strict=True))]
+    return rows, short_titles(own.reset_index()), evidence.runs[evidence.runs["study"].isin(rows["study"])]
+
+
+def answer_features(evidence: Evidence) -> str:
+    rows, own, runs = features(evidence)
+    level = 100 * runs.loc[runs["loss"] == REFERENCE, TRANSFER].mean()
+    worse, better = rows[rows["verdict"].isin(BEHIND)], own[own["verdict"].isin(AHEAD)]
+    gains = f"; on the images trained on, better is {named(better)}" if len(better) else ""
+    first, other = runs[["dataset", "transfer"]].iloc[0]
+    return (
+        f"**Features elsewhere:** trained on {first} with cross-entropy, a network's frozen features serve a linear "
+        f"head on {other} with {level:.1f} %; worse are {named(worse, TRANSFER)} points{gains}."
+    )
+
+
+def say_features(evidence: Evidence) -> str:
+    rows, own, _ = features(evidence)
+    return (
+        f"**Features elsewhere:** by a linear head on frozen features, {words(rows, TRANSFER)}; on the images trained "
+        f"on, {words(own, PRIMARY)} ({place(rows)})."
+    )
+
+
 def answer_alike(evidence: Evidence) -> str:
     return answer_tuned(evidence.tuned)
 
@@ -277,8 +306,11 @@ def say_clean(evidence: Evidence) -> str:
     counts = Counter(rows["verdict"])
     steps = span(steps_of(evidence.runs[evidence.runs["study"].isin(rows["study"])]))
     better, slight = (rows[rows["verdict"] == word] for word in AHEAD)
-    start = f"better is {named(better)}" if len(better) else "no loss was shown to be better than cross-entropy"
-    slightly = listing([f"{row['title']} on {row['dataset']}, {interval(row)}" for row in records(slight)])
+    firsts, slightly = (
+        listing([f"{row['title']} on {row['dataset']}, {interval(row)}" for row in records(part)])
+        for part in (better, slight)
+    )
+    start = f"better is {firsts}" if len(better) else "no loss was shown to be better than cross-entropy"
     by_name = short_titles(rows[rows["label"].isin(core(evidence.accuracy)["label"])]).groupby("title")["verdict"]
     level = [str(name) for name, part in by_name if "equivalent" in set(part) and not set(part) & set(BEHIND)]
     return (
@@ -524,17 +556,13 @@ def write_embeddings(evidence: Evidence) -> str:
 
 def write_transfer(evidence: Evidence) -> str:
     """The same networks judged where they were trained, and by a linear head on other images."""
-    rows = evidence.compare(TRANSFER)
-    rows = rows[rows["n"] > 0].sort_values("mean", ascending=False)
-    runs = evidence.runs[evidence.runs["study"].isin(rows["study"])]
+    rows, own, runs = features(evidence)
     usual = 100 * runs[runs["loss"] == REFERENCE][[PRIMARY, TRANSFER]].mean()
     (trained,), (other,) = runs["dataset"].unique(), runs["transfer"].unique()
-    there = evidence.accuracy.set_index(["study", "label"])
-    lines = []
-    for row in records(rows):
-        own = there.loc[(row["study"], row["label"])]
-        both = [interval(own), own["verdict"], interval(row, TRANSFER), row["verdict"]]
-        lines.append([f"`{row['label']}`", row["n"], *both])
+    lines = [
+        [f"`{row['label']}`", row["n"], interval(there), there["verdict"], interval(row, TRANSFER), row["verdict"]]
+        for row, there in zip(records(rows), records(own), strict=True)
+    ]
     header = ["loss", "n", f"{trained}, points", "word", f"linear head on {other}, points", "word"]
     return (
         f"Cross-entropy: {usual[PRIMARY]:.1f} % of the test images of {trained}, {usual[TRANSFER]:.1f} % of those of "
@@ -680,13 +708,15 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
-        # Six short sentences; then the same ones with every number.
+        # Seven short sentences; then the same ones with every number.
         "answer": number_sentences(
             evidence,
-            *(answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps, answer_alike, answer_limits),
+            *(answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps, answer_features),
+            *(answer_alike, answer_limits),
         ),
         "details": number_sentences(
-            evidence, say_clean, say_wrong, say_rare, say_calibration, say_steps, say_alike, say_losses
+            evidence,
+            *(say_clean, say_wrong, say_rare, say_calibration, say_steps, say_features, say_alike, say_losses),
         ),
         "studies": write_studies(evidence),
         "defined": write_comparisons(evidence, pd.concat([defined, evidence.matched[evidence.matched["n"] > 0]])),

@@ -104,6 +104,10 @@ REFERENCES: dict[str, Reference] = {
             for study in ("noise", "imbalance")
         ),
     ),
+    "trees": Reference(
+        "The losses of paper 004 on 242 classes in a true tree, characters in their alphabets, until accuracy is flat.",
+        (Part("layers", ("omniglot-small",), 5, {"epochs": 20, "batch_size": 64}),),
+    ),
     "transfer": Reference(
         "Networks trained with seven losses, whose frozen features then serve another data set by a linear head, the "
         "question of Kornblith et al. 2021; small_cnn instead of ResNet50.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import math
 import os
 import pickle
@@ -20,7 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -872,6 +873,17 @@ def test_a_killed_import_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
             read_tensors(cache_path("many"))
     import_dataset(folder, "many")
     assert read_about(cache_path("many")).train_size == 240
+
+
+def test_what_a_later_version_imported_is_read(pets: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    about = import_dataset(pets)
+    path = cache_path("My-pets")
+    text = json.dumps({**asdict(about), "of_a_later_version": [1, 2]})
+    save_file(load_file(path), path, metadata={"about": text, "check": hashlib.sha256(text.encode()).hexdigest()})
+    assert read_about(path) == about
+    assert load("My-pets").fingerprint == about.fingerprint
 
 
 def test_a_folder_of_class_folders_becomes_a_dataset(pets: Path) -> None:

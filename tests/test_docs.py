@@ -288,7 +288,7 @@ def test_readme_answer_and_front_page_give_one_answer(blocks):
     assert {*answers, included.partition(include[3])[0].removeprefix("\n")} == {blocks["answer"]}
 
 
-def test_the_answer_is_six_sentences_in_order(blocks):
+def test_the_answer_is_seven_sentences_in_order(blocks):
     order = [
         "Clean, balanced data",
         "Wrong targets",

@@ -176,6 +176,18 @@ def test_it_closes_with_what_was_learned_and_what_was_not(notebook):
     assert "What the evidence does not say" in prose(notebook)
 
 
+def test_a_core_notebook_ends_with_a_quiz_of_five_folded_answers(path, notebook):
+    _, _, quiz = prose(notebook).partition("## Quiz\n")
+    questions = re.findall(r"<details><summary>(\d)\. (.+?)</summary>\n\n(.+?)</details>", quiz, re.DOTALL)
+    assert [number for number, *_ in questions] == (list("12345") if quiz or int(path.stem[:2]) <= 13 else [])
+    assert [question for _, question, _ in questions if re.search(r"[`$*]", question)] == []  # plain HTML
+
+
+def test_no_bar_of_a_formula_ends_a_cell_of_a_table(notebook):
+    rows = re.findall(r"^\|.*\|$", prose(notebook), re.MULTILINE)
+    assert [row for row in rows if any(part.count("$") % 2 for part in re.split(r"(?<!\\)\|", row))] == []
+
+
 def test_an_anchor_stands_before_what_it_names(notebook):
     assert [cell.source for cell in notebook.cells if re.search(r'<a id="[\w-]+"></a>\s*$', cell.source)] == []
 

@@ -1,11 +1,12 @@
-"""Records as they should not be, fed to the report: 520 edited studies on 16 pages; each page is whole and says so."""
+"""Records as they should not be, fed to the report: every edit and pair of edits; each page is whole and says so."""
 
 from __future__ import annotations
 
 import copy
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Rows:
                 config = RunConfig(loss=loss, loss_params=params, probability=probability, seed=seed, epochs=3)
                 write_run(folder, config, images=100, all_scores=seed == 0)
     tables = ("runs", "history", "confusion", "reliability", "folds")
-    return records.live_rows(folder, tables, None, records.Damages("raise"))[0]
+    return records.live_rows(folder, tables, records.Damages("raise"))[0]
 
 
 # Edits of the runs of one study, which they change in place or choose from.
@@ -125,14 +126,20 @@ def odd_numbers(runs: list[Row], rng: np.random.Generator) -> None:
         run |= {"seconds": float(rng.choice([0.0, 1e-9, 1e7])), "test_nll": float(rng.choice([0.0, 1e300]))}
 
 
-EDITS = (
+Edit = Callable[[list[Row], np.random.Generator], None]
+EDITS: tuple[Edit, ...] = (
     *(all_diverged, some_diverged, one_loss_diverged, one_run, one_seed, no_cross_entropy, only_cross_entropy),
     *(no_shared_seed, zero_spread, no_scores, old_records, odd_names, odd_numbers),
 )
+# One after the other in either order, and each alone: 91 studies.
+CHOICES = [(edit,) for edit in EDITS] + [
+    pair if number % 2 else pair[::-1] for number, pair in enumerate(combinations(EDITS, 2))
+]
+PAGES = 4
 
 
-def edited(base: Rows, rng: np.random.Generator, number: int) -> Rows:
-    """Some runs of the base, as another study with its own learning rate, edited once or twice."""
+def edited(base: Rows, rng: np.random.Generator, number: int, edits: tuple[Edit, ...]) -> Rows:
+    """Some runs of the base, as another study with its own learning rate, edited."""
     losses = rng.choice([loss for loss, _ in LOSSES], size=rng.integers(1, 4), replace=False)
     losses = {"cross_entropy", *losses} if rng.random() < 0.8 else set(losses)
     functions = ("softmax", "taylor_softmax")[: 1 + (rng.random() < 0.2)]
@@ -142,7 +149,7 @@ def edited(base: Rows, rng: np.random.Generator, number: int) -> Rows:
         for run in base["runs"]
         if run["loss"] in losses and run["probability"] in functions and run["seed"] < seeds
     ]
-    for edit in rng.choice(np.array(EDITS, dtype=object), size=rng.integers(1, 3), replace=False):
+    for edit in edits:
         edit(runs, rng)
     ids = {run["run_id"]: f"{run['run_id']}-{number}" for run in runs}
     with_predictions = rng.random() < 0.7
@@ -207,14 +214,14 @@ def require_whole(text: str, studies: list[Rows]) -> None:
         assert "diverged" in shown[: shown.index("Contents")]
 
 
-@pytest.mark.parametrize("block", range(8))
-def test_pages_of_many_edited_studies_are_whole(block: int, base: Rows, page_of: Any) -> None:
-    rng = np.random.default_rng(block)
-    studies = [edited(base, rng, k) for k in range(64)]
+@pytest.mark.parametrize("page", range(PAGES))
+def test_pages_of_many_edited_studies_are_whole(page: int, base: Rows, page_of: Any) -> None:
+    rng = np.random.default_rng(page)
+    studies = [edited(base, rng, number, edits) for number, edits in enumerate(CHOICES[page::PAGES])]
     require_whole(page_of(studies, draw=False), studies)
 
 
-@pytest.mark.parametrize("block", range(8))
-def test_a_page_of_one_edited_study_is_whole_and_its_figures_can_be_drawn(block: int, base: Rows, page_of: Any) -> None:
-    studies = [edited(base, np.random.default_rng(100 + block), 0)]
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_page_of_one_edited_study_is_whole_and_its_figures_can_be_drawn(edit: Edit, base: Rows, page_of: Any) -> None:
+    studies = [edited(base, np.random.default_rng(EDITS.index(edit)), 0, (edit,))]
     require_whole(page_of(studies, draw=True), studies)

@@ -43,7 +43,7 @@ READINGS = (
     loss("hierarchical_cross_entropy", mode="leaf", node_weight="literal"),
 )
 FOLDED = {"CE": CE, "r-CE": RCE, "h-CE": FLAT}
-CIFAR = ("cifar-10",)
+CIFAR, HARDER = ("cifar-10",), ("cifar-100", "omniglot")
 TREE = "the tree is our reading of a picture"
 READING = f"{TREE}, and the loss the most literal of three readings of the formula"
 ALL_READINGS = f"{TREE}, and the loss is tested in three readings of the formula"
@@ -144,8 +144,8 @@ CLAIMS = (
     Claim(
         "layers-helps-on-harder-data", "004", "Conclusions",
         "On harder data such as CIFAR-100 the hierarchical loss would help.",
-        above((minus(FLAT, CE, datasets=("cifar-100",)),)),
-        "layers-accuracy", "", READING,
+        above((minus(FLAT, CE, datasets=HARDER),)),
+        "layers-accuracy", "", f"{READING}; the 242 characters of Omniglot count as harder data too",
     ),
     Claim(
         "layers-tree-informs-any-model", "004", "Introduction, Hierarchical loss function",

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,8 @@ def read_about(path: Path) -> Imported:
             raise ValueError("its description was changed")
         values: dict[str, Any] = json.loads(text)
         values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return Imported(**values)
+        known = {each.name for each in fields(Imported)}  # a later version may say more
+        return Imported(**{key: value for key, value in values.items() if key in known})
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise damaged(path, f"it is no dataset that lossbench imported ({error})") from error
 

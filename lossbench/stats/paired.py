@@ -20,12 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossbench.config import RunConfig
 from lossbench.stats.learned import NOT_LEARNED, at_chance, is_last_best, why_runs_not_learned
 from lossbench.stats.runs import REFERENCE, Setting, finished, merge_idle, probability_labels, setting_fields, settings
 
@@ -345,12 +346,73 @@ def paired_differences(
 
 
 @dataclass(frozen=True)
+class _Side:
+    """The runs of one loss under one probability function; what several comparisons ask of it is worked out once."""
+
+    label: str
+    runs: pd.DataFrame
+    metric: str
+
+    @cached_property
+    def ended(self) -> pd.DataFrame:
+        return self.runs[self.runs["status"] == "finished"]
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """The scores of the runs that ended, finite or not."""
+        return np.asarray(self.ended[self.metric].astype(float))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return list(self.runs["seed"].astype(int))
+
+    @cached_property
+    def by_seed(self) -> dict[int, float]:
+        """The finite scores."""
+        if len(set(self.seeds)) < len(self.seeds):
+            row = self.runs[self.runs["seed"].duplicated()].iloc[0]
+            raise ValueError(
+                f"{row['label']!r} with {row['probability']} and seed {row['seed']} is there more than once in one "
+                "setting: leave one of them out, or name the fields in which they differ in a column of their own"
+            )
+        scores = zip(self.ended["seed"].astype(int), map(float, self.values), strict=True)
+        return {seed: score for seed, score in scores if math.isfinite(score)}
+
+    @property
+    def diverged(self) -> int:
+        return len(self.runs) - len(self.ended)
+
+    @cached_property
+    def at_chance(self) -> int:
+        return at_chance(self.runs)
+
+    @cached_property
+    def unfinished(self) -> int:
+        """How many runs that ended were best in their last epoch; 0 where the table does not say."""
+        return int(is_last_best(self.ended).sum()) if {"best_epoch", "epochs"} <= set(self.ended) else 0
+
+    @cached_property
+    def spread(self) -> float:
+        return single_run_spread(self.runs, self.metric)
+
+    def limits(self) -> Iterator[str]:
+        """Runs that say nothing, or less."""
+        for count, what in (
+            (self.diverged, "diverged"),
+            (int((~np.isfinite(self.values)).sum()), f"have no finite {self.metric}"),
+            (self.at_chance, "stayed at chance"),
+        ):
+            if count:
+                yield f"{count} of {len(self.runs)} runs of {self.label} {what}"
+
+
+@dataclass(frozen=True)
 class _Cell:
     """One loss under one probability function: its runs, the reference's, and the differences by ascending seed."""
 
     names: dict[str, str]  # probability, loss, label
-    runs: pd.DataFrame
-    partners: pd.DataFrame
+    own: _Side
+    partners: _Side
     pairs: Mapping[int, float]
     same_function: bool
 
@@ -400,46 +462,34 @@ class _Family:
         yield from ([cell] for cell in self.cells if cell.same_function)
 
     def _row(self, cell: _Cell, judgement: Judgement, comparisons: int) -> dict[str, Any]:
-        diverged = int((cell.runs["status"] != "finished").sum())
-        guessing = at_chance(cell.runs)
-        unlearned = why_runs_not_learned(cell.runs, cell.partners)
-        word = NOT_LEARNED if unlearned else UNDECIDED if diverged else judgement.verdict
+        own, partners = cell.own, cell.partners
+        unlearned = why_runs_not_learned(own.runs, partners.runs)
+        word = NOT_LEARNED if unlearned else UNDECIDED if own.diverged else judgement.verdict
         verdict = SAME_FUNCTION if cell.same_function else word
         sd = judgement.se * math.sqrt(judgement.n)
-        open_question = verdict == UNDECIDED and not diverged
+        open_question = verdict == UNDECIDED and not own.diverged
         return {
             **self.setting.fields,
             **self.names,
             **cell.names,
             **vars(judgement),
-            "diverged": diverged,
-            "at_chance": guessing,
-            "unfinished": _unfinished(cell),
+            "diverged": own.diverged,
+            "at_chance": own.at_chance,
+            "unfinished": own.unfinished + partners.unfinished,
             "margin": math.nan if self.margin is None else self.margin,
             "verdict": verdict,
             "needed": pairs_needed(judgement.mean, sd, self.margin, comparisons) if open_question else math.nan,
-            "single_run_sd": single_run_spread(cell.partners, self.metric),
-            "limits": "; ".join(dict.fromkeys(filter(None, [unlearned, *self._limits(cell, judgement, guessing)]))),
+            "single_run_sd": partners.spread,
+            "limits": "; ".join(dict.fromkeys(filter(None, [unlearned, *self._limits(cell, judgement)]))),
         }
 
-    def _limits(self, cell: _Cell, judgement: Judgement, guessing: int) -> Iterator[str]:
-        """What keeps a comparison from saying more; `guessing` of the loss's runs are no better than chance."""
-        counted = (
-            (cell.names["label"], cell.runs, guessing),
-            (self.reference, cell.partners, at_chance(cell.partners)),
-        )
-        for name, runs, chance in counted:
-            scores = runs.loc[runs["status"] == "finished", self.metric].astype(float)
-            for count, what in (
-                (int((runs["status"] != "finished").sum()), "diverged"),
-                (int((~np.isfinite(scores)).sum()), f"have no finite {self.metric}"),
-                (chance, "stayed at chance"),
-            ):
-                if count:
-                    yield f"{count} of {len(runs)} runs of {name} {what}"
-        if cell.partners.empty:
+    def _limits(self, cell: _Cell, judgement: Judgement) -> Iterator[str]:
+        """What keeps a comparison from saying more."""
+        yield from cell.own.limits()
+        yield from cell.partners.limits()
+        if not cell.partners.seeds:
             yield f"no run of {self.reference} under {cell.names['probability']}"
-        unpaired = set(cell.runs["seed"].astype(int)) ^ set(cell.partners["seed"].astype(int))
+        unpaired = {*cell.own.seeds} ^ {*cell.partners.seeds}
         if unpaired and judgement.n:
             yield f"seeds without a partner: {', '.join(map(str, sorted(unpaired)))}"
         if judgement.n < LEAST_PAIRS:
@@ -447,7 +497,7 @@ class _Family:
         elif not math.isfinite(judgement.p):
             yield "all differences are equal, and nothing says how finely the score is counted"
         for name in self.tuned:
-            own, others = (_values(runs, name) for runs in (cell.runs, cell.partners))
+            own, others = (_values(side.runs, name) for side in (cell.own, cell.partners))
             if own != others:
                 yield f"{name} {', '.join(own)} against {', '.join(others)}"
         if _judged_by_class_mean(str(cell.names["loss"])) and self.metric == "test_accuracy":
@@ -462,6 +512,9 @@ def _outcome_of(metric: str) -> Outcome:
     return OUTCOMES.get(metric, Outcome(metric, higher_is_better=registered is None or registered.higher_is_better))
 
 
+_READ = ("study", "label", "status", "test_accuracy", "test_images", "best_epoch", "epochs_done")  # beside the config
+
+
 def _families(
     runs: pd.DataFrame, metric: str, reference: str, margin: float | None, tuned: Sequence[str]
 ) -> Iterator[_Family]:
@@ -469,6 +522,9 @@ def _families(
         raise ValueError(f"there is no column {metric!r} of scores; there are {', '.join(map(str, runs.columns))}")
     outcome = _outcome_of(metric)
     margin = outcome.margin if margin is None else margin
+    read = {*RunConfig.defaults(), *_READ, metric}
+    runs = runs[[name for name in runs if name in read]]  # a table of runs is wide, and each part of it a copy,
+    runs.attrs = {}  # with copies of these
     studies = runs.groupby("study", sort=False) if "study" in runs else [("", runs)]
     for study, part in studies:
         for setting in settings(merge_idle(part), tuned):
@@ -478,25 +534,19 @@ def _families(
 
 def _cells(setting: Setting, metric: str, reference: str) -> list[_Cell]:
     table = setting.runs.assign(probability=probability_labels(setting.runs))
+    others = table["loss"] == reference
+    nobody = _Side(reference, table[:0], metric)
+    partners = {
+        str(name): _Side(reference, runs, metric) for name, runs in table[others].groupby("probability", sort=False)
+    }
     cells = []
-    for key, runs in table[table["loss"] != reference].groupby(["probability", "loss", "label"], sort=False):
+    for key, runs in table[~others].groupby(["probability", "loss", "label"], sort=False):
         names = dict(zip(("probability", "loss", "label"), map(str, key), strict=True))
-        partners = table[(table["loss"] == reference) & (table["probability"] == names["probability"])]
-        own, others = (_by_seed(rows, metric) for rows in (runs, partners))
-        pairs = {seed: own[seed] - others[seed] for seed in sorted(own.keys() & others.keys())}
-        cells.append(_Cell(names, runs, partners, pairs, {names["loss"], reference} <= set(TWINS)))
+        own, other = _Side(names["label"], runs, metric), partners.get(names["probability"], nobody)
+        shared = sorted(own.by_seed.keys() & other.by_seed.keys())
+        pairs = {seed: own.by_seed[seed] - other.by_seed[seed] for seed in shared}
+        cells.append(_Cell(names, own, other, pairs, {names["loss"], reference} <= set(TWINS)))
     return cells
-
-
-def _by_seed(runs: pd.DataFrame, metric: str) -> dict[int, float]:
-    if runs["seed"].duplicated().any():
-        row = runs[runs["seed"].duplicated()].iloc[0]
-        raise ValueError(
-            f"{row['label']!r} with {row['probability']} and seed {row['seed']} is there more than once in one "
-            "setting: leave one of them out, or name the fields in which they differ in a column of their own"
-        )
-    scores = finished(runs, metric)
-    return dict(zip(scores["seed"].astype(int), scores[metric].astype(float), strict=True))
 
 
 def _columns(runs: pd.DataFrame) -> list[str]:
@@ -507,12 +557,6 @@ def _columns(runs: pd.DataFrame) -> list[str]:
 
 def _values(runs: pd.DataFrame, name: str) -> list[str]:
     return sorted({f"{value:g}" if isinstance(value, float) else str(value) for value in runs[name]})
-
-
-def _unfinished(cell: _Cell) -> int:
-    """How many finished runs of both sides were best in their last epoch; 0 where the table does not say."""
-    sides = [side[side["status"] == "finished"] for side in (cell.runs, cell.partners)]
-    return sum(int(is_last_best(side).sum()) for side in sides if {"best_epoch", "epochs"} <= set(side))
 
 
 def _judged_by_class_mean(loss: str) -> bool:

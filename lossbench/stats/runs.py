@@ -144,7 +144,7 @@ def merge_idle(runs: pd.DataFrame) -> pd.DataFrame:
     defaults = RunConfig.defaults()
     table = runs.assign(**{name: runs[name].mask(runs[switch] == 0, defaults[name]) for name, switch in idle.items()})
     alike = [name for name in RunConfig.defaults() if name in table] + [name for name in ("label",) if name in table]
-    return table[~table.astype(str).duplicated(alike)]
+    return table[~table[alike].astype(str).duplicated()]
 
 
 def _setting(group: pd.DataFrame, shared: list[str], varying: list[str]) -> Setting:
