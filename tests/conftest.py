@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ import typer.main
 from PIL import Image
 
 from lossbench import DATASETS, LOSSES, MODELS, PROBABILITIES, registry
-from lossbench.cli import app
+from lossbench.cli import app, main
 from lossbench.config import RunConfig
 from lossbench.data import AUGMENTATIONS
 from lossbench.data.dataset import Arrays, DatasetSpec
@@ -51,6 +51,33 @@ def parse_command(words: list[str]) -> dict[str, object]:
     with group.make_context("lossbench", words[1:]) as parent:
         name, command, rest = group.resolve_command(parent, words[1:])
         return {"command": name, **command.make_context(name, rest, parent=parent).params}
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """The command in this process, because each new one would load torch again; its output is `tmp_path / "out"`."""
+    monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lossbench", *map(str, words)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Done(int(str(code or 0)), *capsys.readouterr())
+
+    return call
 
 
 # A loss in a file of the user's own, which leaves no trace in other tests.

@@ -18,7 +18,7 @@ from problems import TAUGHT
 from torch import Tensor
 
 from lossbench.losses import LOSSES, register
-from lossbench.losses.catalogue import SECTIONS, plain_math, read_card
+from lossbench.losses.catalogue import SECTIONS, read_card
 from lossbench.losses.probabilities import PROBABILITIES, log_probs, register_probability
 from lossbench.registry import Registry, at_least
 
@@ -109,12 +109,6 @@ def test_check_returns_what_was_given_in_the_right_type_and_no_tensors():
     assert alpha == {"alpha": (1.0, 0.5), "top_k": 2}
 
 
-def test_plain_math_reads_like_a_formula():
-    assert plain_math(r"\frac{1}{C} \sum_k (p_k - Y_k)^2") == "1/C Σ_k (p_k - Y_k)^2"
-    assert plain_math(r"\frac{p_F}{1 - p_F} \cdot e^{-\beta}") == "p_F/(1 - p_F) · e^(-β)"
-    assert plain_math(r"\text{top k} \le \infty") == "top k ≤ ∞"
-
-
 DOC = """A loss for this test.
 
     .. math:: L = 0
@@ -131,12 +125,6 @@ DOC = """A loss for this test.
     Args:
         target: not a fact.
     """
-
-
-def test_a_card_is_read_from_the_docstring():
-    card = read_card("nothing", DOC, parameters="", reconstruction=False)
-    assert (card.summary, card.formula) == ("A loss for this test", "L = 0")
-    assert (card.near_zero, card.peers) == ("0, as everywhere.", "none.")
 
 
 def test_a_loss_of_ones_own_needs_no_docstring():

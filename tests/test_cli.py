@@ -9,49 +9,21 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import lossbench
+from conftest import Command, Done
 from lossbench import RunConfig, load_runs
-from lossbench.cli import main
 from lossbench.config import describe_fields
 from lossbench.records.declaration import declared
 from lossbench.registry import parse_loss, parse_pairs, parse_value
 from lossbench.report.evidence import gather
 from lossbench.training import machine
 
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
 needs_shell = pytest.mark.skipif(not Path("/bin/sh").exists(), reason="needs a shell")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """The command in this process, because each new one would load torch again."""
-    monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path / "out"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lossbench", *arguments])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return Done(int(str(code or 0)), *capsys.readouterr())
-
-    return call
 
 
 def start(line: str, redirect: str = "", python: str = "", **variables: str) -> Done:

@@ -1078,7 +1078,7 @@ def test_ten_folds_are_of_the_test_images_only(tmp_path: Path) -> None:
     names = [*spread("train/{a,b}", 10), *spread("val/{a,b}", 10), *spread("test/{a,b}", 25)]
     import_dataset(write_images(tmp_path / "three", names), "three")
     run(RunConfig(dataset="three", epochs=1), tmp_path / "out")
-    folds = archive.load_folds(tmp_path / "out")
+    folds = archive.load_tables(tmp_path / "out").folds
     assert len(folds) == 10
     assert (folds["accuracy"] * 5 % 1 < 1e-9).all()  # five of the 50 test images in each
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from lossbench.cli import main
+from conftest import Command
 from lossbench.records.tables import load_runs
 from lossbench.stats import compare
 from lossbench.studies import demo
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["lossbench", "demo", *arguments])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(str(end.value.code or 0))
 
 
 @pytest.fixture
@@ -41,15 +34,17 @@ def test_the_first_comparison_is_planned_first_and_every_loss_meets_cross_entrop
 
 @pytest.mark.usefixtures("forked_workers")
 def test_the_demo_draws_its_first_comparison_begins_the_report_and_ends_with_the_words_of_the_engine(
-    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: Path, command: Command
 ) -> None:
-    assert call(monkeypatch, "--dry-run", "--output", str(small)) == 0
-    assert "18 times" in (before := capsys.readouterr().out)
-    assert str(small / "report.html") in before
+    before = command("demo", "--dry-run")
+    assert before.returncode == 0
+    assert "18 times" in before.stdout
+    assert str(small / "report.html") in before.stdout
     assert not small.exists(), "a dry run leaves nothing"
 
-    assert call(monkeypatch, "--workers", "2", "--output", str(small)) == 0
-    text = capsys.readouterr().out
+    done = command("demo", "--workers", "2")
+    assert done.returncode == 0
+    text = done.stdout
     lines = text.splitlines()
     numbers = [int(match[1]) for line in lines if (match := re.match(r" *\d+ s +(\d+) of 18 ", line))]
     assert numbers == list(range(1, 19)), "a line a run"
@@ -63,10 +58,20 @@ def test_the_demo_draws_its_first_comparison_begins_the_report_and_ends_with_the
     assert (small / "report.html").stat().st_size > 100_000
     assert set(load_runs(small)["test_nmi"].isna()) == {True}, "scores that nobody asked for are not computed"
 
-    assert call(monkeypatch, "--output", str(small)) == 0
-    again = capsys.readouterr().out
+    again = command("demo").stdout
     assert "18 of 18 runs finished, 18 of them earlier" in again
     assert again.index("First comparison") < again.index("1. With 40 % wrong targets")
+
+
+def test_whoever_has_no_clone_is_sent_to_a_command_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"label_noise": 0.4, "loss": "focal", "verdict": "undecided", "mean": 0.0, "low": -0.1, "high": 0.1}
+    assert "make explore" in demo.conclude(pd.DataFrame([row]), 5)
+    monkeypatch.setattr(demo, "SHIPPED", tmp_path)
+    text = demo.conclude(pd.DataFrame([row]), 5)
+    assert "make " not in text
+    assert " notebook copy && jupyter lab notebooks/01_quickstart.ipynb" in text
 
 
 def test_the_picture_puts_each_pair_on_its_side_of_the_line() -> None:

@@ -201,13 +201,12 @@ def test_the_cards_page_has_every_loss_and_probability_function_under_its_title_
     assert cards_page.count('href="#card-') > 2 * len(LOSSES)
 
 
-def test_a_card_says_when_to_use_a_loss_and_what_the_committed_studies_found(cards_page):
-    rows = stats.compare(archive.load_tables(archive.reference_folder()).runs)
+def test_a_card_says_when_to_use_a_loss_and_what_the_committed_studies_found(cards_page, judged):
     for name in LOSSES:
         text = card(cards_page, name)
         assert "*Use when*" in text
         assert "*Avoid when*" in text
-        own = rows[(rows["loss"] == name) & (rows["n"] > 0) & (rows["verdict"] != "same function")]
+        own = judged[(judged["loss"] == name) & (judged["n"] > 0) & (judged["verdict"] != "same function")]
         for (dataset, verdict), part in own.groupby(["dataset", "verdict"]):
             told = [line for line in text.splitlines() if line.startswith(f"| {dataset} |")]
             assert sum(int(n) for line in told for n in re.findall(rf"(\d+) {verdict}(?=[,| ])", line)) == len(part)
@@ -253,7 +252,7 @@ NOTEBOOK = answer.ROOT / "notebooks" / "13_your_own_loss.ipynb"
 
 @pytest.fixture(scope="module")
 def evidence():
-    return answer.gather()
+    return cards.evidence()
 
 
 @pytest.fixture(scope="module")

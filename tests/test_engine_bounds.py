@@ -11,9 +11,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import lossbench
-from conftest import SOURCE, write_run
+from conftest import SOURCE, Command, write_run
 from lossbench import RunConfig
-from lossbench.cli import main
 from lossbench.records.record import Record
 from lossbench.studies import papermill, process
 from lossbench.studies.execute import run_configs
@@ -94,48 +93,35 @@ def test_a_timeout_that_cannot_be_kept_is_refused(engine: str, timeout: float, m
     assert not (tmp_path / "out").exists()
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr(sys, "argv", ["lossbench", *arguments])
-    code: object = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code
-    return int(str(code or 0)), capsys.readouterr().err
-
-
 @pytest.mark.parametrize("leave", ["sys.exit(0)", "exit()"])
 def test_a_command_that_a_loss_ended_says_so_and_is_no_success(
     loss_that: Callable[[str], RunConfig],
     leave: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
     tmp_path: Path,
 ) -> None:
     loss_that(leave)
     options = ["--loss", "strange", "--dataset", "shapes", "--epochs", "1", "--output", str(tmp_path)]
-    code, said = call(monkeypatch, capsys, "run", *options)
+    code, _, said = command("run", *options)
     assert (code, "strange called sys.exit(" in said) == (2, True)
-    code, said = call(monkeypatch, capsys, "study", *options, "--seeds", "1", "--engine", "ensemble")
+    code, _, said = command("study", *options, "--seeds", "1", "--engine", "ensemble")
     assert code == 1, said
 
 
 def test_nothing_that_ends_the_program_from_outside_lossbench_counts_as_a_success(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lossbench.cli.program.table", lambda headers, rows: sys.exit(0))
-    code, said = call(monkeypatch, capsys, "list", "losses")
+    code, _, said = command("list", "losses")
     assert code == 2
     assert "test_engine_bounds.py, line " in said
     assert "calls sys.exit(0)" in said
 
 
-def test_a_file_that_leaves_while_it_is_loaded_is_named(
-    leave_no_trace: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_file_that_leaves_while_it_is_loaded_is_named(leave_no_trace: None, command: Command, tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n", encoding="utf-8")
     for line in ("run --dataset shapes", "study thesis --dry-run", "list losses"):
-        code, said = call(monkeypatch, capsys, *line.split(), "--extend", str(tmp_path / "leaves.py"))
+        code, _, said = command(*line.split(), "--extend", str(tmp_path / "leaves.py"))
         assert code == 2, line
         assert "leaves.py" in said
 
@@ -151,10 +137,10 @@ def test_a_file_that_leaves_while_it_is_loaded_is_named(
     ],
 )
 def test_what_is_asked_wrongly_is_refused_of_a_finished_run_too(
-    line: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    line: str, message: str, command: Command, tmp_path: Path
 ) -> None:
     write_run(tmp_path, RunConfig(dataset="shapes", epochs=2))
-    code, said = call(monkeypatch, capsys, *line.split(), "--output", str(tmp_path))
+    code, _, said = command(*line.split(), "--output", str(tmp_path))
     assert (code, message in said) == (2, True), said
 
 

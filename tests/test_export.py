@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 
 import lossbench
-from conftest import write_run
+from conftest import Command, write_run
 from lossbench import RunConfig, load_history, load_runs
-from lossbench.cli import main
 from lossbench.data import load as load_dataset
 from lossbench.records import export
 
@@ -100,15 +99,12 @@ def test_an_onnx_file_gives_the_runs_predictions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("extra", "package"), export.PACKAGES.items())
 def test_what_is_not_installed_is_said_with_the_command(
-    extra: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    extra: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    words = ["export", extra, *(["some-run"] if extra == "onnx" else []), str(tmp_path / "file")]
-    monkeypatch.setattr(sys, "argv", ["lossbench", *words])
-    with pytest.raises(SystemExit, match="2"):
-        main()
+    done = command("export", extra, *(["some-run"] if extra == "onnx" else []), tmp_path / "file")
     message = f"error: {package} is not installed; install it with pip install 'lossbench[{extra}]'\n"
-    assert capsys.readouterr().err == message
+    assert (done.returncode, done.stderr) == (2, message)
 
 
 def test_tables_are_written_without_torch(output: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import Command
 from lossbench import RunConfig, load, run
 from lossbench.data import load as load_dataset
 from lossbench.records.record import WEIGHTS, Record
@@ -181,15 +182,9 @@ def test_a_network_of_a_file_that_has_changed_is_refused(own_losses: Path, tmp_p
     assert "is of another version of a file or data set of yours" in python(run_id).stderr
 
 
-def test_the_command_keeps_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from lossbench.cli import main
-
+def test_the_command_keeps_weights(tmp_path: Path, command: Command) -> None:
     options = "run --dataset shapes --epochs 1 --set train_size=40 --keep weights --output"
-    monkeypatch.setattr(sys, "argv", ["lossbench", *options.split(), str(tmp_path)])
-    with pytest.raises(SystemExit, match="0"):
-        main()
+    assert command(*options.split(), tmp_path).returncode == 0
     (result,) = tmp_path.glob("runs/*/result.json")
     assert WEIGHTS in json.loads(result.read_text())["checksums"]
     assert isinstance(load(result.parent.name, tmp_path).predict(load_dataset("shapes").test.images), Tensor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import pytest
 from killing import fork
 
 import lossbench
-from conftest import write_run
+from conftest import Command, write_run
 from lossbench import RunConfig
-from lossbench.cli import main
 from lossbench.files import temporary_folder
 from lossbench.records.lease import Held, hold
 from lossbench.records.manage import check_files, delete_run, find_runs, overview, transfer_run
@@ -38,13 +36,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith(".") and path.is_dir())
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["lossbench", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(str(end.value.code or 0))
 
 
 def test_a_deleted_run_is_gone_and_the_others_are_untouched(output: Path) -> None:
@@ -154,33 +145,32 @@ def test_patterns_choose_runs_and_one_that_matches_none_is_a_mistake(output: Pat
         find_runs(Path(__file__).parents[1] / "outputs" / "reference")
 
 
-def test_the_commands_do_what_they_say(
-    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_do_what_they_say(output: Path, tmp_path: Path, command: Command) -> None:
     (output / "runs" / FOCAL.run_id / "history.csv").write_text("epoch\n")
-    assert command(monkeypatch, "runs", "list", "--output", output) == 0
-    shown = capsys.readouterr().out.splitlines()
+    done = command("runs", "list", "--output", output)
+    assert done.returncode == 0
+    shown = done.stdout.splitlines()
     assert [line.split()[:2] for line in shown[1:]] == [[name, "finished"] for name in find_runs(output)]
-    assert command(monkeypatch, "runs", "show", "*focal*", "--output", output) == 0
-    shown = capsys.readouterr().out.splitlines()
+    done = command("runs", "show", "*focal*", "--output", output)
+    assert done.returncode == 0
+    shown = done.stdout.splitlines()
     assert "  loss: focal" in shown
     assert ["history.csv", "6", "damaged"] in [line.split() for line in shown]
-    assert command(monkeypatch, "runs", "show", "*", "--output", output) == 2
-    assert command(monkeypatch, "runs", "delete", "*focal*", "--output", output) == 2
-    assert "without being asked give --yes" in capsys.readouterr().err
-    assert command(monkeypatch, "runs", "delete", "*focal*", "--yes", "--output", output) == 0
+    assert command("runs", "show", "*", "--output", output).returncode == 2
+    done = command("runs", "delete", "*focal*", "--output", output)
+    assert done.returncode == 2
+    assert "without being asked give --yes" in done.stderr
+    assert command("runs", "delete", "*focal*", "--yes", "--output", output).returncode == 0
     assert len(find_runs(output)) == 2
-    assert command(monkeypatch, "runs", "move", "*", "--to", tmp_path / "there", "--output", output) == 0
+    assert command("runs", "move", "*", "--to", tmp_path / "there", "--output", output).returncode == 0
     assert (len(find_runs(output)), len(find_runs(tmp_path / "there"))) == (0, 2)
 
 
-def test_whoever_says_no_keeps_the_runs(
-    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_whoever_says_no_keeps_the_runs(output: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.setattr("lossbench.cli.records.sys.stdin", Terminal("n\n"))
-    assert command(monkeypatch, "runs", "delete", "*", "--output", output) == 1
+    assert command("runs", "delete", "*", "--output", output).returncode == 1
     assert len(find_runs(output)) == 3

@@ -24,7 +24,6 @@ from papermill.iorw import LocalHandler
 import lossbench
 import lossbench.studies.notebooks
 from conftest import write_run
-from lossbench.cli import main
 from lossbench.config import RunConfig, grid
 from lossbench.records.lease import hold
 from lossbench.records.record import Record
@@ -192,12 +191,10 @@ def test_an_output_that_is_a_file_is_refused_before_anything_runs(folder):
 @pytest.mark.parametrize(
     "arguments", [["run", "92_alfabet"], ["run", "91_alpha", "-p", "epoch=3"], ["run", "91_alpha", "-p", "epochs=x"]]
 )
-def test_the_command_line_refuses_with_exit_code_2(folder, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lossbench", "notebook", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("error: ")
+def test_the_command_line_refuses_with_exit_code_2(folder, arguments, command):
+    done = command("notebook", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
 
 
 def test_the_list_shows_title_and_parameters_of_every_notebook(folder):
@@ -228,14 +225,11 @@ def test_a_notebook_runs_in_this_python_with_its_parameters_and_this_output(real
     assert source.read_bytes() == before
 
 
-def test_the_command_line_keeps_a_copy_of_other_parameters(real, monkeypatch, capsys):
+def test_the_command_line_keeps_a_copy_of_other_parameters(real, command):
     write_notebook(Path("mine.ipynb"), "print(epochs)")
 
     def call(*options):
-        monkeypatch.setattr(sys, "argv", ["lossbench", "notebook", "run", "mine.ipynb", "--output", "out", *options])
-        with suppress(SystemExit):
-            main()
-        return capsys.readouterr().err
+        return command("notebook", "run", "mine.ipynb", "--output", "out", *options).stderr
 
     assert call("-p", "epochs=4") == ""
     assert call("-p", "epochs=4") == "", "the same again is made anew"

@@ -312,7 +312,7 @@ def execute_here(source, part, parameters, **_):
 
 
 @pytest.mark.slow
-def test_it_runs_with_every_parameter_changed(path, tmp_path, request, monkeypatch):
+def test_it_runs_with_every_parameter_changed(path, tmp_path, request, monkeypatch, forked_workers):
     monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path))
     monkeypatch.setattr("lossbench.studies.notebooks._run", execute_here)
     values = {
@@ -330,7 +330,9 @@ def test_it_runs_with_every_parameter_changed(path, tmp_path, request, monkeypat
 
 
 @pytest.mark.slow
-def test_the_run_notebook_shows_a_run_that_diverged_as_one(tmp_path):
+def test_the_run_notebook_shows_a_run_that_diverged_as_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOSSBENCH_OUTPUT", str(tmp_path))
+    monkeypatch.setattr("lossbench.studies.notebooks._run", execute_here)
     execute(RUN, {"dataset": "shapes", "train_size": 100, "optimizer": "sgd", "lr": 1e30}, tmp_path)
     (record,) = map(Record, (tmp_path / "runs").glob("*"))
     assert record.result["status"] == "diverged"

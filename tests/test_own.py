@@ -17,9 +17,8 @@ from killing import fork, quick_workers, wait_for
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 
-from conftest import parse_command
+from conftest import Command, parse_command
 from lossbench import MODELS, RunConfig, load_runs, run, stats
-from lossbench.cli import main
 from lossbench.records.record import Record
 from lossbench.registry import extend
 from lossbench.stats import metrics
@@ -308,26 +307,16 @@ def test_a_check_says_what_is_wrong_with_a_loss(tmp_path: Path, returned: str, w
     assert re.search(message, text)
 
 
-def test_the_command_names_each_thing_and_ends_with_2_where_one_is_wrong(
-    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def check() -> int:
-        monkeypatch.setattr(sys, "argv", ["lossbench", "check", str(mine)])
-        try:
-            main()
-        except SystemExit as end:
-            return int(str(end.code or 0))
-        return 0
-
-    assert check() == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_the_command_names_each_thing_and_ends_with_2_where_one_is_wrong(mine: Path, command: Command) -> None:
+    done = command("check", mine)
+    assert done.returncode == 0
     names = ("dataset shades", "loss half_focal", "metric bright_recall", "model two_layers")
-    assert sorted(lines) == [f"{name}: all right" for name in names]
+    assert sorted(done.stdout.splitlines()) == [f"{name}: all right" for name in names]
     mine.write_text(MINE.replace("[160:]", "[160:164]").replace("0, 156", "0, 300"), encoding="utf-8")
-    assert check() == 2
-    printed = capsys.readouterr()
-    assert "dataset shades: WRONG" in printed.out
-    assert "1 to mend" in printed.err
+    done = command("check", mine)
+    assert done.returncode == 2
+    assert "dataset shades: WRONG" in done.stdout
+    assert "1 to mend" in done.stderr
 
 
 def test_a_data_set_that_differs_at_each_call_or_has_one_class_is_named(mine: Path) -> None:
@@ -373,17 +362,13 @@ def test_five_lines_are_a_loss(tmp_path: Path) -> None:
 PAGE = (Path(__file__).parents[1] / "docs" / "your_own.md").read_text(encoding="utf-8")
 
 
-def test_the_blocks_of_the_page_are_one_file_that_is_all_right_and_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_blocks_of_the_page_are_one_file_that_is_all_right_and_trains(tmp_path: Path, command: Command) -> None:
     path = tmp_path / "mine.py"
     path.write_text("\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)), encoding="utf-8")
     (expected,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    monkeypatch.setattr(sys, "argv", ["lossbench", "check", str(path)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code
-    assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected.splitlines())
+    done = command("check", path)
+    assert done.returncode == 0
+    assert sorted(done.stdout.splitlines()) == sorted(expected.splitlines())
     values = {
         "dataset": "shades", "model": "two_layers", "loss": "power_loss", "augmentation": "darker", "epochs": 1,
         "optimizer": "slow_adam", "metrics": ["bright_recall", "auroc"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ import pandas as pd
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from conftest import write_run
+from conftest import Command, write_run
 from lossbench import load_runs, stats
-from lossbench.cli import main
 from lossbench.studies.plans import plan_losses
 
 DIFFERENCE = 0.02
@@ -81,24 +79,16 @@ def test_two_pairs_are_no_pilot_and_a_difference_of_none_is_refused() -> None:
         stats.plan(pilot(), 0)
 
 
-def test_the_command_line_reads_the_pilot_and_says_when_there_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_reads_the_pilot_and_says_when_there_is_none(tmp_path: Path, command: Command) -> None:
     line = "study --loss mse --loss kl_divergence --epochs 2 --plan --margin 1 --price 0.1"
-    monkeypatch.setattr(sys, "argv", ["lossbench", *line.split(), "--output", str(tmp_path)])
-
-    def call() -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(str(end.value.code or 0)), *capsys.readouterr()
-
-    code, _, said = call()
+    words = [*line.split(), "--output", tmp_path]
+    code, _, said = command(*words)
     assert code == 2
     assert "holds no pilot of this study: its spread needs three pairs" in said
     for config in plan_losses([("mse", {}), ("kl_divergence", {})], (), 4, {"epochs": 2}):
         write_run(tmp_path, config)
     before = sorted(tmp_path.rglob("*"))
-    code, said, _ = call()
+    code, said, _ = command(*words)
     assert code == 0
     (row,) = stats.plan(load_runs(tmp_path), 0.01).to_dict("records")
     (line,) = [line for line in said.splitlines() if line.startswith("fashion-mini")]

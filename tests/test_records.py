@@ -21,14 +21,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from killing import fork, wait_for
-from scipy.stats import mannwhitneyu
 from sklearn import metrics as oracle
 
 import lossbench
 from benchmarks.many_runs import plan, write_invented
 from conftest import CLASSES, opened_files, write_run
 from docs.make_reference import REFERENCES
-from lossbench import RunConfig, archive, load_history, load_runs, metrics, stats
+from lossbench import RunConfig, archive, load_history, load_runs, metrics
 from lossbench.files import Owner, replacing, require_writable, write_text
 from lossbench.records import lease as leases
 from lossbench.records import packed
@@ -296,7 +295,6 @@ def test_several_processes_read_and_write_while_runs_end(output: Path) -> None:
 
 # A packed study says what the runs said: the same tables, without their images and weights.
 
-READERS = ("load_runs", "load_history", "load_confusion", "load_reliability", "load_folds")
 LOSSES = (("cross_entropy", {}), ("focal", {"gamma": 0.5}))
 
 
@@ -307,27 +305,22 @@ def study(study_folder: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path
     return output, archive.pack(output, tmp_path / "reference" / "first", note="invented")
 
 
-def read_all(folder: Path) -> dict[str, pd.DataFrame]:
-    return {name: getattr(archive, name)(folder) for name in READERS}
+def test_a_packed_study_gives_the_tables_of_its_runs(study: tuple[Path, Path]) -> None:
+    live, stored = (vars(archive.load_tables(folder)) for folder in study)
+    for name, table in live.items():
+        assert len(table)
+        pd.testing.assert_frame_equal(table, stored[name], check_exact=True)
 
 
-@pytest.mark.parametrize("reader", READERS)
-def test_a_packed_study_gives_the_tables_of_its_runs(study: tuple[Path, Path], reader: str) -> None:
-    live, stored = (getattr(archive, reader)(folder) for folder in study)
-    assert len(live)
-    pd.testing.assert_frame_equal(live, stored, check_exact=True)
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_a_folder_of_packed_studies_says_which_study_a_row_is_from(
-    study: tuple[Path, Path], tmp_path: Path, reader: str
-) -> None:
+def test_a_folder_of_packed_studies_says_which_study_a_row_is_from(study: tuple[Path, Path], tmp_path: Path) -> None:
     output, first = study
     archive.pack(output, tmp_path / "reference" / "second")
-    both, one = (getattr(archive, reader)(folder) for folder in (first.parent, first))
-    assert both["study"].value_counts().to_dict() == {"first": len(one), "second": len(one)}
-    for _, rows in both.groupby("study"):
-        pd.testing.assert_frame_equal(rows.drop(columns="study").reset_index(drop=True), one, check_exact=True)
+    joined, alone = (vars(archive.load_tables(folder)) for folder in (first.parent, first))
+    for name, one in alone.items():
+        both = joined[name]
+        assert both["study"].value_counts().to_dict() == {"first": len(one), "second": len(one)}
+        for _, rows in both.groupby("study"):
+            pd.testing.assert_frame_equal(rows.drop(columns="study").reset_index(drop=True), one, check_exact=True)
 
 
 def test_columns_that_only_one_study_has_are_missing_in_the_other(tmp_path: Path) -> None:
@@ -342,7 +335,8 @@ def test_columns_that_only_one_study_has_are_missing_in_the_other(tmp_path: Path
 def test_confusion_counts_are_those_of_scikit_learn(study: tuple[Path, Path]) -> None:
     output, folder = study
     run_id = lossbench.load_runs(output)["run_id"].iloc[0]
-    counts = archive.load_confusion(folder, [run_id]).pivot_table("count", "true", "predicted", fill_value=0)
+    rows = archive.load_tables(folder).confusion.query("run_id == @run_id")
+    counts = rows.pivot_table("count", "true", "predicted", fill_value=0)
     target, log_probs = load_predictions(run_id, output)
     assert (counts.to_numpy() == oracle.confusion_matrix(target, log_probs.argmax(1))).all()
     false_positives = counts.sum() - np.diag(counts)
@@ -352,37 +346,21 @@ def test_confusion_counts_are_those_of_scikit_learn(study: tuple[Path, Path]) ->
 def test_reliability_bins_hold_every_image_and_average_to_the_accuracy(study: tuple[Path, Path]) -> None:
     output, folder = study
     runs = lossbench.load_runs(output).query("status == 'finished'").set_index("run_id")
-    bins = archive.load_reliability(folder)
+    bins = archive.load_tables(folder).reliability
     for run_id, rows in bins.groupby("run_id"):
         assert (rows["bin"].tolist(), rows["count"].sum()) == (list(range(15)), runs.loc[run_id, "test_images"])
         mean = (rows["accuracy"] * rows["count"]).sum() / rows["count"].sum()
         assert mean == pytest.approx(runs.loc[run_id, "test_accuracy"], abs=1e-12)
 
 
-def test_fold_scores_compare_as_they_do_from_predictions(study: tuple[Path, Path]) -> None:
-    output, folder = study
-    ids = lossbench.load_runs(output)["run_id"].iloc[[0, 4]].tolist()
-    scores = archive.load_folds(folder, ids).pivot_table("accuracy", "fold", "run_id")[ids]
-    found = stats.compare_folds(scores).iloc[0]
-    assert found["p_mann_whitney"] == mannwhitneyu(scores[ids[0]], scores[ids[1]], method="auto").pvalue
-
-
-def test_folds_without_a_score_and_single_losses_are_not_compared(study: tuple[Path, Path]) -> None:
-    scores = archive.load_folds(study[1]).pivot_table("accuracy", "fold", "run_id")
-    with pytest.raises(ValueError, match="1 loss"):
-        stats.compare_folds(scores.iloc[:, :1])
-    with pytest.raises(ValueError, match="some folds have no score"):
-        stats.compare_folds(scores.shift(1))
-
-
 def test_predictions_of_a_packed_study_are_not_there_and_the_error_says_what_is(study: tuple[Path, Path]) -> None:
     _, folder = study
-    with pytest.raises(FileNotFoundError, match=r"packed studies have no predictions; .* load_confusion"):
+    with pytest.raises(FileNotFoundError, match=r"packed studies have no predictions; .* load_tables"):
         load_predictions(lossbench.load_runs(folder)["run_id"].iloc[0], folder)
 
 
 def test_fold_scores_hold_the_distances_on_the_class_tree_where_one_is_known(study: tuple[Path, Path]) -> None:
-    folds = archive.load_folds(study[1])
+    folds = archive.load_tables(study[1]).folds
     assert folds[["tree_distance", "mistake_distance", "critical_error"]].notna().all(axis=None)
     assert folds.groupby("run_id").size().eq(10).all()
 
@@ -393,7 +371,7 @@ def test_a_diverged_run_is_packed_and_counted(study: tuple[Path, Path]) -> None:
     assert archive.read_description(folder)["statuses"] == {"diverged": 1, "finished": 7}
     (lost,) = runs.loc[runs["status"] == "diverged", "run_id"]
     assert lost in set(archive.load_history(folder)["run_id"])
-    assert lost not in set(archive.load_confusion(folder)["run_id"])
+    assert lost not in set(archive.load_tables(folder).confusion["run_id"])
 
 
 def test_the_description_says_what_a_reader_must_know(study: tuple[Path, Path]) -> None:
@@ -496,9 +474,9 @@ def test_damaged_predictions_are_named_or_skipped(study: tuple[Path, Path]) -> N
     path = next(output.glob("runs/*/predictions.npz"))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"predictions.npz is damaged"):
-        archive.load_confusion(output)
+        archive.load_tables(output)
     with pytest.warns(UserWarning, match=path.parent.name):
-        counts = archive.load_confusion(output, damaged="skip")
+        counts = archive.load_tables(output, damaged="skip").confusion
     assert path.parent.name not in set(counts["run_id"])
     assert list(counts.attrs["damaged"]) == [path.parent.name]
 
@@ -507,7 +485,7 @@ def test_test_images_too_few_for_ten_folds_have_no_fold_scores(tmp_path: Path) -
     write_run(tmp_path / "few", RunConfig(epochs=2), images=95)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert archive.load_folds(tmp_path / "few").empty
+        assert archive.load_tables(tmp_path / "few").folds.empty
 
 
 def test_every_kind_of_value_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -535,8 +513,8 @@ def test_packed_tables_are_plain_csv(study: tuple[Path, Path]) -> None:
 def test_all_tables_are_read_at_once(study: tuple[Path, Path]) -> None:
     for folder in study:
         tables = archive.load_tables(folder)
-        for name, table in read_all(folder).items():
-            pd.testing.assert_frame_equal(getattr(tables, name.removeprefix("load_")), table, check_exact=True)
+        pd.testing.assert_frame_equal(tables.runs, load_runs(folder), check_exact=True)
+        pd.testing.assert_frame_equal(tables.history, load_history(folder), check_exact=True)
         assert tables.damaged == {}
 
 
@@ -599,9 +577,9 @@ def test_a_changed_table_of_a_packed_study_is_found_and_the_study_left_out(
 
 def test_a_study_that_was_packed_by_an_earlier_version_is_read_and_marked_as_unproven(study: tuple[Path, Path]) -> None:
     _, folder = study
-    expected = read_all(folder)
+    expected = vars(archive.load_tables(folder))
     unseal(folder / "study.json")
-    for name, table in read_all(folder).items():
+    for name, table in vars(archive.load_tables(folder)).items():
         pd.testing.assert_frame_equal(table, expected[name], check_exact=True)
         assert (expected[name].attrs["unproven"], table.attrs["unproven"]) == ([], [folder.name])
 

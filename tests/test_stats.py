@@ -590,12 +590,12 @@ def test_recall_at_one_is_leave_one_out_nearest_neighbour_accuracy():
         others = KNeighborsClassifier(1).fit(np.delete(points, i, 0), np.delete(target, i))
         hits.append(others.predict(points[i : i + 1])[0] == target[i])
     expected = np.mean(hits)
-    assert metrics.recall_at_k(points, target, 1) == pytest.approx(expected)
+    assert metrics.recalls_at(points, target, [1])[0] == pytest.approx(expected)
 
 
 def test_recall_at_k_counts_a_twin_but_never_the_sample_itself():
     points = np.array([[0.0], [0.0], [5.0], [5.1]])
-    assert metrics.recall_at_k(points, [0, 1, 2, 2], 1) == pytest.approx(0.5)
+    assert metrics.recalls_at(points, [0, 1, 2, 2], [1])[0] == pytest.approx(0.5)
 
 
 def test_epochs_count_from_one_and_the_first_of_equals_wins():
@@ -627,7 +627,7 @@ BAD_CALLS = [
     (lambda: metrics.top_k(GOOD, [0, 1], k=5), ValueError, "k=5"),
     (lambda: metrics.ece(GOOD, [0, 1], bins=0), ValueError, "bins=0"),
     (lambda: metrics.confusion_matrix(GOOD, [0, 1], "rows"), ValueError, "'rows'"),
-    (lambda: metrics.recall_at_k([[0.0], [1.0]], [0, 1], k=2), ValueError, "k=2"),
+    (lambda: metrics.recalls_at([[0.0], [1.0]], [0, 1], [2]), ValueError, "k=2"),
     (lambda: metrics.nmi([[0.0], [np.inf]], [0, 1]), ValueError, "nan or inf"),
     (lambda: metrics.nmi([0.0, 1.0], [0, 1]), ValueError, r"\(2,\)"),
     (lambda: metrics.epochs_to_reach([], 0.5), ValueError, r"\(0,\)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ import pytest
 from killing import Child, fork, pause, quick_workers, wait_for
 
 import conftest
-from conftest import THESIS, write_run
+from conftest import THESIS, Command, write_run
 from lossbench import RunConfig, load_runs, stats
-from lossbench.cli import main
 from lossbench.records.declaration import declare, declared
 from lossbench.records.record import Record
 from lossbench.records.tables import find_records
@@ -155,21 +154,6 @@ def test_another_engine_comes_to_these_decisions(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(here.table[columns], there.table[columns])
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    def call(line: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lossbench", "study", *line.split(), "--output", str(tmp_path / "out")])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(str(end.value.code or 0)), *capsys.readouterr()
-
-    monkeypatch.setenv("COLUMNS", "200")
-    return call
-
-
 BAD = [
     ("thesis --until forever", "Invalid value for '--until'"),
     ("thesis --until decided --seeds 4", "4 seeds are fewer than the first look takes, 5 pairs"),
@@ -185,7 +169,7 @@ BAD = [
 def test_what_cannot_be_decided_is_refused_before_any_work(
     command: Command, tmp_path: Path, line: str, message: str
 ) -> None:
-    code, _, said = command(line)
+    code, _, said = command("study", *line.split())
     assert code == 2
     assert message in " ".join(said.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
@@ -199,7 +183,8 @@ def test_a_plan_without_cross_entropy_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_tells_the_cost_of_each_look_and_does_nothing(command: Command, tmp_path: Path) -> None:
-    code, ids, said = command("--loss mse --until decided --dataset shapes --epochs 1 --seeds 20 --dry-run")
+    line = "study --loss mse --until decided --dataset shapes --epochs 1 --seeds 20 --dry-run"
+    code, ids, said = command(*line.split())
     assert (code, len(ids.split())) == (0, 40)
     assert [line.split(" runs")[0] for line in said.splitlines() if line.startswith("until the look")] == [
         "until the look at 5 pairs: at most 10",
@@ -212,7 +197,8 @@ def test_a_dry_run_tells_the_cost_of_each_look_and_does_nothing(command: Command
 def test_the_command_line_prints_the_decisions_and_writes_what_was_declared(
     command: Command, invented: list[list[RunConfig]], tmp_path: Path
 ) -> None:
-    code, said, _ = command("layers --until decided --margin 1 --seeds 10 --epochs 2 --dataset fashion-mini")
+    line = "study layers --until decided --margin 1 --seeds 10 --epochs 2 --dataset fashion-mini"
+    code, said, _ = command(*line.split())
     assert code == 0
     assert "after 5 pairs" in said
     assert "decided at" in said

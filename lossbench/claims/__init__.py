@@ -77,8 +77,8 @@ def evaluate(
 
     Args:
         runs: what `load_runs` gives, of one or many studies; measured runs only, never published values.
-        confusion, folds, history: what `load_confusion`, `load_folds` and `load_history` give for these runs; a claim
-            that needs a table which is not given is not tested.
+        confusion, folds, history: the tables of these runs that `archive.load_tables` gives; a claim that needs a table
+            which is not given is not tested.
         plans: what `declared_tuned` gives for the folder of these runs: their finals are then judged as tuned losses.
         margin: the smallest difference that matters, in percentage points; also the margin of "no difference".
 

@@ -15,6 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from lossbench.explorer.comparison import PRESETS, Comparison
 from lossbench.explorer.measure import ACROSS, UP, Surface, pull_on_batch, train_on_moons
@@ -165,9 +167,6 @@ def draw(comparison: Comparison, look: str = "") -> Still:
 
     Raises: ValueError when a loss cannot have this number of classes.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sides = comparison.sides[: len(LOOKS)]
     drawn = [curves(one, axis=comparison.axis, num_classes=comparison.num_classes) for one in sides]
     figure = Figure(figsize=(10.6, 5.0), dpi=180, facecolor="white", layout="constrained")

@@ -5,10 +5,19 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import BoundaryNorm
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from lossbench.losses import LOSSES, Criterion
+from lossbench.losses.catalogue import ORIGINS
+from lossbench.losses.curves import curves, side
+from lossbench.losses.relations import ABSOLUTE_ERROR, EDGES, describe, describe_terms
 from lossbench.plots.style import (
     BLUE,
     FIGURE_FONT,
@@ -24,11 +33,7 @@ from lossbench.plots.style import (
     settle,
     title_of,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-
+from lossbench.registry import unknown
 
 NAMES = {
     "loss": "L, nats",
@@ -64,8 +69,6 @@ def loss_curves(
     Raises:
         ValueError: a name that is not known, or a loss on embeddings.
     """
-    from lossbench.losses.curves import curves, side
-
     ax = axes(ax)
     sides = [side(name, **params) for name, params in losses]
     styles = loss_styles((entry.loss, entry.label) for entry in sides)
@@ -90,8 +93,6 @@ def loss_simplex(name: str, params: Mapping[str, Any] | None = None, ax: Any = N
     Raises:
         ValueError: a name that is not known, or a loss on embeddings.
     """
-    from lossbench.losses import LOSSES
-
     ax = axes(ax)
     params = dict(params or {})
     corners = np.array([[0.5, 3**0.5 / 2], [0.0, 0.0], [1.0, 0.0]])
@@ -140,11 +141,6 @@ def _triangle(steps: int) -> np.ndarray:
 
 def _evaluate(name: str, params: Mapping[str, Any], probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Value (points,) and gradient on the logits (points, 3) under softmax, the target being class 0."""
-    import torch
-
-    from lossbench.losses import LOSSES, Criterion
-    from lossbench.registry import unknown
-
     if (entry := LOSSES[name]).takes != "logits":
         raise ValueError(unknown("loss on logits", name, _on_logits()) + f"; {entry.name} compares embeddings")
     criterion = Criterion(name, reduction="none", num_classes=3, class_counts=[1, 1, 1], class_names=CORNERS, **params)
@@ -155,8 +151,6 @@ def _evaluate(name: str, params: Mapping[str, Any], probs: np.ndarray) -> tuple[
 
 
 def _on_logits() -> list[str]:
-    from lossbench.losses import LOSSES
-
     return [name for name, entry in LOSSES.items() if entry.takes == "logits"]
 
 
@@ -211,8 +205,6 @@ def weight_contours(
         levels: ascending values to draw a line at, the same in figures that are to be compared. A step of colour is
             one level, however far apart they are.
     """
-    from matplotlib.colors import BoundaryNorm
-
     ax = axes(ax)
     alpha, beta, height = _grid(table, what)
     ax.contourf(
@@ -238,8 +230,6 @@ def weight_surface(
         top: where the vertical axis and the colours end, the same in figures that are to be compared; they start at 0.
     """
     if ax is None:
-        import matplotlib.pyplot as plt
-
         ax = plt.figure(figsize=(5.4, 4.4)).add_subplot(projection="3d")
     alpha, beta, height = _grid(table, what)
     top = height.max() if top is None else top
@@ -278,16 +268,11 @@ def loss_map(ax: Any = None, *, narrow: bool = False, link: str = "") -> Any:
         narrow: for 400 pixels instead of 1,100.
         link: what a loss's address begins with, such as `#card-`; in SVG each box then leads there.
     """
-    from lossbench.losses import LOSSES
-    from lossbench.losses.catalogue import ORIGINS
-
     pen = _MapPen(narrow, link)
     lines = _lines_of_map()
     groups = {origin: [name for name in lines if LOSSES[name].origin == origin] for origin in ORIGINS}
     height = ROW * (sum(len(lines[name]) for names in groups.values() for name in names) + 1.3 * len(groups) + 1)
     if ax is None:
-        import matplotlib.pyplot as plt
-
         ax = plt.figure(figsize=(pen.width, height)).add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, pen.width), ylim=(height, 0))
     ax.set_axis_off()
@@ -307,9 +292,6 @@ def loss_map(ax: Any = None, *, narrow: bool = False, link: str = "") -> Any:
 
 def _lines_of_map() -> dict[str, list[tuple[str, str, str]]]:
     """The rows of each loss: what leads left to cross-entropy, what leads right, and to which loss; "" for nothing."""
-    from lossbench.losses import LOSSES
-    from lossbench.losses.relations import ABSOLUTE_ERROR, EDGES, describe, describe_terms
-
     left: dict[str, list[str]] = {name: [] for name in LOSSES if name != "cross_entropy"}
     right: dict[str, list[tuple[str, str]]] = {name: [] for name in left}
     right["generalized_cross_entropy"].append(("q = 1", ""))
@@ -339,8 +321,6 @@ class _MapPen:
 
     def row(self, ax: Any, y: float, name: str, colour: str, left: str, right: str, other: str, *, first: bool) -> None:
         """One row: the loss's box where it is the `first` of its rows, its lines, and the box of another loss."""
-        from lossbench.losses import LOSSES
-
         if first:
             self.box(ax, y, self.node, name, LOSSES[name].title, colour)
         if left:
@@ -355,8 +335,6 @@ class _MapPen:
 
     def box(self, ax: Any, y: float, ends: tuple[float, float], name: str, text: str, colour: str) -> None:
         """A loss's title in a frame that leads to its card."""
-        from matplotlib.patches import FancyBboxPatch
-
         style = "round,pad=0,rounding_size=0.05"
         start, size = (ends[0], y - 0.42 * ROW), (ends[1] - ends[0], 0.84 * ROW)
         frame = FancyBboxPatch(start, *size, boxstyle=style, facecolor="white", edgecolor=colour, linewidth=1, zorder=3)
@@ -382,8 +360,6 @@ class _MapPen:
 
     def post(self, ax: Any, start: float, height: float, name: str, text: str) -> None:
         """The bar that stands for a loss which many are tied to."""
-        from matplotlib.patches import Rectangle
-
         bar = Rectangle((start, 0), POST, height, color=INK, linewidth=0)
         ax.add_patch(bar)
         places = np.linspace(0, height, 6)[1:-1:2] if height > 6 else [height / 2]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
 from lossbench.data.trees import Tree, check_tree, depth, path, root
@@ -26,9 +28,6 @@ from lossbench.plots.style import (
     styles_of,
     titles_of,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def confusion_matrix(
@@ -291,8 +290,6 @@ def _scale(values: np.ndarray, centre: float | None, reach: float | None) -> dic
 
 
 def _colours(centre: float | None) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
     stops: Sequence[str] = (PALE, BLUE) if centre is None else (VERMILLION, PALE, BLUE)
     return LinearSegmentedColormap.from_list("lossbench", stops)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike
 
 from lossbench.plots.style import (
@@ -32,12 +35,7 @@ from lossbench.plots.style import (
 )
 from lossbench.stats.inference import rank_losses
 from lossbench.stats.paired import LEAST_PAIRS, OUTCOMES, UNDECIDED, VERDICTS, Outcome, compare, paired_differences
-from lossbench.stats.runs import finished, summarise, t_interval
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from lossbench.stats.runs import Setting
+from lossbench.stats.runs import Setting, finished, summarise, t_interval
 
 
 def accuracy(
@@ -219,8 +217,6 @@ def differences_by_setting(
 
     Raises: ValueError when there is no setting, or not one name a setting.
     """
-    import pandas as pd
-
     names = [setting.name for setting in settings] if names is None else names
     if not settings or len(names) != len(settings):
         raise ValueError(f"{len(names)} names do not fit {len(settings)} settings; give one each, of one or more")
@@ -427,8 +423,6 @@ def _draw_loss(ax: Any, rows: pd.DataFrame, style: Style, shift: float, lines: i
 
 def _moved(ax: Any, points: float) -> Any:
     """Data coordinates moved sideways: intervals of several losses at one place would hide each other."""
-    from matplotlib.transforms import ScaledTranslation
-
     return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
 
 
@@ -439,8 +433,6 @@ def _draw_bars(ax: Any, at: ArrayLike, low: np.ndarray, high: np.ndarray, style:
 
 def _differences(table: pd.DataFrame, column: str, reference: str) -> pd.DataFrame:
     """Differences to the reference under the same seed, epoch by epoch: `epoch label seed value`."""
-    import pandas as pd
-
     pairs = {
         epoch: paired_differences(rows.assign(status="finished"), column, reference)
         for epoch, rows in table.groupby("epoch")
@@ -449,8 +441,6 @@ def _differences(table: pd.DataFrame, column: str, reference: str) -> pd.DataFra
 
 
 def _whole_epochs(ax: Any, epochs: pd.Series) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if epochs.nunique() == 1:
         ax.set_xticks(epochs.unique())
@@ -536,8 +526,6 @@ def robustness_table(
 
     With a `reference` the rows are those of `stats.compare` at each level, with its `verdict`.
     """
-    import pandas as pd
-
     columns = ["loss", "label", field, "n", "mean", "low", "high", *(["verdict"] if reference is not None else [])]
     parts = []
     for level, rows in runs.groupby(runs[field].astype(float)):

@@ -13,6 +13,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from cycler import cycler
+from matplotlib.transforms import ScaledTranslation
+
+from lossbench.losses import LOSSES
+from lossbench.losses.probabilities import PROBABILITIES
+
 INK = "#1b1c1e"
 GREY = "#8a8d91"
 FIGURE_FONT = 8.5
@@ -70,15 +78,11 @@ def loss_styles(names: Iterable[tuple[str, str]]) -> dict[str, Style]:
 
 def loss_colours() -> dict[str, str]:
     """The losses that say their colour, as `#rrggbb`, in the order in which they are taught."""
-    from lossbench.losses import LOSSES  # with torch, which only a figure waits for
-
     return {name: PALETTE.get(entry.colour, entry.colour) for name, entry in LOSSES.items() if entry.colour}
 
 
 def marker_of(probability: str) -> str:
     """The marker of a probability function's points."""
-    from lossbench.losses.probabilities import PROBABILITIES
-
     return (PROBABILITIES[probability].marker if probability in PROBABILITIES else "") or "o"
 
 
@@ -94,8 +98,6 @@ def styles_of(table: Any) -> dict[str, Style]:
 
 def in_order(table: Any) -> Any:
     """Sort a table of runs by probability function, loss, label and seed, in the order they are taught."""
-    from lossbench.losses.probabilities import PROBABILITIES
-
     losses, probabilities = list(loss_colours()), list(PROBABILITIES)
     ranked = table.assign(
         _loss=table["loss"].map(lambda name: losses.index(name) if name in losses else len(losses)),
@@ -109,8 +111,6 @@ def in_order(table: Any) -> Any:
 
 def title_of(loss: str, label: str) -> str:
     """A label as readers see it: the loss's title in place of its name, no underscores."""
-    from lossbench.losses import LOSSES
-
     title = LOSSES[loss].title if loss in LOSSES else loss
     name, *params = label.split(" ")
     return " ".join([title if name == loss else name, *params]).replace("_", " ")
@@ -152,8 +152,6 @@ def legend(ax: Any, entries: int, place: str = "best") -> Any:
         return ax.legend(loc=place, **look)
     handles, labels = ax.get_legend_handles_labels()
     names = [fold(name, 24) for name in labels]
-    from matplotlib.transforms import ScaledTranslation
-
     under = ax.transAxes + ScaledTranslation(0, -0.45, ax.figure.dpi_scale_trans)  # inches: one gap at any height
     return ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, ncols=2, **look)
 
@@ -193,8 +191,6 @@ def axes(ax: Any = None) -> Any:
     """The axes given, or new ones in a new pyplot figure."""
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
-
     return plt.subplots(figsize=(5.4, 3.6), layout="constrained")[1]
 
 
@@ -203,9 +199,6 @@ def use_style() -> None:
 
     The page is white on purpose: a figure without one is unreadable where the reader's page is dark.
     """
-    import matplotlib as mpl
-    from cycler import cycler
-
     mpl.rcParams |= {
         "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK]),
         "axes.spines.top": False,

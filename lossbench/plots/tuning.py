@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lossbench.plots.runs import difference_label, draw_margin, name_rows
 from lossbench.plots.style import BLUE, GREY, INK, VERMILLION, Style, axes, loss_styles, name_ends, settle, title_of
 from lossbench.stats.paired import OUTCOMES
 from lossbench.stats.runs import REFERENCE
 from lossbench.stats.tuning import best_of, best_of_band, final_differences, trial_scores
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BINS = 6
 

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lossbench.files import SHIPPED
 from lossbench.records.declaration import NAME as DECLARED
@@ -21,16 +23,10 @@ from lossbench.records.record import Record, output_folder
 from lossbench.records.tables import Damaged, Damages, live_rows, load_history, load_runs, read_tables
 from lossbench.registry import unknown
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = [
     "AllTables",
     "load_class_names",
-    "load_confusion",
-    "load_folds",
     "load_history",
-    "load_reliability",
     "load_runs",
     "load_tables",
     "pack",
@@ -46,7 +42,17 @@ REFERENCE = Path("outputs") / "reference"
 
 @dataclass(frozen=True)
 class AllTables:
-    """Everything that is kept of a study: what `load_runs`, `load_history` and the readers of this module give."""
+    """Everything that is kept of a study.
+
+    Args:
+        runs, history: what `load_runs` and `load_history` give.
+        confusion: `run_id true predicted count`: test images by class index (`load_class_names` names them); pairs that
+            never occur have no row, a run without predictions, such as a diverged one, has none at all.
+        reliability: `run_id bin low high count confidence accuracy`: how often a run is right at each level of
+            confidence, in 15 equal bins as of `metrics.reliability_table`; the last two are nan where no image falls.
+        folds: `run_id fold` and the scores of `stats.score_folds` on ten stratified folds of the test images, the same
+            for all runs of a data set; a run with fewer than ten test images in some class has no rows.
+    """
 
     runs: pd.DataFrame
     history: pd.DataFrame
@@ -63,8 +69,6 @@ class AllTables:
 
     def joined(self, other: AllTables) -> AllTables:
         """The tables of both."""
-        import pandas as pd
-
         both = zip(vars(self).items(), vars(other).values(), strict=True)
         return AllTables(**{name: pd.concat([mine, more], ignore_index=True) for (name, mine), more in both})
 
@@ -100,45 +104,6 @@ def reference(table: str = "runs") -> pd.DataFrame:
     if table not in TABLES:
         raise ValueError(unknown("table", table, TABLES))
     return read_tables([table], reference_folder())[table]
-
-
-def load_confusion(
-    output: Output = None, run_ids: Collection[str] | None = None, *, damaged: Damaged = "raise"
-) -> pd.DataFrame:
-    """Count the test images of each run by true and predicted class.
-
-    Args:
-        output: see the module; from an output folder the counts are taken from the runs' predictions.
-        run_ids: only these runs; None takes all.
-        damaged: as in `load_runs`.
-
-    Returns: columns `run_id true predicted count`, classes by index (`load_class_names` names them); pairs that never
-        occur have no row. The false positives of a class are the counts of its `predicted` rows with another `true`.
-        A run without predictions, such as a diverged one, has no rows.
-    """
-    return read_tables(["confusion"], output, run_ids, damaged=damaged)["confusion"]
-
-
-def load_reliability(
-    output: Output = None, run_ids: Collection[str] | None = None, *, damaged: Damaged = "raise"
-) -> pd.DataFrame:
-    """How often each run is right at each level of confidence: 15 equal bins, as in `metrics.reliability_table`.
-
-    Returns: columns `run_id bin low high count confidence accuracy`; bins count from 0, the last two are nan where no
-        image falls. Arguments are those of `load_confusion`.
-    """
-    return read_tables(["reliability"], output, run_ids, damaged=damaged)["reliability"]
-
-
-def load_folds(
-    output: Output = None, run_ids: Collection[str] | None = None, *, damaged: Damaged = "raise"
-) -> pd.DataFrame:
-    """Score each run on ten stratified folds of its test images, the same for all runs of a data set.
-
-    Returns: columns `run_id fold` and the scores of `stats.score_folds`; folds count from 0. A run whose test images
-        are fewer than ten in some class has no rows. Arguments are those of `load_confusion`.
-    """
-    return read_tables(["folds"], output, run_ids, damaged=damaged)["folds"]
 
 
 def load_class_names(output: Output = None) -> dict[str, list[str]]:
@@ -200,7 +165,7 @@ def pack(
 def _tables_of(source: Path) -> dict[str, list[Row]]:
     if packed_folders(source):
         raise ValueError(f"{str(source)!r} holds packed studies; give the output folder that their runs are in")
-    tables, _ = live_rows(source, TABLES, None, Damages("raise"))
+    tables, _ = live_rows(source, TABLES, Damages("raise"))
     runs = tables["runs"]
     if not runs:
         raise ValueError(f"no finished runs under {str(source / 'runs')!r}; run a study with --output {source} first")

@@ -14,16 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lossbench.config import RunConfig
 from lossbench.files import require_writable, write_text
 from lossbench.records.packed import packed_folders
 from lossbench.records.record import Record, output_folder
 from lossbench.stats.runs import COMPARED, IDLE
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAME = "study-plan.json"
 
@@ -268,8 +267,6 @@ def finals_table(
 
 
 def _at_their_places(runs: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
     places = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run_id", "study"])
     return places.merge(runs.drop(columns="study", errors="ignore").drop_duplicates("run_id"), on="run_id")
 

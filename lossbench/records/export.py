@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lossbench.config import RunConfig
 from lossbench.files import replacing, require_writable
 from lossbench.records.packed import TABLES
 from lossbench.records.tables import load_history, load_runs, read_tables
 from lossbench.registry import unknown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PROJECT = "lossbench"
 PACKAGES = {"parquet": "pyarrow", "mlflow": "mlflow", "wandb": "wandb", "onnx": "onnxscript"}  # extra -> what it needs

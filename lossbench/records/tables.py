@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lossbench.config import RunConfig
@@ -21,9 +22,6 @@ from lossbench.records.record import CHECKSUMS, Record, damaged_file, output_fol
 from lossbench.registry import Anything, Check, Number, OneOf, any_number, at_least, unknown, whole
 from lossbench.stats import metrics
 from lossbench.stats.metrics import FOLDS, score_folds
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = [
     "Damaged",
@@ -134,14 +132,13 @@ def load_history(output: str | os.PathLike[str] | None = None, *, damaged: Damag
 def read_tables(
     tables: Sequence[str],
     output: str | os.PathLike[str] | None = None,
-    run_ids: Collection[str] | None = None,
     *,
     damaged: Damaged = "raise",
 ) -> dict[str, pd.DataFrame]:
-    """Read these of `TABLES`, each file once; what is read of predictions can be limited to `run_ids`."""
+    """Read these of `TABLES`, each file once."""
     folder, damages = output_folder(output), Damages(damaged)
     packed = packed_folders(folder)
-    rows, unproven = (_packed_rows if packed else live_rows)(folder, tables, run_ids, damages)
+    rows, unproven = (_packed_rows if packed else live_rows)(folder, tables, damages)
     damages.warn()
     runs = _runs_table(rows["runs"])
     frames = {}
@@ -157,9 +154,7 @@ def read_tables(
     return frames
 
 
-def _packed_rows(
-    folder: Path, tables: Sequence[str], run_ids: Collection[str] | None, damages: Damages
-) -> tuple[dict[str, list[Row]], list[str]]:
+def _packed_rows(folder: Path, tables: Sequence[str], damages: Damages) -> tuple[dict[str, list[Row]], list[str]]:
     needed = list(dict.fromkeys(["runs", *tables]))
     rows: dict[str, list[Row]] = {table: [] for table in needed}
     unproven = []
@@ -168,19 +163,14 @@ def _packed_rows(
             read, proven = read_study(study, needed)
             name = {} if study == folder else {"study": study.name}
             for table in needed:
-                chosen = run_ids if table in FROM_PREDICTIONS else None
                 absent = RunConfig.defaults() if table == "runs" else {}  # fields that the study was packed without
-                rows[table] += [
-                    {**absent, **name, **row} for row in read[table] if chosen is None or row["run_id"] in chosen
-                ]
+                rows[table] += [{**absent, **name, **row} for row in read[table]]
             if not proven:
                 unproven.append(study.name)
     return rows, unproven
 
 
-def live_rows(
-    folder: Path, tables: Sequence[str], run_ids: Collection[str] | None, damages: Damages
-) -> tuple[dict[str, list[Row]], list[str]]:
+def live_rows(folder: Path, tables: Sequence[str], damages: Damages) -> tuple[dict[str, list[Row]], list[str]]:
     """The rows of the runs and of these tables, and the runs that no checksum proves; each file is read once."""
     entries = _run_entries(folder, damages)
     rows: dict[str, list[Row]] = {"runs": [row for _, row, _ in entries.values()]}
@@ -192,7 +182,7 @@ def live_rows(
             with damages.noting(run_id, "history"):
                 columns, epochs = record.read_history(checksums)
                 rows["history"] += [{"run_id": run_id, **dict(zip(columns, epoch, strict=True))} for epoch in epochs]
-        if predicted and (run_ids is None or run_id in run_ids):
+        if predicted:
             with damages.noting(run_id, *predicted), suppress(FileNotFoundError):  # as of a diverged run
                 for table, some in _rows_of_predictions(record, predicted, checksums).items():
                     rows[table] += [{"run_id": run_id, **each} for each in some]
@@ -209,7 +199,7 @@ def load_predictions(run_id: str, output: str | os.PathLike[str] | None = None) 
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error.filename!r} is not there: diverged runs and packed studies have no predictions; what is kept of "
-            "those is read by load_confusion, load_reliability and load_folds of lossbench.records.archive"
+            "those is read by load_tables of lossbench.records.archive"
         ) from error
 
 
@@ -315,8 +305,6 @@ def check_result(values: Mapping[str, Any]) -> None:
 
 
 def _runs_table(rows: Sequence[Row]) -> pd.DataFrame:
-    import pandas as pd
-
     first = [*(["study"] if rows and "study" in rows[0] else []), "run_id", "label"]
     names = [*first, *RunConfig.defaults(), *ALWAYS, *(name for row in rows for name in row)]
     columns = list(dict.fromkeys(names))
@@ -328,8 +316,6 @@ def _runs_table(rows: Sequence[Row]) -> pd.DataFrame:
 
 def _history_table(rows: Sequence[Row], runs: pd.DataFrame) -> pd.DataFrame:
     """Put the names of each run in front of its epochs."""
-    import pandas as pd
-
     key = [name for name in ("study", "run_id") if name in runs]
     columns = list(dict.fromkeys([*key, "epoch", *(name for row in rows for name in row)]))
     history = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)
@@ -339,8 +325,6 @@ def _history_table(rows: Sequence[Row], runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predictions_table(table: str, rows: Sequence[Row]) -> pd.DataFrame:
-    import pandas as pd
-
     names = [name for name in ("study", "run_id") if rows and name in rows[0]] or ["run_id"]
     columns = list(dict.fromkeys([*names, *COLUMNS[table], *(name for row in rows for name in row)]))
     frame = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns)

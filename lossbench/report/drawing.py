@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+from markupsafe import escape
+from matplotlib.figure import Figure as Canvas
+
 from lossbench.files import replacing
 from lossbench.plots.style import FIGURE_FONT, GREY, INK
 
@@ -48,16 +52,12 @@ def draw(figure: Figure, folder: Path, kinds: Sequence[str] = tuple(METADATA)) -
 
 
 def _fonts() -> Any:
-    import matplotlib as mpl
-
     look: Any = {"font.size": FIGURE_FONT, "legend.fontsize": FIGURE_FONT - 1, "text.color": INK}
     return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lossbench", "pdf.fonttype": 42, **look})
 
 
 def _canvas(figure: Figure) -> Any:
     # A Figure of its own, not pyplot's: a report changes nothing in the caller's session.
-    from matplotlib.figure import Figure as Canvas
-
     with _fonts():
         count = len(figure.panels)
         canvas = Canvas(figsize=(figure.width * count, figure.height), layout="constrained")
@@ -98,8 +98,6 @@ def _closing(svg: str, start: int) -> int:
 
 def _inline(svg: str, name: str, alt: str) -> str:
     """Fit a matplotlib SVG into a page: no prologue, unique ids, page colours and fonts, a text for all."""
-    from markupsafe import escape
-
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the white of the file

@@ -63,13 +63,14 @@ def words(comparison: pd.DataFrame, titles: dict[str, str], most: int = 6) -> li
     shown = []
     for word in order:
         rows = comparison[comparison["verdict"] == word]
+        if rows.empty:
+            continue
         # A loss whose runs stayed at chance makes no headline.
         rows = rows.assign(weak=rows["at_chance"] > 0, size=-rows["mean"].abs()).sort_values(["weak", "size"])
         named = [row | {"title": titles[row["label"]]} for row in rows.head(most).to_dict("records")]
-        if named:
-            needed = rows["needed"][rows["needed"] > 0]
-            more = {"pairs": span(rows["n"]), "needed": span(needed) if len(needed) else ""}
-            shown.append({"word": word, "count": len(rows), "rows": named, "more": len(rows) - len(named)} | more)
+        needed = rows["needed"][rows["needed"] > 0]
+        more = {"pairs": span(rows["n"]), "needed": span(needed) if len(needed) else ""}
+        shown.append({"word": word, "count": len(rows), "rows": named, "more": len(rows) - len(named)} | more)
     return shown
 
 

@@ -6,6 +6,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
 from lossbench.claims.wording import number
 
 
@@ -17,8 +20,6 @@ def source(name: str) -> str:
 @cache
 def environment() -> Any:
     """Where templates find each other and the filters that write numbers."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
     made = Environment(
         loader=FunctionLoader(source), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined, extensions=["jinja2.ext.do"],
@@ -36,8 +37,6 @@ def environment() -> Any:
 
 def say(name: str, /, **facts: Any) -> str:
     """The text of a macro of `text.html`, as plain text."""
-    from markupsafe import Markup
-
     macro = getattr(environment().get_template("text.html").module, name)
     return " ".join(Markup(macro(**facts)).unescape().split())
 

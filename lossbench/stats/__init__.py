@@ -2,7 +2,7 @@
 
 from lossbench.stats.inference import Ranking, critical_difference, rank_losses
 from lossbench.stats.learned import NOT_LEARNED, at_chance, is_last_best, still_rising, why_not_learned
-from lossbench.stats.metrics import compare_folds, score_folds
+from lossbench.stats.metrics import score_folds
 from lossbench.stats.paired import (
     LOOKS,
     OUTCOMES,
@@ -59,7 +59,6 @@ __all__ = [
     "before_and_after",
     "best_of",
     "compare",
-    "compare_folds",
     "critical_difference",
     "finished",
     "is_last_best",

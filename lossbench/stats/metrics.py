@@ -6,7 +6,6 @@ indices. Rows of every matrix are the true classes, columns the predicted ones.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -186,13 +185,8 @@ def nmi(embeddings: ArrayLike, target: ArrayLike, seed: int = 0) -> float:
     return float(normalized_mutual_info_score(truth, clusters))
 
 
-def recall_at_k(embeddings: ArrayLike, target: ArrayLike, k: int = 1) -> float:
-    """Share of samples with one of their class among the `k` nearest others (Euclidean), in [0, 1]."""
-    return recalls_at(embeddings, target, (k,))[0]
-
-
 def recalls_at(embeddings: ArrayLike, target: ArrayLike, ks: Sequence[int]) -> list[float]:
-    """`recall_at_k` for several k from one search for neighbours, which is what takes the time."""
+    """Share of samples with one of their class among the k nearest others (Euclidean), in [0, 1], for each of `ks`."""
     from sklearn.neighbors import NearestNeighbors
 
     points, truth = _check_embeddings(embeddings, target)
@@ -433,39 +427,6 @@ def try_metrics(names: Iterable[str], num_classes: int) -> None:
                 f"{error} (tried on log_probs {log_probs.shape} and target {target.shape}); mend it or leave it out of "
                 "metrics"
             ) from error
-
-
-def compare_folds(scores: pd.DataFrame) -> pd.DataFrame:
-    """Compare every two losses over the same folds, the analysis of paper 004.
-
-    The folds are the same images for every loss, hence paired: read the Wilcoxon signed-rank test beside the
-    paper's Mann-Whitney U. Folds of one trained model show test sampling, not how training varies.
-
-    Args:
-        scores: a row a fold, a column a loss, as from the table of `load_folds` by
-            `table.pivot(index="fold", columns="run_id", values="accuracy")`.
-
-    Returns: columns `first`, `second`, `n`, `difference` (median of first minus second), `u` (of first),
-        `p_mann_whitney`, `p_wilcoxon`; two-sided p values.
-
-    Raises:
-        ValueError: fewer than two losses, or a fold without a score.
-    """
-    import pandas as pd
-    from scipy import stats
-
-    if scores.shape[1] < 2:
-        raise ValueError(f"{scores.shape[1]} loss(es) given; pass the scores of at least two")
-    if scores.isna().to_numpy().any():
-        raise ValueError("some folds have no score; compare losses that were tested on the same images")
-    rows = []
-    for first, second in itertools.combinations(scores.columns, 2):
-        a, b = scores[first].to_numpy(), scores[second].to_numpy()
-        test = stats.mannwhitneyu(a, b, alternative="two-sided", method="auto")
-        signed = stats.wilcoxon(a, b).pvalue if (a != b).any() else 1.0
-        rows.append((first, second, len(scores), np.median(a - b), test.statistic, test.pvalue, signed))
-    names = ["first", "second", "n", "difference", "u", "p_mann_whitney", "p_wilcoxon"]
-    return pd.DataFrame(rows, columns=names)
 
 
 def score_folds(

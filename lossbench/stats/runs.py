@@ -61,7 +61,7 @@ def summarise(runs: pd.DataFrame, metric: str = "test_accuracy", coverage: float
     import pandas as pd
 
     rows = []
-    table = runs.assign(probability=probability_labels(runs))
+    table = runs.assign(probability=probability_labels(runs))[["probability", "loss", "label", "status", metric]]
     for (probability, loss, label), cell in table.groupby(["probability", "loss", "label"], sort=False):
         scores = finished(cell, metric)[metric].astype(float)
         diverged = int((cell["status"] != "finished").sum())

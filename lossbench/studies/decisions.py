@@ -12,17 +12,20 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lossbench.config import RunConfig
 from lossbench.files import write_text
 from lossbench.records.declaration import declare
 from lossbench.records.record import output_folder
+from lossbench.records.tables import load_runs
+from lossbench.stats import merge_idle, probability_labels, sequential, settings
+from lossbench.stats.paired import COLUMNS, LOOK_LEVEL, LOOKS, OUTCOMES, UNDECIDED
 from lossbench.stats.runs import REFERENCE, setting_fields
 from lossbench.studies.execute import Summary, run_configs
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lossbench.studies.plans import table
 
 NAME = "decisions.csv"
 METRIC = "test_accuracy"
@@ -39,11 +42,6 @@ class Decisions:
     summary: Summary
 
     def __str__(self) -> str:
-        import pandas as pd
-
-        from lossbench.stats.paired import LOOK_LEVEL, OUTCOMES
-        from lossbench.studies.plans import table
-
         outcome = OUTCOMES[METRIC]
         rows = [
             (
@@ -86,8 +84,6 @@ def run_until_decided(
 
     Raises: ValueError for a plan that cannot be judged so, and what `run_configs` does; before any run starts.
     """
-    from lossbench.stats.paired import LOOKS
-
     looks, margin = list(looks or LOOKS), read_margin(None) if margin is None else margin
     seeds = require_judgeable(configs, looks, margin, how.get("shard"))
     declare(configs, output, margin=margin, looks=looks, study=study)
@@ -114,8 +110,6 @@ def run_until_decided(
 
 def read_margin(points: float | None) -> float:
     """A margin in points of accuracy as a fraction, by default half a point. ValueError outside 0 to 100."""
-    from lossbench.stats.paired import OUTCOMES
-
     if points is None:
         return float(OUTCOMES[METRIC].margin or 0)
     if not 0 < points < 100:
@@ -156,12 +150,6 @@ def _judge(
     looks: Sequence[int],
 ) -> tuple[pd.DataFrame, set[RunConfig]]:
     """The decisions so far and the comparisons (configs without their seed) that get more seeds."""
-    import pandas as pd
-
-    from lossbench.records.tables import load_runs
-    from lossbench.stats import merge_idle, probability_labels, sequential, settings
-    from lossbench.stats.paired import UNDECIDED
-
     by_id = {config.run_id: config for config in planned}
     runs = load_runs(output, damaged="skip")
     runs = runs[runs["run_id"].isin(by_id)]
@@ -182,10 +170,6 @@ def _judge(
 
 
 def _no_rows() -> pd.DataFrame:
-    import pandas as pd
-
-    from lossbench.stats.paired import COLUMNS
-
     return pd.DataFrame(columns=[*COLUMNS, "look"])
 
 

@@ -8,18 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from lossbench import losses
 from lossbench.config import RunConfig
+from lossbench.files import SHIPPED
 from lossbench.records.declaration import declare
 from lossbench.records.record import Record, output_folder
+from lossbench.records.tables import load_runs
+from lossbench.stats import NOT_LEARNED, VERDICTS, compare, paired_differences
 from lossbench.studies.decisions import read_margin
 from lossbench.studies.execute import Summary, run_configs
 from lossbench.studies.plans import plan_losses
 from lossbench.studies.space import LossSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LOSSES: tuple[LossSpec, ...] = (
     ("js_divergence", {}),
@@ -122,8 +125,6 @@ class _Watch:
 
 def draw_pairs(configs: Iterable[RunConfig], output: Any) -> str:
     """The paired differences of one loss to cross-entropy as text, a line a seed, with their mean and its interval."""
-    from lossbench.stats import paired_differences
-
     configs = list(configs)
     runs = _runs_of(configs, output)
     row = _compare(configs, output).iloc[0]
@@ -163,6 +164,8 @@ def conclude(comparison: pd.DataFrame, seeds: int) -> str:
     else:
         lesson = "no loss was shown to be better where targets are wrong"
     called = sys.argv[0] if Path(sys.argv[0]).stem == "lossbench" else "python -m lossbench"
+    first = "notebooks/01_quickstart.ipynb"  # where there is no clone, there is no Makefile
+    explore = f"{called} notebook copy && jupyter lab {first}" if SHIPPED.is_dir() else "make explore"
     shared = " ".join(
         f"--set {name}={str(SETTINGS[name]).lower()}" for name in ("epochs", "train_size", "embedding_scores")
     )
@@ -176,15 +179,13 @@ def conclude(comparison: pd.DataFrame, seeds: int) -> str:
         "      all losses to choose from\n"
         f"  {called} study --loss symmetric_cross_entropy --set label_noise={WRONG} {shared} --until decided\n"
         "      a loss of your choice, with as many pairs as it takes to decide\n"
-        "  make explore\n"
+        f"  {explore}\n"
         "      the notebooks in JupyterLab, from the first one on"
     )
 
 
 def _words(rows: pd.DataFrame) -> str:
     """`better: this (+1.2 [+0.8, +1.6]) and that (...); undecided: ...`."""
-    from lossbench.stats import NOT_LEARNED, VERDICTS
-
     parts = []
     for word in (*VERDICTS, NOT_LEARNED):
         losses = [
@@ -198,14 +199,10 @@ def _words(rows: pd.DataFrame) -> str:
 
 
 def _compare(configs: Iterable[RunConfig], output: Any) -> pd.DataFrame:
-    from lossbench.stats import compare
-
     return compare(_runs_of(configs, output))
 
 
 def _runs_of(configs: Iterable[RunConfig], output: Any) -> pd.DataFrame:
-    from lossbench.records.tables import load_runs
-
     runs = load_runs(output_folder(output), damaged="skip")
     return runs[runs["run_id"].isin({config.run_id for config in configs})]
 
@@ -215,8 +212,6 @@ def _targets(config: RunConfig) -> str:
 
 
 def _title(loss: str) -> str:
-    from lossbench import losses
-
     return losses.LOSSES[loss].title
 
 

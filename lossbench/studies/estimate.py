@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lossbench import stats
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, DatasetSpec, Split
 from lossbench.data.loading import find_dataset, find_spec
 from lossbench.models import MODELS
 from lossbench.models.pretrained import Pretrained
+from lossbench.records.tables import load_runs
 from lossbench.studies.plans import table
 from lossbench.training.features import FEATURE_BATCH, see_features, uses_features
 from lossbench.training.loop import Training, train_epoch
@@ -110,9 +112,6 @@ def estimate_pilot(
 
     Raises: ValueError when no loss has three pairs.
     """
-    from lossbench import stats
-    from lossbench.records.tables import load_runs
-
     runs = load_runs(output, damaged="skip")
     pilot = runs[runs["run_id"].isin({config.run_id for config in configs})]
     plan = stats.plan(pilot, difference, price=price)

@@ -10,12 +10,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lossbench.config import RunConfig
 from lossbench.records.declaration import TunedDeclaration, declare_tuned, declared_tuned, finals_table, setting_of
-from lossbench.records.record import output_folder
+from lossbench.records.record import Record, output_folder
+from lossbench.records.tables import load_runs
+from lossbench.stats.tuning import RULE, choose, judge_finals
 from lossbench.studies.execute import Summary, require_fitting_data, run_configs
+from lossbench.studies.plans import table
 from lossbench.studies.space import (
     FINALS,
     STUDIES,
@@ -25,11 +30,9 @@ from lossbench.studies.space import (
     LossSpec,
     describe,
     outer_ends,
+    require_tunable,
     tuned,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 OUTCOMES = ("test_accuracy", "test_macro_f1", "test_nll", "test_ece", "test_brier")
 # What a condition may change: the training images, and which other images the features are judged on.
@@ -97,8 +100,6 @@ class TunedPlan:
 
     def declaration(self) -> TunedDeclaration:
         """What is written down before the first run."""
-        from lossbench.stats.tuning import RULE
-
         return TunedDeclaration(
             setting={key: value for key, value in setting_of(self.base).items() if key not in TUNED_FIELDS},
             time=_now(),
@@ -124,8 +125,6 @@ class Tuned:
     table: pd.DataFrame | None = None
 
     def __str__(self) -> str:
-        from lossbench.studies.plans import table
-
         if self.table is None or self.table.empty:
             return "\n".join([*self.notes, "the finals have not all run, so nothing is judged yet"])
         rows: list[tuple[str, ...]] = [
@@ -154,8 +153,6 @@ def plan_tuned(
         settings: fields of RunConfig that all runs share; not those that are tuned.
         budget: what else `TunedPlan` takes.
     """
-    from lossbench.studies.space import require_tunable
-
     chosen = tuple(losses) or TUNED_LOSSES
     if "cross_entropy" not in dict(chosen):
         chosen = (("cross_entropy", {}), *chosen)
@@ -235,9 +232,6 @@ def _row(config: RunConfig, study: int, loss: str, finals: Sequence[RunConfig]) 
 
 def judge_tuned(folder: str | os.PathLike[str], digest: str) -> pd.DataFrame:
     """The finals of a declared study, judged by `stats.tuning.judge_finals` at the margin that was declared."""
-    from lossbench.records.tables import load_runs
-    from lossbench.stats.tuning import judge_finals
-
     declaration = next(entry for entry in declared_tuned(folder) if entry.digest == digest)
     finals = finals_table(load_runs(folder, damaged="skip"), declaration)
     return judge_finals(finals, margin=declaration.margin)
@@ -245,18 +239,11 @@ def judge_tuned(folder: str | os.PathLike[str], digest: str) -> pd.DataFrame:
 
 def _all_ended(summary: Summary, places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> bool:
     """Whether every trial has a record; a failed one, or one of another shard, has none."""
-    from lossbench.records.record import Record
-
     return not summary.interrupted and all(Record.of(config, folder).finished for config in places)
 
 
 def _winners(places: dict[RunConfig, dict[str, Any]], folder: os.PathLike[str]) -> dict[RunConfig, tuple[int, str]]:
     """The winning config of each loss and study."""
-    import pandas as pd
-
-    from lossbench.records.record import Record
-    from lossbench.stats.tuning import choose
-
     results = [Record.of(config, folder).result for config in places]
     scores = [{"status": result["status"], "val_accuracy": result["val_accuracy"]} for result in results]
     table = pd.DataFrame([{**place, **score} for place, score in zip(places.values(), scores, strict=True)])

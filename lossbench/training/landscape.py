@@ -8,14 +8,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Direction = dict[str, Tensor]
 Evaluate = Callable[[], Mapping[str, float]]
@@ -143,8 +140,6 @@ def measure_slice(
     Raises:
         ValueError: not one or two directions. The model is as before, whatever is raised.
     """
-    import pandas as pd
-
     if len(directions) not in (1, 2):
         raise ValueError(f"a slice has one or two directions, got {len(directions)}")
     rows = []
@@ -171,8 +166,6 @@ def measure_path(
     Raises:
         ValueError: the networks do not have the same tensors.
     """
-    import pandas as pd
-
     rows = []
     with unchanged(start) as first:
         for t in ts:
