@@ -673,7 +673,8 @@ def questions(evidence: Evidence) -> list[Question]:
     labels = core(accuracy)["label"]
     plain = clean_rows(evidence)
     plain = plain[plain["label"].isin(labels) & plain["clip_norm"].isna() & (plain["weight_decay"] == 0)]
-    others = plain[plain["dataset"].isin(["kmnist-10k", "mnist"]) | (plain["train_size"].isna())]
+    others = plain[plain["dataset"].isin(DATA_SETS)]
+    others = others[others["dataset"].isin(["kmnist-10k", "mnist"]) | others["train_size"].isna()]
     fashion = "Fashion-MNIST"
     return [
         Question("1  Clean, balanced: accuracy", [

@@ -51,10 +51,11 @@ class TunedSetting:
 
     @property
     def name(self) -> str:
-        """Data set, network and optimizer, and what of the network is trained if not all."""
+        """Data set, network and optimizer, and what of the images and of the network is used if not all."""
         fields = self.fields
+        images = "" if fields["train_size"] is None else f" ({fields['train_size']:,} images)"
         part = f" ({fields['trainable']} only)" if fields["trainable"] != "all" else ""
-        return f"{fields['dataset']}, {fields['model']}{part}, {fields['optimizer']}"
+        return f"{fields['dataset']}{images}, {fields['model']}{part}, {fields['optimizer']}"
 
     @property
     def budget(self) -> str:
