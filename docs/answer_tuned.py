@@ -63,8 +63,12 @@ def answer_tuned(settings: Sequence[TunedSetting]) -> str:
     parts = []
     for question in others:
         rows = judged[(judged["question"] == question) & judged["verdict"].isin(DIFFERS)]
-        told = [f"{title_of(row['loss'], row['loss'])} {_difference(row)} ({row['place']})" for row in _by_size(rows)]
-        parts.append(f"; {question}: {listing(told) if told else 'nothing decided'}")
+        told = [
+            listing([f"{title_of(row['loss'], row['loss'])} {_difference(row)}" for row in _by_size(part)])
+            + f" ({where})"
+            for where, part in rows.groupby("place", sort=False)
+        ]
+        parts.append(f"; {question}: {'; '.join(told) or 'nothing decided'}")
     return (
         f"{_HEAD} with {trials} trials a loss, of {len(clean)} comparisons on clean data in {len(settings)} settings "
         f"{tally(clean['verdict'])}{''.join(parts)}."
