@@ -63,11 +63,7 @@ def answer_tuned(settings: Sequence[TunedSetting]) -> str:
     parts = []
     for question in others:
         rows = judged[(judged["question"] == question) & judged["verdict"].isin(DIFFERS)]
-        told = [
-            listing([f"{title_of(row['loss'], row['loss'])} {_difference(row)}" for row in _by_size(part)])
-            + f" ({where})"
-            for where, part in rows.groupby("place", sort=False)
-        ]
+        told = [f"{_named(part)} ({where})" for where, part in rows.groupby("place", sort=False)]
         parts.append(f"; {question}: {'; '.join(told) or 'nothing decided'}")
     return (
         f"{_HEAD} with {trials} trials a loss, of {len(clean)} comparisons on clean data in {len(settings)} settings "
@@ -78,9 +74,10 @@ def answer_tuned(settings: Sequence[TunedSetting]) -> str:
 _HEAD = "**Every loss tuned alike:**"
 
 
-def _by_size(rows: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The rows as dictionaries, the largest difference first."""
-    return rows.reindex(rows["mean"].abs().sort_values(ascending=False).index).to_dict("records")
+def _named(rows: pd.DataFrame) -> str:
+    """Each row's loss with its word and difference, the largest first."""
+    order = rows.reindex(rows["mean"].abs().sort_values(ascending=False).index).to_dict("records")
+    return listing([f"{title_of(row['loss'], row['loss'])} {_difference(row)}" for row in order])
 
 
 def _difference(row: Mapping[Any, Any]) -> str:
