@@ -67,7 +67,7 @@ OTHER_VALUES = {
         "batch_size": 16, "epochs": 2, "patience": 5, "seed": 3, "train_size": 100, "label_noise": 0.1,
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,
         "trainable": "head", "selection": "best_test", "precision": "bfloat16",
-        "embedding_scores": False, "transfer": None, "metrics": ["auroc"],
+        "embedding_scores": False, "transfer": "fashion-mini", "metrics": ["auroc"],
     },
     "12_studies": {
         "dataset": "shapes", "loss": "adma", "loss_params": {"a": 0.5}, "epochs": 2, "train_size": 100, "seeds": 2,
