@@ -574,6 +574,16 @@ def test_commands_are_found_on_the_pages_that_show_some() -> None:
     }
 
 
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "paper").glob("*.md"))], ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one_that_is_there(page: Path) -> None:
+    links = re.findall(
+        r"\]\((?!\w+:)([^)#\s]+)", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    )
+    made = {"index.md": links, "teaching.md": ["downloads/", "slides/"]}.get(page.name, [])  # by the site, which looks
+    made = [*made, "two_losses.md", "losses.md", "report.md", "reference.md"]
+    assert [link for link in links if not (page.parent / link).exists() and not link.startswith(tuple(made))] == []
+
+
 @pytest.mark.parametrize("page", ["README.md", "outputs/reference/README.md"])
 def test_the_python_of_a_page_runs_as_printed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
