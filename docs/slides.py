@@ -20,7 +20,7 @@ NOT_PROJECTED = ("[![", "You need", "This is an appendix", "**Notation")
 REVEAL = "reveal"  # the folder of reveal.js beside the decks; their theme lies in it, where nbconvert looks
 MOST_LINES = 14  # of code that a room can read
 STUB = re.compile(r"\.\.\.\s*(#.*)?$")  # what a student shall write
-LINK = re.compile(r"(?<!!)\[([^\]]+)\]\([^)]*\)")
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\([^)]*\)|<a href[^>]*>(.*?)</a>")
 TEMPLATE = """
 {%- extends "index.html.j2" -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -42,7 +42,7 @@ TEMPLATE = """
 
 def slide(source: str, kind: str) -> Any:
     """A cell of prose as a slide, a subslide, a fragment of the one before, or more of it ("-")."""
-    text = LINK.sub(r"\1", source)  # a projector is not clicked
+    text = LINK.sub(lambda match: match[1] or match[2], source)  # a projector is not clicked
     return new_markdown_cell(text, metadata={"slideshow": {"slide_type": kind}})
 
 

@@ -682,7 +682,9 @@ def test_slides_have_formulas_predictions_results_and_quiz_and_fetch_nothing(tmp
         new_code_cell("def loss(p):\n    return ..."),
         new_code_cell("def loss(p):\n    return -p.log()", metadata={"tags": ["solution"]}),
         new_code_cell("def known(p):\n    return 1 - p"),
-        new_markdown_cell("## Quiz\n\n<details><summary>1. Why?</summary>\n\nSo.\n\n</details>"),
+        new_markdown_cell(
+            "## Quiz\n\n<details><summary>1. Why?</summary>\n\nSo <a href='11_x.ipynb'>11</a>.\n\n</details>"
+        ),
         new_markdown_cell("## Exercises\n\n**1.** Write it. **Predict** it."),
     ]
     written = new_notebook(cells=cells)
@@ -692,6 +694,7 @@ def test_slides_have_formulas_predictions_results_and_quiz_and_fetch_nothing(tmp
         ("draw()", "subslide"), ("> It is 2.", "fragment"), ("def known(p):", "subslide"),
         ("## Quiz", "slide"), ("<details><summary>1. Why?</summary>", "-"),
     ]  # fmt: skip
+    assert shown[-1].source.endswith("So 11.\n\n</details>")
     assert shown[4].outputs == [figure | {"metadata": {"alt": "two curves"}}]
     (tmp_path / "site" / "_static" / "mathjax").mkdir(parents=True)
     for file in ("reveal.js", "reveal.css", "site/_static/mathjax/tex-svg-full.js"):
