@@ -170,6 +170,9 @@ def adapt(notebook: Any, number: str) -> Any:
             cell.metadata["tags"] = [*tags, "remove-cell"]
         if "solution" in tags:
             cell.metadata["tags"] = [*(tag for tag in tags if tag != "hide-input"), "hide-cell"]
+        for tag in {"check", "solution"} & set(tags):
+            prompts = {f"code_prompt_{verb}": f"{verb.title()} the {tag}" for verb in ("show", "hide")}
+            cell.metadata["mystnb"] = {**cell.metadata.get("mystnb", {}), **prompts}
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub(r"[\1](\2)", cell.source).replace(") [Open in", ") · [Open in")
             cell.source = ANCHOR.sub(r"(\1)=", cell.source)  # as Sphinx knows them, for the claims' links
