@@ -56,7 +56,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Rows:
                 config = RunConfig(loss=loss, loss_params=params, probability=probability, seed=seed, epochs=3)
                 write_run(folder, config, images=100, all_scores=seed == 0)
     tables = ("runs", "history", "confusion", "reliability", "folds")
-    return records.live_rows(folder, tables, None, records.Damages("raise"))[0]
+    return records.live_rows(folder, tables, records.Damages("raise"))[0]
 
 
 # Edits of the runs of one study, which they change in place or choose from.
