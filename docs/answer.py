@@ -609,11 +609,11 @@ def write_calibration() -> str:
 
 
 def compare_words(evidence: Evidence) -> pd.DataFrame:
-    """Each comparison's word under the rule of commit 9947598 beside its word now."""
+    """Each comparison's word under the rule of commit 9947598 beside its word now, of the studies that were there."""
     key = ["study", "setting", "probability", "label"]
     before = pd.read_csv(WORDS_BEFORE, keep_default_na=False)
     now = [evidence.accuracy.assign(matched=False), evidence.matched.assign(matched=True)]
-    table = pd.concat(now)[lambda rows: rows["n"] > 0]
+    table = pd.concat(now)[lambda rows: (rows["n"] > 0) & rows["study"].isin(before["study"])]
     return table.merge(
         before[[*key, "matched", "compare", "page"]], on=[*key, "matched"], how="left", validate="one_to_one"
     )

@@ -294,6 +294,7 @@ def test_the_answer_is_seven_sentences_in_order(blocks):
         "Rare classes",
         "Calibration",
         "Step size",
+        "Features elsewhere",
         "Every loss tuned alike",
     ]
     for name in ("answer", "details"):

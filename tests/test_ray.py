@@ -219,11 +219,20 @@ def test_more_gpus_than_any_node_has_are_refused_before_any_run(cluster: Any, tm
 
 @needs_ray
 @pytest.mark.slow
+def test_a_loss_of_the_users_own_comes_along(cluster: Any, tmp_path: Path, own_losses: Path) -> None:
+    lossbench.extend(own_losses)
+    config = RunConfig(dataset="shapes", epochs=1, train_size=40, loss="scaled")
+    summary = run_configs([config], tmp_path, engine="ray", address=cluster.address, show_progress=False)
+    assert (summary.finished, summary.failed) == (1, {})
+    assert Record.of(config, tmp_path).result["label"] == "scaled scale=2"
+
+
+@needs_ray
+@pytest.mark.slow
 def test_ray_leaves_the_records_that_worker_processes_leave(
-    cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]], own_losses: Path
+    cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]], leave_no_trace: None
 ) -> None:
-    lossbench.extend(own_losses)  # a loss of the user's own comes along
-    good = grid(dataset=["shapes"], epochs=[2], loss=["cross_entropy", "scaled"], seed=[0, 1])
+    good = grid(dataset=["shapes"], epochs=[2], loss=["cross_entropy", "focal"], seed=[0, 1])
     diverging = RunConfig(dataset="shapes", epochs=1, lr=1e30, optimizer="sgd")
     breaks = tmp_path / "breaks.py"
     breaks.write_text(
