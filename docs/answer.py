@@ -82,6 +82,11 @@ class Evidence:
         return {metric: self.compare(metric) for metric in SECONDARY}
 
     @cached_property
+    def elsewhere(self) -> pd.DataFrame:
+        """Features on other images; of runs that were not judged there, n is 0."""
+        return self.compare(TRANSFER)
+
+    @cached_property
     def matched(self) -> pd.DataFrame:
         """Under SGD, with learning rates that make each loss's first step as long as that of cross-entropy."""
         sgd = self.runs[(self.runs["optimizer"] == "sgd") & (self.runs["weight_decay"] == 0)]
@@ -260,7 +265,7 @@ def answer_limits(evidence: Evidence) -> str:
 
 def features(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Who is how good on other images by a linear head, on the images trained on, and the runs, of the same study."""
-    rows = short_titles(evidence.compare(TRANSFER))
+    rows = short_titles(evidence.elsewhere)
     rows = rows[rows["n"] > 0].sort_values("mean", ascending=False)
     own = evidence.accuracy.set_index(["study", "label"]).loc[list(zip(rows["study"], rows["label"], strict=True))]
     return rows, short_titles(own.reset_index()), evidence.runs[evidence.runs["study"].isin(rows["study"])]

@@ -114,9 +114,8 @@ def place(setting: TunedSetting) -> str:
     fields = setting.fields
     frozen = fields["pretrained"] and fields["trainable"] == "head"
     network = f"the frozen features of {fields['model']}" if frozen else fields["model"]
-    images = "" if fields["train_size"] is None else f" ({fields['train_size']:,} images)"
     optimizer = "" if fields["optimizer"] == "adam" else f" under {fields['optimizer'].upper()}"
-    return f"{fields['dataset']}{images} with {network}{optimizer}"
+    return f"{setting.images} with {network}{optimizer}"
 
 
 def tally(words: Iterable[str]) -> str:

@@ -53,9 +53,14 @@ class TunedSetting:
     def name(self) -> str:
         """Data set, network and optimizer, and what of the images and of the network is used if not all."""
         fields = self.fields
-        images = "" if fields["train_size"] is None else f" ({fields['train_size']:,} images)"
         part = f" ({fields['trainable']} only)" if fields["trainable"] != "all" else ""
-        return f"{fields['dataset']}{images}, {fields['model']}{part}, {fields['optimizer']}"
+        return f"{self.images}, {fields['model']}{part}, {fields['optimizer']}"
+
+    @property
+    def images(self) -> str:
+        """The data set, and how many of its training images are used if not all."""
+        size = self.fields["train_size"]
+        return str(self.fields["dataset"]) + ("" if size is None else f" ({size:,} images)")
 
     @property
     def budget(self) -> str:
