@@ -27,7 +27,7 @@ from lossbench.records.lease import hold
 from lossbench.records.record import Record
 from lossbench.records.tables import find_records
 from lossbench.studies.execute import Board, Job, run_configs
-from lossbench.studies.ray import _Run, _Study, joined, require_answer, train
+from lossbench.studies.ray import FORGOTTEN_SECONDS, _Run, _Study, joined, require_answer, train
 
 # What all tests of the Ray engine share: they need Ray, and keep it quiet and on this machine.
 
@@ -40,6 +40,7 @@ def quiet_and_local() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 else: workers starve beside the tests of another process
         patch.delenv("RAY_ADDRESS", raising=False)
         yield
 
@@ -126,6 +127,26 @@ def test_a_run_that_hangs_is_ended_and_named(study: _Study, monkeypatch: pytest.
     assert (ended, study.streams) == ([("stream", True)], {})
     (why,) = study.board.summary.failed.values()
     assert why.startswith("did not end within the timeout of 60 s")
+
+
+@needs_ray
+def test_a_task_that_an_idle_cluster_keeps_is_given_out_again(study: _Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, ended = {"CPU": 1.0}, list[object]()
+    monkeypatch.setattr(study.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2)
+    monkeypatch.setattr(study.ray, "available_resources", lambda: free)
+    monkeypatch.setattr(study.ray, "cancel", lambda stream, force: ended.append((stream, force)))
+    run = study.waiting.popleft()
+    study.streams = {"stream": run}
+    study._ask_again()
+    assert study.idle_since is None, "its worker may be starting, and others' work may last for hours"
+    free["CPU"] = 2.0
+    study._ask_again()
+    study._ask_again()
+    assert (ended, study.streams) == ([], {"stream": run}), "it may be about to start"
+    assert study.idle_since is not None
+    study.idle_since -= FORGOTTEN_SECONDS
+    study._ask_again()
+    assert (ended, study.streams, list(study.waiting)) == ([("stream", True)], {}, [run])
 
 
 @needs_ray

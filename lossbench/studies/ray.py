@@ -168,6 +168,7 @@ def _describe(resources: Mapping[str, float]) -> str:
 
 
 LOOK_SECONDS = 0.2
+FORGOTTEN_SECONDS = 60.0  # Ray loses a task now and then, and would wait for it for ever (its issues 62535, 63405)
 
 
 def execute(job: Job) -> None:
@@ -235,6 +236,7 @@ class _Study:
         self.waiting = deque(_Run(config) for config in job.todo)
         self.streams: dict[Any, _Run] = {}
         self.has_room = True
+        self.idle_since: float | None = None  # nothing but our runs takes room, and some of ours wait
         # Ray's own retries do not count a worker that ran out of memory, and would not tell.
         options = {"num_cpus": demand["CPU"], "num_gpus": demand.get("GPU", 0), "max_retries": 0}
         self.remote = ray.remote(**options)(train)
@@ -286,6 +288,8 @@ class _Study:
             time.sleep(LOOK_SECONDS)
             return
         ready, _ = self.ray.wait(list(self.streams), num_returns=1, timeout=LOOK_SECONDS)
+        if not ready:
+            self._ask_again()
         for stream in ready:
             run = self.streams[stream]
             try:
@@ -303,6 +307,23 @@ class _Study:
             else:
                 del self.streams[stream]
                 self._settle(run, event)
+
+    def _ask_again(self) -> None:
+        """Put back the runs whose tasks Ray has kept for a while though no node has anything to do for them."""
+        waiting = [stream for stream, run in self.streams.items() if run.began is None]
+        begun = len(self.streams) - len(waiting)
+        # A worker that starts counts as used from its start on, and so does the work of others.
+        used = sum(node.get("CPU", 0) for node in _live_nodes()) - self.ray.available_resources().get("CPU", 0)
+        if not waiting or used > begun * self.demand["CPU"]:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = time.monotonic()
+        elif time.monotonic() - self.idle_since > FORGOTTEN_SECONDS:
+            self.idle_since = None
+            self.board.say(f"Ray is idle and has not begun {len(waiting)} of its tasks: giving them out again")
+            for stream in waiting:
+                self.ray.cancel(stream, force=True)
+                self.waiting.append(self.streams.pop(stream))
 
     def _settle(self, run: _Run, event: dict[str, Any]) -> None:
         """Report the end of a task, or put its run back."""
