@@ -60,13 +60,13 @@ def answer_tuned(settings: Sequence[TunedSetting]) -> str:
     clean = judged[judged["question"] == CLEAN]
     trials = listing(sorted({str(setting.plans[0].trials) for setting in settings}, key=int))
     others = [question for question in dict.fromkeys(judged["question"]) if question not in (CLEAN, CALIBRATION)]
-    parts = []
+    places, parts = clean["place"].nunique(), []
     for question in others:
         rows = judged[(judged["question"] == question) & judged["verdict"].isin(DIFFERS)]
         told = [f"{_named(part)} ({where})" for where, part in rows.groupby("place", sort=False)]
         parts.append(f"; {question}: {'; '.join(told) or 'nothing decided'}")
     return (
-        f"{_HEAD} with {trials} trials a loss, of {len(clean)} comparisons on clean data in {len(settings)} settings "
+        f"{_HEAD} with {trials} trials a loss, of {len(clean)} comparisons on clean data in {places} settings "
         f"{tally(clean['verdict'])}{''.join(parts)}."
     )
 
@@ -93,10 +93,10 @@ def say_tuned(settings: Sequence[TunedSetting]) -> str:
     parts = []
     for setting in settings:
         judged = setting.judged()
-        clean = judged[judged["question"] == CLEAN]
+        base = judged[judged["question"] == setting.base]
         parts.append(
             f"{place(setting)}, {setting.plans[0].trials} trials {setting.plans[0].studies} times, "
-            f"n = {clean['n'].max()}: of {len(clean)} losses {tally(clean['verdict'])}"
+            f"n = {base['n'].max()}: of {len(base)} losses {tally(base['verdict'])}"
             + "".join(f", with {clause}" for clause in _say_decided(judged))
         )
     return f"{_HEAD} {'; '.join(parts)}."
@@ -114,8 +114,9 @@ def place(setting: TunedSetting) -> str:
     fields = setting.fields
     frozen = fields["pretrained"] and fields["trainable"] == "head"
     network = f"the frozen features of {fields['model']}" if frozen else fields["model"]
-    optimizer = "" if fields["optimizer"] == "adam" else f" under {fields['optimizer'].upper()}"
-    return f"{setting.images} with {network}{optimizer}"
+    optimizer = "" if fields["optimizer"] == "adam" else f" under {fields['optimizer'].partition('_')[0].upper()}"
+    tuned_on = f", tuned with {setting.base}" if setting.changed else ""
+    return f"{setting.images} with {network}{optimizer}{tuned_on}"
 
 
 def tally(words: Iterable[str]) -> str:

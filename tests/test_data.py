@@ -526,6 +526,7 @@ def test_the_real_archives_hold_the_known_images_a_class_and_are_unpacked_once(
     )
     train, test = (split.target.bincount(minlength=len(counts)).tolist() for split in (dataset.train, dataset.test))
     assert [a + b for a, b in zip(train, test, strict=True)] == counts
+    assert spec.tail == (round(max(counts) / min(counts)) if max(counts) > 10 * min(counts) else 1)
     share = len(dataset.test) / sum(counts)
     assert all(abs(b - share * n) < 1 for b, n in zip(test, counts, strict=True))
     assert dataset.mean == pytest.approx(mean or dataset.mean, abs=5e-9)

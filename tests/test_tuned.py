@@ -23,6 +23,7 @@ from lossbench.losses import Criterion
 from lossbench.records import archive
 from lossbench.records.declaration import declared_tuned, finals_table, trials_table, widened_table
 from lossbench.records.record import Record
+from lossbench.report.matrix import TunedSetting
 from lossbench.stats.tuning import best_of, best_of_band, choose, judge_finals, trial_scores, trials_to_pass
 from lossbench.studies.execute import run_configs
 from lossbench.studies.space import (
@@ -409,3 +410,25 @@ def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Pat
         chosen = choose(pd.concat([trials_table(runs, plan), widened_table(runs, plan)], ignore_index=True))
         assert set(chosen["run_id"]) == {winner["run_id"] for winner in plan.winners}
         assert set(judge_finals(finals)["n"]) == {plan.finals * plan.studies}
+
+
+@pytest.mark.parametrize(
+    ("settings", "questions"),
+    [
+        ({}, {"clean": "test_accuracy", "calibration": "test_ece"}),
+        ({"label_noise": 0.4}, {"40 % wrong targets": "test_accuracy"}),
+        ({"imbalance": 100.0}, {"tail 100:1": "test_macro_f1"}),
+        (
+            {"dataset": "ham10000-5984"},
+            {"clean": "test_accuracy", "tail 72:1": "test_macro_f1", "calibration": "test_ece"},
+        ),
+    ],
+)
+def test_the_finals_answer_the_question_of_the_images_that_the_losses_were_tuned_on(
+    settings: dict[str, Any], questions: dict[str, str]
+) -> None:
+    plan = TunedPlan(RunConfig(**settings)).declaration()
+    nothing = pd.DataFrame()
+    setting = TunedSetting((plan,), nothing, nothing, nothing, {}, 0, 0, 0)
+    assert {question: metric for question, (metric, _) in setting.questions().items()} == questions
+    assert setting.name.endswith(f", {setting.base}") == (setting.base != "clean")

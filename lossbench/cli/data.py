@@ -45,7 +45,8 @@ def info(name: str, data: DataFolders = None) -> None:
         typer.echo(f"{key:<9} {getattr(spec, key)}")
     for file, digest in spec.files.items():
         typer.echo(f"file      {file}  {digest or 'no digest published'}")
-    details = [f"split     {spec.split}", f"classes   {', '.join(spec.class_names)}"]
+    tail = f"; the largest has {spec.tail:g} times as many images as the smallest" if spec.tail > 1 else ""
+    details = [f"split     {spec.split}", f"classes   {', '.join(spec.class_names)}{tail}"]
     try:
         path = find_dataset(spec, data)
         found = str(path)

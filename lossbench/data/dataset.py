@@ -183,6 +183,7 @@ class DatasetSpec:
         embedded: folder beside this module that holds the files of what ships with the package.
         title: the name to report results under, where it is not `name`.
         generate: a function of the user's that makes the images; sizes and fingerprint are known when it was called.
+        tail: images of the largest class for one of the smallest, where classes are of very different size.
     """
 
     name: str
@@ -208,6 +209,7 @@ class DatasetSpec:
     title: str = ""
     generate: Callable[[], Any] | None = None
     validation_size: int = 0
+    tail: float = 1.0
 
     @property
     def num_classes(self) -> int:

@@ -282,6 +282,7 @@ _ROWS = (
         split="4:1, by lesion, so that no lesion is on both sides; the papers do not say how they split",
         test_fraction=0.2,
         source="https://doi.org/10.7910/DVN/DBW86T",
+        tail=58,
     ),
     DatasetSpec(
         "flowers-4064",
@@ -307,6 +308,7 @@ _ROWS = (
         test_fraction=0.2,
         source="https://github.com/congtran19/XLA: of 5,984 lesions of ham10000 one image each",
         title="ham10000 (5,984 of 10,015 images, 48 x 64)",
+        tail=72,
         files={"ham10000-5984-100x75.tar": "sha256:5bc751064a22ca5219048cec2d15d306b494b8a664dd653fcb69c41a87490519"},
     ),
     DatasetSpec(

@@ -15,6 +15,8 @@ import pandas as pd
 
 from lossbench import stats
 from lossbench.claims.wording import number
+from lossbench.config import RunConfig
+from lossbench.data import DATASETS
 from lossbench.plots.style import title_of
 from lossbench.records.declaration import TunedDeclaration, finals_table, trials_table, widened_table
 from lossbench.report.setting import known_beside
@@ -22,6 +24,7 @@ from lossbench.stats.runs import REFERENCE
 
 ACCURACY, F1, ECE, TRANSFER = "test_accuracy", "test_macro_f1", "test_ece", "test_transfer_accuracy"
 CLEAN, CALIBRATION, TRIALS = "clean", "calibration", "trials to pass"
+CHANGES = ("label_noise", "noise_kind", "imbalance")  # of the training images
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class TunedSetting:
         """Data set, network and optimizer, and what of the images and of the network is used if not all."""
         fields = self.fields
         part = f" ({fields['trainable']} only)" if fields["trainable"] != "all" else ""
-        return f"{self.images}, {fields['model']}{part}, {fields['optimizer']}"
+        tuned_on = f", {self.base}" if self.changed else ""
+        return f"{self.images}, {fields['model']}{part}, {fields['optimizer']}{tuned_on}"
 
     @property
     def images(self) -> str:
@@ -63,18 +67,35 @@ class TunedSetting:
         return str(self.fields["dataset"]) + ("" if size is None else f" ({size:,} images)")
 
     @property
+    def changed(self) -> dict[str, Any]:
+        """What is changed about the training images that the losses were tuned on."""
+        usual = RunConfig.defaults()
+        return {name: self.fields[name] for name in CHANGES if self.fields[name] != usual[name]}
+
+    @property
+    def base(self) -> str:
+        """The question that the finals themselves answer."""
+        return name_condition(self.changed) or CLEAN
+
+    @property
     def budget(self) -> str:
         """Trials, studies and finals as prose."""
         plan = self.plans[0]
         return f"{plan.trials} trials a loss in each of {plan.studies} studies, {plan.finals} finals of each winner"
 
     def questions(self) -> dict[str, tuple[str, pd.DataFrame]]:
-        """Question -> the outcome and the finals that answer it; rare classes are asked for macro F1."""
-        asked = {CLEAN: (ACCURACY, self.finals)}
+        """Question -> the outcome and the finals that answer it; rare classes are asked for macro F1.
+
+        A data set of classes of very different size is asked for both.
+        """
         own = {"transfer": TRANSFER, "imbalance": F1}
-        for what, (changes, finals) in self.conditions.items():
+        asked = {}
+        for what, (changes, finals) in {self.base: (self.changed, self.finals), **self.conditions}.items():
             asked[what] = (next((outcome for name, outcome in own.items() if name in changes), ACCURACY), finals)
-        return asked | {CALIBRATION: (ECE, self.finals)}
+        spec = DATASETS.get(self.fields["dataset"])
+        if spec is not None and spec.tail > 1:
+            asked[name_condition({"imbalance": spec.tail})] = (F1, self.finals)
+        return asked if self.changed else asked | {CALIBRATION: (ECE, self.finals)}
 
     def judged(self) -> pd.DataFrame:
         """Every loss and question: `setting question metric`, then the columns of `stats.judge_finals`."""
@@ -157,10 +178,10 @@ def _together(plans: list[TunedDeclaration], runs: pd.DataFrame, history: pd.Dat
 def cells(setting: TunedSetting) -> pd.DataFrame:
     """The answer as text: a row a loss, a column a question, and the trials that it needs to pass cross-entropy.
 
-    Rows are sorted by the difference on clean data, the largest first.
+    Rows are sorted by the difference on the images that the losses were tuned for, the largest first.
     """
     judged = setting.judged()
-    order = judged[judged["question"] == CLEAN].sort_values("mean", ascending=False)["loss"]
+    order = judged[judged["question"] == setting.base].sort_values("mean", ascending=False)["loss"]
     text = judged.assign(text=[_cell(row) for row in judged.to_dict("records")])
     table = text.pivot_table(index="loss", columns="question", values="text", aggfunc="first").reindex(order)
     table = table[[question for question in setting.questions() if question in table]]

@@ -49,7 +49,7 @@ def build(
 def answer(slug: str, setting: matrix.TunedSetting) -> dict[str, Any]:
     """What the template shows of all plans of one setting together: loss by question, and what tuning left."""
     cells, fates, judged = matrix.cells(setting), matrix.fates(setting), setting.judged()
-    words = list(judged[judged["question"] == matrix.CLEAN]["verdict"])
+    words = list(judged[judged["question"] == setting.base]["verdict"])
     known = [word for word in (*stats.VERDICTS, stats.NOT_LEARNED) if word in words or word == "better"]
     left = stats.before_and_after(setting.trials, setting.finals, margin=setting.plans[0].margin)
     return {
