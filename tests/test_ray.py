@@ -34,6 +34,13 @@ from lossbench.studies.ray import FORGOTTEN_SECONDS, _Run, _Study, joined, requi
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'lossbench[ray]'")
 
 
+def on_ray(test: Callable[..., None]) -> Callable[..., None]:
+    """A test on Ray's own processes, which a busy machine starts late or not at all: three tries of a few minutes."""
+    for mark in (needs_ray, pytest.mark.slow, pytest.mark.timeout(240, func_only=True), pytest.mark.flaky(reruns=2)):
+        test = mark(test)
+    return test
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quiet_and_local() -> Iterator[None]:
     """Ray in this process keeps to 127.0.0.1 and sends nothing about its use."""
@@ -175,8 +182,25 @@ MEMORY = 80_000_000  # a container's /dev/shm may be small
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes with one CPU each."""
+def clusters() -> Iterator[list[Any]]:
+    """The cluster that tests share, once there is one."""
+    running: list[Any] = []
+    yield running
+    for cluster in running:
+        cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(clusters: list[Any], request: pytest.FixtureRequest) -> Any:
+    """Two nodes with one CPU each; other ones for a test's next try."""
+    if clusters and getattr(request.node, "execution_count", 1) > 1:
+        clusters.pop().shutdown()
+    if not clusters:
+        clusters.append(start_cluster())
+    return clusters[0]
+
+
+def start_cluster() -> Any:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
@@ -188,8 +212,7 @@ def cluster() -> Iterator[Any]:
         two.shutdown()
         skip_where_ray_gave_up(str(error))
         raise
-    yield two
-    two.shutdown()
+    return two
 
 
 def skip_where_ray_gave_up(message: str) -> None:
@@ -230,7 +253,7 @@ def same_bytes(one: Record, other: Record) -> bool:
     return all((one.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
 
 
-@needs_ray
+@on_ray
 def test_more_gpus_than_any_node_has_are_refused_before_any_run(cluster: Any, tmp_path: Path) -> None:
     asked = {"engine": "ray", "address": cluster.address, "gpus": 0.5}
     with pytest.raises(ValueError, match=r"1 CPU and 0\.5 GPU, and no node .*2 here, with 1 CPU and 0 GPU"):
@@ -238,8 +261,7 @@ def test_more_gpus_than_any_node_has_are_refused_before_any_run(cluster: Any, tm
     assert not (tmp_path / "runs").exists()
 
 
-@needs_ray
-@pytest.mark.slow
+@on_ray
 def test_a_loss_of_the_users_own_comes_along(cluster: Any, tmp_path: Path, own_losses: Path) -> None:
     lossbench.extend(own_losses)
     config = RunConfig(dataset="shapes", epochs=1, train_size=40, loss="scaled")
@@ -248,8 +270,7 @@ def test_a_loss_of_the_users_own_comes_along(cluster: Any, tmp_path: Path, own_l
     assert Record.of(config, tmp_path).result["label"] == "scaled scale=2"
 
 
-@needs_ray
-@pytest.mark.slow
+@on_ray
 def test_ray_leaves_the_records_that_worker_processes_leave(
     cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]], leave_no_trace: None
 ) -> None:
@@ -293,8 +314,7 @@ def test_ray_leaves_the_records_that_worker_processes_leave(
         assert other.result["threads"] == 1
 
 
-@needs_ray
-@pytest.mark.slow
+@on_ray
 def test_ctrl_c_twice_stops_the_study_and_nothing_of_a_cluster_that_was_joined(cluster: Any, tmp_path: Path) -> None:
     study = start_study(tmp_path, "--address", cluster.address, epochs=200)
     try:
@@ -314,8 +334,7 @@ def test_ctrl_c_twice_stops_the_study_and_nothing_of_a_cluster_that_was_joined(c
         assert [node["Alive"] for node in ray.nodes()] == [True, True]
 
 
-@needs_ray
-@pytest.mark.slow
+@on_ray
 def test_a_killed_worker_and_a_killed_node_cost_no_run(
     cluster: Any, tmp_path: Path, events: list[tuple[str, str, int]]
 ) -> None:
@@ -358,8 +377,7 @@ def training(raylet: int, configs: list[RunConfig], output: Path) -> tuple[psuti
     return None
 
 
-@needs_ray
-@pytest.mark.slow
+@on_ray
 def test_ctrl_c_ends_the_epoch_keeps_its_state_and_leaves_no_process_of_our_own_cluster(tmp_path: Path) -> None:
     study = start_study(tmp_path, "--workers", "1", epochs=20)
     try:
@@ -381,8 +399,7 @@ def test_ctrl_c_ends_the_epoch_keeps_its_state_and_leaves_no_process_of_our_own_
     assert same_bytes(resumed, unbroken)
 
 
-@needs_ray
-@pytest.mark.slow
+@on_ray
 def test_no_process_of_our_own_cluster_outlives_a_killed_study(tmp_path: Path) -> None:
     study = start_study(tmp_path, "--workers", "1", epochs=200)
     try:
