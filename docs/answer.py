@@ -20,7 +20,17 @@ import pandas as pd
 
 from docs import answer_claims, answer_picture
 from docs.answer_picture import Panel, Question
-from docs.answer_tuned import TUNED, answer_tuned, listing, losses_of, markdown, read_tuned, say_tuned, write_tuned
+from docs.answer_tuned import (
+    TUNED,
+    answer_tuned,
+    clean_comparisons,
+    listing,
+    losses_of,
+    markdown,
+    read_tuned,
+    say_tuned,
+    write_tuned,
+)
 from lossbench import LOSSES, archive, claims, stats
 from lossbench.config import RunConfig
 from lossbench.data.yardsticks import best_known
@@ -46,6 +56,7 @@ CLEAN = {"label_noise": 0.0, "imbalance": 1.0}
 WRONG, RARE = {"label_noise": 0.4}, {"imbalance": 100.0}
 AHEAD, BEHIND = ("better", "slightly better"), ("slightly worse", "worse")
 DECIDED = (*AHEAD, *BEHIND)
+RARELY = 0.05  # as often as one test in twenty errs
 IN_USE = {  # losses that people use; those without a run are named as missing
     "focal": "focal", "mse": "MSE", "squared_hinge": "squared hinge", "confidence_penalty": "confidence penalty",
     "label_smoothing": "label smoothing", "binary_cross_entropy": "binary cross-entropy",
@@ -193,6 +204,28 @@ def number_sentences(evidence: Evidence, *sentences: Callable[[Evidence], str]) 
     """A numbered list, and below it the last sentence as what stands behind the list."""
     *listed, behind = (sentence(evidence) for sentence in sentences)
     return "".join(f"{i}. {sentence}\n" for i, sentence in enumerate(listed, 1)) + f"\n{behind}\n"
+
+
+def answer_short(evidence: Evidence) -> str:
+    """The question answered in three sentences."""
+    clean = clean_comparisons(evidence.tuned)
+    ahead = int(clean["verdict"].isin(AHEAD).sum())
+    wrong, rare = core(evidence.accuracy, **WRONG), core(evidence.secondary[BALANCED_SCORE], **RARE)
+    differ = pd.concat([rows[rows["verdict"].isin(DECIDED)] for rows in (wrong, rare, features(evidence)[0])])
+    gains, loses = (
+        set(rows.loc[rows["verdict"].isin(words), "title"]) for rows, words in ((wrong, AHEAD), (rare, BEHIND))
+    )
+    both = sorted(gains & loses)
+    turn = (
+        f", and what helps in one place may hurt in another: {listing(both)} with wrong targets and with rare classes"
+    )
+    return (
+        f"**In short: on clean, balanced images {'hardly' if ahead <= RARELY * len(clean) else 'yes'}, "
+        f"elsewhere {'yes' if len(differ) else 'not shown'}.** With every loss tuned alike, {ahead} of {len(clean)} "
+        "comparisons on clean images are better than cross-entropy. With wrong targets, with rare classes and for "
+        f"features that serve other images, losses differ by up to {100 * differ['mean'].abs().max():.0f} points"
+        f"{turn if both else ''}."
+    )
 
 
 def answer_clean(evidence: Evidence) -> str:
@@ -714,8 +747,9 @@ def make_blocks(evidence: Evidence) -> dict[str, str]:
     kinds = evidence.accuracy["loss"].map(kind_of_loss)
     defined = evidence.accuracy[kinds == "defined"]
     return {
-        # Seven short sentences; then the same ones with every number.
-        "answer": number_sentences(
+        # In short; then seven sentences; then the same ones with every number.
+        "answer": f"{answer_short(evidence)}\n\n"
+        + number_sentences(
             evidence,
             *(answer_clean, answer_wrong, answer_rare, answer_calibration, answer_steps, answer_features),
             *(answer_alike, answer_limits),

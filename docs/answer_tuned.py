@@ -52,6 +52,12 @@ def losses_of(settings: Iterable[TunedSetting]) -> set[str]:
     return {str(loss) for setting in settings for loss in setting.finals["loss"]}
 
 
+def clean_comparisons(settings: Sequence[TunedSetting]) -> pd.DataFrame:
+    """Every loss against cross-entropy on clean data, each tuned with the same budget."""
+    judged = pd.concat([setting.judged() for setting in settings], ignore_index=True)
+    return judged[judged["question"] == CLEAN]
+
+
 def answer_tuned(settings: Sequence[TunedSetting]) -> str:
     """What tuning with equal budgets left of the differences, over all settings: clean data, then what else differs."""
     if not settings:
