@@ -216,9 +216,7 @@ def answer_short(evidence: Evidence) -> str:
         set(rows.loc[rows["verdict"].isin(words), "title"]) for rows, words in ((wrong, AHEAD), (rare, BEHIND))
     )
     both = sorted(gains & loses)
-    turn = (
-        f", and what helps in one place may hurt in another: {listing(both)} with wrong targets and with rare classes"
-    )
+    turn = f"; better with wrong targets and worse on rare classes are {listing(both)}"
     return (
         f"**In short: on clean, balanced images {'hardly' if ahead <= RARELY * len(clean) else 'yes'}, "
         f"elsewhere {'yes' if len(differ) else 'not shown'}.** With every loss tuned alike, {ahead} of {len(clean)} "
