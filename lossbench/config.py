@@ -24,6 +24,7 @@ from lossbench.registry import (
 
 SCHEDULERS = ("cosine", "constant", "step", "one_cycle")
 CLASS_WEIGHTS = ("none", "inverse", "class_balanced")
+SAMPLERS = ("shuffled", "balanced")
 SELECTIONS = ("validation", "best_test")
 PRECISIONS = ("float32", "bfloat16", "auto")
 DECAYS = ("all", "convolutions")
@@ -146,6 +147,8 @@ class RunConfig:
             take class probabilities.
         class_weight: `none`, or weights of the classes in the loss by their training images: `inverse` (1/n) or
             `class_balanced` (see `lossbench.losses.criterion.class_weights`); not for losses on embeddings.
+        sampler: which images an epoch shows: `shuffled`, each one once, or `balanced`, as many draws, each of a class
+            that is drawn evenly, so that images of rare classes come several times.
         optimizer: a name in `OPTIMIZERS`; `sgd` has Nesterov momentum 0.9, `sgd_momentum` plain momentum 0.9, and
             `sgd_plain` none.
         lr: learning rate, > 0.
@@ -194,6 +197,7 @@ class RunConfig:
     probability_params: Mapping[str, Any] = field(default_factory=dict)
     label_smoothing: Annotated[float, at_least(0, up_to=1)] = 0.0
     class_weight: Annotated[str, _OneOf("class weight", CLASS_WEIGHTS)] = "none"
+    sampler: Annotated[str, _OneOf("sampler", SAMPLERS)] = "shuffled"
     optimizer: Annotated[str, _NameIn("optimizer")] = "adam"
     lr: Annotated[float, above(0)] = 1e-3
     weight_decay: Annotated[float, at_least(0)] = 0.0

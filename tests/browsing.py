@@ -95,7 +95,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(address: str, server: subprocess.Popen, limit: float = 90) -> None:
+def wait_for(address: str, server: subprocess.Popen, limit: float = 240) -> None:
     """Wait until the server answers."""
     end = time.monotonic() + limit
     while time.monotonic() < end:

@@ -46,7 +46,7 @@ def test_every_field_changes_the_run_id(field: str) -> None:
         "label_noise": 0.2, "imbalance": 10.0, "augmentation": "thesis", "pretrained": True, "trainable": "head",
         "selection": "best_test", "precision": "bfloat16", "weight_decay_on": "convolutions", "clip_norm": 1.0,
         "patience": 3, "noise_kind": "asymmetric", "label_smoothing": 0.1, "class_weight": "inverse",
-        "warmup_epochs": 1, "embedding_scores": False, "transfer": "sign-digits-mini",
+        "sampler": "balanced", "warmup_epochs": 1, "embedding_scores": False, "transfer": "sign-digits-mini",
     }  # fmt: skip
     model = "resnet18" if field == "pretrained" else "small_cnn"
     base = RunConfig(model=model, loss="focal", probability="soft_margin_softmax")

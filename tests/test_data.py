@@ -32,6 +32,7 @@ import torchvision.transforms.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import chisquare
 from typer.testing import CliRunner
 
 from conftest import MINIATURES, png
@@ -82,6 +83,7 @@ from lossbench.data.readers import (
 )
 from lossbench.data.sampling import (
     apportion,
+    epoch_order,
     flip_target,
     long_tail,
     stratified_split,
@@ -1374,6 +1376,18 @@ def test_a_stratified_split_parts_every_class_in_proportion(sizes: list[int], fr
     assert len(held) == round(fraction * len(target))
     for c, size in enumerate(sizes):
         assert abs(int((target[held] == c).sum()) - fraction * size) < 1.5
+
+
+def test_a_balanced_epoch_shows_each_class_alike_and_a_shuffled_one_each_image_once() -> None:
+    target = torch.repeat_interleave(torch.arange(3), torch.tensor([9_000, 900, 100]))
+    balanced, shuffled = (
+        epoch_order(target, sampler, torch.Generator().manual_seed(0)) for sampler in ("balanced", "shuffled")
+    )
+    assert torch.equal(shuffled.sort().values, torch.arange(len(target)))
+    assert not torch.equal(shuffled, torch.arange(len(target)))
+    assert len(balanced) == len(target)
+    assert chisquare(torch.bincount(target[balanced])).pvalue > 0.01
+    assert len(balanced[target[balanced] == 2].unique()) == 100, "all images of the rare class"
 
 
 def test_a_split_follows_its_seed_and_leaves_the_global_random_state_alone() -> None:

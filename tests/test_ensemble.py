@@ -109,6 +109,7 @@ EVERY_KIND = [
     {"loss": "mse", "optimizer": "adamw", "weight_decay": 0.1, "warmup_epochs": 1, "class_weight": "inverse"},
     {"loss": "cross_entropy", "optimizer": "sgd_plain", "lr": 0.1, "scheduler": "one_cycle", "label_smoothing": 0.1},
     {"loss": "cross_entropy", "optimizer": "sgd_momentum", "lr": 0.01},
+    {"loss": "focal", "sampler": "balanced", "imbalance": 4.0},
 ]  # fmt: skip
 
 

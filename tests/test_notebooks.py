@@ -62,7 +62,7 @@ OTHER_VALUES = {
     RUN: {
         "dataset": "shapes", "model": "small_cnn_cosine", "loss": "focal", "loss_params": {"gamma": 0.5},
         "probability": "soft_margin_softmax", "probability_params": {"margin": 0.1}, "label_smoothing": 0.1,
-        "class_weight": "inverse", "optimizer": "sgd", "lr": 0.01, "warmup_epochs": 1,
+        "class_weight": "inverse", "sampler": "balanced", "optimizer": "sgd", "lr": 0.01, "warmup_epochs": 1,
         "weight_decay": 1e-4, "weight_decay_on": "convolutions", "clip_norm": 1, "scheduler": "step",
         "batch_size": 16, "epochs": 2, "patience": 5, "seed": 3, "train_size": 100, "label_noise": 0.1,
         "noise_kind": "asymmetric", "imbalance": 2.0, "augmentation": "thesis", "pretrained": False,

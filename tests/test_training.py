@@ -139,6 +139,7 @@ OPTIONS = [
     {"optimizer": "adamw", "weight_decay": 1e-2, "warmup_epochs": 1},
     {"optimizer": "sgd_plain", "lr": 0.1, "scheduler": "one_cycle"},
     {"optimizer": "sgd_momentum", "lr": 0.01},
+    {"sampler": "balanced", "imbalance": 4.0},
 ]
 
 

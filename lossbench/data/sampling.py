@@ -129,6 +129,16 @@ def hold_out(dataset: Dataset, seed: int) -> tuple[Split, Split]:
     return dataset.train.subset(rest), dataset.train.subset(held)
 
 
+def epoch_order(target: Tensor, sampler: str, generator: torch.Generator) -> Tensor:
+    """Indices (N,) of the images (N,) in the order in which an epoch shows them; `sampler` is that of `RunConfig`."""
+    if sampler == "shuffled":
+        order = torch.randperm(len(target), generator=generator)
+    else:
+        rarity = 1 / torch.bincount(target.cpu()).double()[target.cpu()]
+        order = torch.multinomial(rarity, len(target), replacement=True, generator=generator)
+    return order.to(target.device)
+
+
 def apportion(sizes: Tensor, total: int) -> Tensor:
     """`total` seats shared out in proportion to `sizes` (C,): largest remainder, ties to the lower index."""
     quota = sizes.double() * total / sizes.sum().double()

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from lossbench.config import RunConfig
 from lossbench.data import Split
+from lossbench.data.sampling import epoch_order
 from lossbench.models import Output
 from lossbench.training.loop import (
     Diverged,
@@ -174,7 +175,7 @@ def _train_epoch(members: Sequence[Training], split: Split) -> tuple[Tensor, Ten
     """The batched `train_epoch`. Returns losses (steps, members), logits (members, images, outputs) and the target."""
     lead, stack = members[0], Stack(members)
     losses, logits = [], []
-    order = torch.randperm(len(split), generator=lead.order).to(split.target.device)
+    order = epoch_order(split.target, lead.config.sampler, lead.order)
     steps = steps_of(lead, split)
     for step, index in enumerate(full_batches(order, lead.config.batch_size)):
         stack.set_rates(step, steps)

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lossbench.config import RunConfig
 from lossbench.data import Dataset, Split
+from lossbench.data.sampling import epoch_order
 from lossbench.losses import Criterion
 from lossbench.losses.classification import widen
 from lossbench.models import Classifier, Output, Pretrained
@@ -282,7 +283,7 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
     training.criterion.train()
     losses, outputs = [], []
     weights = float_state(training)
-    order = torch.randperm(len(split), generator=training.order).to(split.target.device)
+    order = epoch_order(split.target, training.config.sampler, training.order)
     steps = steps_of(training, split)
     for step, index in enumerate(full_batches(order, training.config.batch_size), start=1):
         training.set_rate(step - 1, steps)
