@@ -19,6 +19,7 @@ from torch import nn
 
 from conftest import Command, parse_command
 from lossbench import MODELS, RunConfig, load_runs, run, stats
+from lossbench.data import load
 from lossbench.records.record import Record
 from lossbench.registry import extend
 from lossbench.stats import metrics
@@ -328,6 +329,25 @@ def test_a_data_set_that_differs_at_each_call_or_has_one_class_is_named(mine: Pa
         mine.write_text(text, encoding="utf-8")
         found = dict(check_file(mine))["dataset shades"]
         assert message in " ".join(finding.text for finding in found if finding.wrong)
+
+
+def test_validation_images_that_a_data_set_of_ones_own_adds_choose_the_epoch(
+    mine: Path, tmp_path: Path, leave_no_trace: None
+) -> None:
+    six = "return images[:160], target[:160], images[200:], target[200:], images[160:200], target[160:200]"
+    mine.write_text(
+        MINE.replace("return images[:160], target[:160], images[160:], target[160:]", six), encoding="utf-8"
+    )
+    extend(mine)
+    dataset = load("shades")
+    assert (len(dataset.train), len(dataset.test), len(dataset.validation or ())) == (160, 40, 40)
+    result = run(RunConfig(dataset="shades", epochs=1), tmp_path / "runs").result
+    assert (result["train_images"], result["test_images"]) == (160, 40), "none of the training images is held out"
+    mine.write_text(
+        MINE.replace("images[160:], target[160:]", "images[160:], target[160:], images[:9, :5], target[:9]")
+    )
+    found = dict(check_file(mine))["dataset shades"]
+    assert "validation images of (5, 8); give one shape" in " ".join(finding.text for finding in found if finding.wrong)
 
 
 def test_a_file_that_registers_nothing_is_told_so(tmp_path: Path) -> None:

@@ -218,12 +218,17 @@ class DatasetSpec:
 
 def as_arrays(name: str, made: object) -> Arrays:
     """What a function of the user's returned as `Arrays`; ValueError or TypeError that says what they must be."""
-    expected = f"data set {name!r} must return train_images, train_target, test_images, test_target"
-    if not isinstance(made, tuple | list) or len(made) != 4:
+    expected = (
+        f"data set {name!r} must return train_images, train_target, test_images, test_target, and may add "
+        "validation_images, validation_target"
+    )
+    if not isinstance(made, tuple | list) or len(made) not in (4, 6):
         got = f"{len(made)} things" if isinstance(made, tuple | list) else type(made).__name__
         raise TypeError(f"{expected}; it returned {got}")
-    arrays = [np.asarray(part) for part in made]
-    for what, images, target in (("training", arrays[0], arrays[1]), ("test", arrays[2], arrays[3])):
+    arrays: list[Any] = []
+    shape = np.shape(made[0])
+    for what, one, other in zip(("training", "test", "validation"), made[::2], made[1::2], strict=False):
+        images, target = np.asarray(one), np.asarray(other)
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(
                 f"{expected}: {what} images must be uint8 (N, channels, height, width) or (N, height, width), "
@@ -231,19 +236,19 @@ def as_arrays(name: str, made: object) -> Arrays:
             )
         if not np.issubdtype(target.dtype, np.integer) or target.shape != images.shape[:1]:
             raise ValueError(
-                f"{expected}: {what} target must be whole numbers ({len(images)},), got {target.dtype} {target.shape}"
+                f"{expected}: the {what} target must be whole numbers ({len(images)},), got {target.dtype} "
+                f"{target.shape}"
             )
-    first, second = arrays[0].shape, arrays[2].shape
-    if first[1:] != second[1:]:
-        raise ValueError(
-            f"data set {name!r} has images of {first[1:]} to train and {second[1:]} to test; give one shape"
-        )
-    if len(first) == 4 and first[1] > 4 >= first[3]:
-        raise ValueError(f"data set {name!r}: channels come first, got {first}; use images.transpose(0, 3, 1, 2)")
-    train, test = (part if part.ndim == 4 else part[:, None] for part in arrays[::2])
-    whole = Arrays(train, arrays[1].astype(np.int64), test, arrays[3].astype(np.int64))
-    classes = np.unique(whole.train_target)
-    if len(classes) < 2:
+        if images.shape[1:] != shape[1:]:
+            raise ValueError(
+                f"data set {name!r} has training images of {shape[1:]} and {what} images of {images.shape[1:]}; "
+                "give one shape"
+            )
+        arrays += [images if images.ndim == 4 else images[:, None], target.astype(np.int64)]
+    if len(shape) == 4 and shape[1] > 4 >= shape[3]:
+        raise ValueError(f"data set {name!r}: channels come first, got {shape}; use images.transpose(0, 3, 1, 2)")
+    whole = Arrays(*arrays)
+    if len(np.unique(whole.train_target)) < 2:
         raise ValueError(f"data set {name!r} has training images of one class only; there is nothing to tell apart")
     return whole
 

@@ -373,7 +373,8 @@ def register_dataset(function: Any = None, /, *, class_names: Sequence[str] = ()
     """Add a data set of your own to `DATASETS` under the function's name, with or without arguments.
 
     The function returns train_images, train_target, test_images, test_target: images uint8 (N, channels, height, width)
-    or (N, height, width), targets whole numbers. It is called when a run needs it, and must give the same each time.
+    or (N, height, width), targets whole numbers; it may add validation_images, validation_target, which then choose the
+    epoch. It is called when a run needs it, and must give the same each time.
 
     Args:
         class_names: in the order of the targets; none takes the numbers.

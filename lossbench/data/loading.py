@@ -270,9 +270,9 @@ def generated(spec: DatasetSpec) -> tuple[DatasetSpec, Arrays]:
     """What a function of the user's makes, called once a process, and the row with what is known of it then."""
     assert spec.generate is not None
     arrays = as_arrays(spec.name, spec.generate())
-    most = int(max(arrays.train_target.max(), arrays.test_target.max()))
+    targets = [array for side, array in arrays.there().items() if side.endswith("_target") and len(array)]
+    most, least = max(int(target.max()) for target in targets), min(int(target.min()) for target in targets)
     names = spec.class_names or tuple(map(str, range(most + 1)))
-    least = int(min(arrays.train_target.min(), arrays.test_target.min()))
     if least < 0 or most >= len(names):
         raise ValueError(f"data set {spec.name!r} has targets {least} to {most}, and {len(names)} class names")
     return replace(spec, read=lambda spec, folder: arrays, class_names=names, **_facts(arrays)), arrays
