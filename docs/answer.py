@@ -220,7 +220,7 @@ def answer_short(evidence: Evidence) -> str:
     return (
         f"**In short: on clean, balanced images {'hardly' if ahead <= RARELY * len(clean) else 'yes'}, "
         f"elsewhere {'yes' if len(differ) else 'not shown'}.** With every loss tuned alike, {ahead} of {len(clean)} "
-        "comparisons on clean images are better than cross-entropy. With wrong targets, with rare classes and for "
+        "comparisons on such images are better than cross-entropy. With wrong targets, with rare classes and for "
         f"features that serve other images, losses differ by up to {100 * differ['mean'].abs().max():.0f} points"
         f"{turn if both else ''}."
     )

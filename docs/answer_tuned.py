@@ -53,8 +53,8 @@ def losses_of(settings: Iterable[TunedSetting]) -> set[str]:
 
 
 def clean_comparisons(settings: Sequence[TunedSetting]) -> pd.DataFrame:
-    """Every loss against cross-entropy on clean data, each tuned with the same budget."""
-    judged = pd.concat([setting.judged() for setting in settings], ignore_index=True)
+    """Every loss against cross-entropy on clean, balanced images, each tuned with the same budget."""
+    judged = pd.concat([setting.judged() for setting in settings if setting.tail == 1], ignore_index=True)
     return judged[judged["question"] == CLEAN]
 
 

@@ -78,6 +78,12 @@ class TunedSetting:
         return name_condition(self.changed) or CLEAN
 
     @property
+    def tail(self) -> float:
+        """How many images the data set's largest class has for one of its smallest."""
+        spec = DATASETS.get(self.fields["dataset"])
+        return 1.0 if spec is None else spec.tail
+
+    @property
     def budget(self) -> str:
         """Trials, studies and finals as prose."""
         plan = self.plans[0]
@@ -92,9 +98,8 @@ class TunedSetting:
         asked = {}
         for what, (changes, finals) in {self.base: (self.changed, self.finals), **self.conditions}.items():
             asked[what] = (next((outcome for name, outcome in own.items() if name in changes), ACCURACY), finals)
-        spec = DATASETS.get(self.fields["dataset"])
-        if spec is not None and spec.tail > 1:
-            asked[name_condition({"imbalance": spec.tail})] = (F1, self.finals)
+        if self.tail > 1:
+            asked[name_condition({"imbalance": self.tail})] = (F1, self.finals)
         return asked if self.changed else asked | {CALIBRATION: (ECE, self.finals)}
 
     def judged(self) -> pd.DataFrame:
