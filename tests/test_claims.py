@@ -406,7 +406,7 @@ def test_two_losses_that_differ_would_be_told_apart(monkeypatch):
         return plain(name, *args, **params) * (1.01 if name == "kl_divergence" else 1)
 
     monkeypatch.setattr(algebra, "_losses", shifted)
-    assert algebra.ce_is_kl.__wrapped__().verdict == "supported"
+    assert algebra.ce_is_kl.find.__wrapped__().verdict == "supported"
 
 
 def test_adma_agrees_with_its_formula():
@@ -484,7 +484,7 @@ def test_a_table_that_does_not_add_up_is_found_out(monkeypatch):
     changed = published.load("fpl_tables_2_3")
     changed.loc[0, "value"] = "717"
     monkeypatch.setattr(false_positive.published, "load", lambda name: changed)
-    totals = false_positive.totals_add_up.__wrapped__()
+    totals = false_positive.totals_add_up.find.__wrapped__()
     assert (totals.verdict, totals.estimate) == ("contradicted", 1)
 
 
@@ -503,12 +503,12 @@ def folds(gap, seeds=10):
 def test_the_posters_test_over_folds_is_repeated_for_every_seed():
     def verdict(gap, seeds=10):
         runs, scores = folds(gap, seeds)
-        return layers.share_of_seeds(prepare(runs, folds=scores))
+        return layers.share_of_seeds.find(prepare(runs, folds=scores))
 
     assert verdict(0.0).verdict == "supported"
     assert (verdict(0.1).verdict, verdict(0.1).estimate) == ("contradicted", 100)
     assert verdict(0.1, seeds=2).verdict == "undecided"
-    assert layers.share_of_seeds(prepare(folds(0)[0])).limits == ("no folds given",)
+    assert layers.share_of_seeds.find(prepare(folds(0)[0])).limits == ("no folds given",)
     share = oracle.binomtest(10, 10).proportion_ci(method="exact")
     assert verdict(0.1).low == pytest.approx(100 * share.low)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from lossbench import stats
 from lossbench.config import RunConfig
 from lossbench.data.trees import TREES, top_groups
-from lossbench.data.yardsticks import belongs, chance_level
+from lossbench.data.yardsticks import belongs
 from lossbench.registry import parse_value
 from lossbench.stats import metrics
 from lossbench.stats.learned import why_not_learned
@@ -23,13 +24,11 @@ from lossbench.stats.pooled import Pooled, pool
 from lossbench.stats.runs import COMPARED, merge_idle
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lossbench.data import DatasetSpec
     from lossbench.records.declaration import TunedDeclaration
 
 
-Row = dict[str, Any]
+Row = dict[Any, Any]
 REACHED = 0.95
 PARTS = (0.8, 0.75, 0.6)  # of the training images, in paper 001
 # Family of data sets -> the class that paper 000 calls the hardest.
@@ -67,8 +66,8 @@ class Tables:
     """
 
     rows: list[Row]
-    folds: pd.DataFrame | None = None
-    tuned: list[Row] = field(default_factory=list)
+    tuned: list[Row]
+    folds: pd.DataFrame | None
 
 
 def prepare(
@@ -80,9 +79,9 @@ def prepare(
 ) -> Tables:
     """Drop runs that two studies share, and those of KL divergence, and add what claims need.
 
-    New columns: `params` (of the loss), `ended`, `at_chance`, `rescued`, `train_part` (of the images of the same
-    setting's largest run), and from `history` and `confusion`, if given, `CURVES` and `MISTAKES`. Of the tuned studies
-    that `plans` declare, the finals are told apart and the trials left out, but for each loss's default.
+    New columns: `params` (of the loss), `ended`, `rescued`, `train_part` (of the images of the same setting's largest
+    run), and from `history` and `confusion`, if given, `CURVES` and `MISTAKES`. Of the tuned studies that `plans`
+    declare, the finals are told apart and the trials left out, but for each loss's default.
 
     Raises: ValueError when `runs` lacks the columns of `load_runs`.
     """
@@ -95,20 +94,17 @@ def prepare(
         wrong = 1 - table["test_accuracy"].astype(float)
         table["rescued"] = (table["test_top5"].astype(float) - 1 + wrong) / wrong.where(wrong > 0)
     table["train_part"] = _train_parts(table)
-    for scores in (_curve_scores(history), _mistake_scores(confusion, table)):
-        if scores is not None:
-            table = table.merge(scores, on="run_id", how="left")
+    if history is not None and len(history):
+        table = table.merge(_curve_scores(history), on="run_id", how="left")
+    if confusion is not None and len(confusion):
+        table = table.merge(_mistake_scores(confusion, table), on="run_id", how="left")
     table["ended"] = table["status"] == "finished"
     table["params"] = table["loss_params"].map(_read_params)
-    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    for row in rows:
-        images = float(row.get("test_images", math.nan))
-        row["at_chance"] = float(row.get("test_accuracy", math.nan)) <= chance_level(row["dataset"], images)
-    return _told_apart(rows, folds, plans)
+    return Tables(*_told_apart(table.to_dict("records"), plans), folds)
 
 
-def _told_apart(rows: list[Row], folds: pd.DataFrame | None, plans: Sequence[TunedDeclaration]) -> Tables:
-    """The runs of tuned studies in their roles: finals with their `draw` (the study) and `budget`, defaults, trials."""
+def _told_apart(rows: list[Row], plans: Sequence[TunedDeclaration]) -> tuple[list[Row], list[Row]]:
+    """The runs of no tuned study, and the finals of tuned ones with their `draw` (the study) and `budget`."""
     by_id = {row["run_id"]: row for row in rows}
     defaults, trials = set[str](), set[str]()
     finals: dict[tuple[str, int, str], str] = {}
@@ -122,7 +118,7 @@ def _told_apart(rows: list[Row], folds: pd.DataFrame | None, plans: Sequence[Tun
     ours = trials | set(finals.values())
     plain = [row for row in rows if row["run_id"] not in ours]
     plain += [{**row, "default_of": "tuned study"} for row in rows if row["run_id"] in defaults]
-    return Tables(plain, folds, tuned)
+    return plain, tuned
 
 
 def is_unfinished(row: Row) -> bool:
@@ -157,8 +153,6 @@ def _train_parts(table: pd.DataFrame) -> pd.Series:
 
     Runs of one study that differ in nothing else: 3,000 images of another study are no 0.6 of the 5,000 of this one.
     """
-    import pandas as pd
-
     whole = table["dataset"].map({name: spec.train_size for name in set(table["dataset"]) if (spec := _spec(name))})
     size = table["train_size"].astype(float).fillna(whole.astype(float))
     part = pd.Series(np.nan, index=table.index)
@@ -172,33 +166,23 @@ def _train_parts(table: pd.DataFrame) -> pd.Series:
     return part
 
 
-def _curve_scores(history: pd.DataFrame | None) -> pd.DataFrame | None:
+def _curve_scores(history: pd.DataFrame) -> pd.DataFrame:
     """Scores of each learning curve: validation accuracy, or test accuracy where the epoch was chosen on it."""
-    import pandas as pd
-
-    if history is None or history.empty:
-        return None
     table = history.drop_duplicates(["run_id", "epoch"]).sort_values(["run_id", "epoch"], kind="stable")
     table = table.assign(judged=stats.judged_accuracy(table))
     if "train_accuracy" not in table:
         table["train_accuracy"] = np.nan
-    curves = table.groupby("run_id")[["judged", "train_accuracy"]]
-    rows = [(name, *_score_curve(*part.astype(float).to_numpy().T)) for name, part in curves]
+    rows = []
+    for run_id, part in table.groupby("run_id")[["judged", "train_accuracy"]]:
+        curve, train = part.astype(float).to_numpy().T
+        steps = np.diff(curve[len(curve) // 2 :])
+        rough = steps.std(ddof=1) if len(steps) > 1 else math.nan
+        rows.append((run_id, metrics.epochs_to_reach(curve, REACHED), curve[0], rough, train[-1] - curve[-1]))
     return pd.DataFrame(rows, columns=["run_id", *CURVES])
 
 
-def _score_curve(curve: np.ndarray, train: np.ndarray) -> tuple[float, ...]:
-    steps = np.diff(curve[len(curve) // 2 :])
-    rough = float(steps.std(ddof=1)) if len(steps) > 1 else math.nan
-    return metrics.epochs_to_reach(curve, REACHED), float(curve[0]), rough, float(train[-1] - curve[-1])
-
-
-def _mistake_scores(confusion: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame | None:
+def _mistake_scores(confusion: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Scores of each confusion matrix over ten classes."""
-    import pandas as pd
-
-    if confusion is None or confusion.empty:
-        return None
     datasets = dict(zip(runs["run_id"], runs["dataset"], strict=True))
     rows = []
     for run_id, cells in confusion.drop_duplicates(["run_id", "true", "predicted"]).groupby("run_id", sort=False):
@@ -216,10 +200,10 @@ def _score_mistakes(matrix: np.ndarray, family: str | None) -> tuple[float, floa
     recall = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
     worst, second = np.sort(recall)[:2]
     if family is None:
-        return math.nan, float(second - worst), math.nan
+        return math.nan, second - worst, math.nan
     hardest = HARDEST[family]
-    lead = float(np.delete(recall, hardest).min() - recall[hardest])
-    return lead, float(second - worst), _similarity(matrix, family)
+    lead = np.delete(recall, hardest).min() - recall[hardest]
+    return lead, second - worst, _similarity(matrix, family)
 
 
 def _similarity(matrix: np.ndarray, family: str) -> float:
@@ -241,6 +225,7 @@ def setting_of(row: Row, opened: Sequence[str] | set[str]) -> tuple[str, ...]:
 
 
 Where = Mapping[str, Any]
+ANY: Where = {}
 PLAIN: Where = {"label_noise": 0.0, "imbalance": 1.0}  # held unless a contrast says otherwise
 # What a term that names the column leaves open as well.
 WITH = {"loss": {"loss_params"}, "probability": {"probability_params"}, "train_part": {"train_size"}}
@@ -328,10 +313,10 @@ def loss(name: str, **params: Any) -> Where:
 
 
 def minus(
-    first: Where, second: Where, metric: str = "test_accuracy", datasets: Sequence[str] = (), where: Where | None = None
+    first: Where, second: Where, metric: str = "test_accuracy", datasets: Sequence[str] = (), where: Where = ANY
 ) -> Contrast:
     """The score of `first` minus that of `second`; `where` holds for both."""
-    return Contrast((Term(1.0, first), Term(-1.0, second)), metric, where or {}, tuple(datasets))
+    return Contrast((Term(1.0, first), Term(-1.0, second)), metric, where, tuple(datasets))
 
 
 def lead_over(
@@ -339,28 +324,16 @@ def lead_over(
     rivals: Sequence[Where],
     metric: str = "test_accuracy",
     datasets: Sequence[str] = (),
-    where: Where | None = None,
+    where: Where = ANY,
 ) -> tuple[Contrast, ...]:
     """By how much `first` is better than each rival, whichever way the score is better."""
     pairs = [(first, rival) if SCORES[metric].higher_is_better else (rival, first) for rival in rivals]
     return tuple(minus(*pair, metric, datasets, where) for pair in pairs)
 
 
-def double_minus(
-    first: Where, second: Where, changed: Where, base: Where, datasets: Sequence[str], where: Where
-) -> Contrast:
-    """(first minus second) under `changed`, minus the same under `base`."""
-    terms = tuple(
-        Term(sign * side, {**which, **point})
-        for side, point in ((1.0, changed), (-1.0, base))
-        for sign, which in ((1.0, first), (-1.0, second))
-    )
-    return Contrast(terms, "test_accuracy", where, tuple(datasets))
-
-
 def alone(which: Where, metric: str, datasets: Sequence[str] = (), null: float = 0.0, weight: float = 1.0) -> Contrast:
     """A score by itself beyond `null`, or below it if `weight` is -1."""
-    return Contrast((Term(weight, which),), metric, {}, tuple(datasets), weight * null)
+    return Contrast((Term(weight, which),), metric, ANY, tuple(datasets), weight * null)
 
 
 @dataclass(frozen=True)
@@ -409,8 +382,12 @@ class Comparison:
 
     contrast: Contrast
     samples: tuple[Sample, ...]
-    pooled: Pooled | None
     limits: tuple[str, ...]
+
+    @cached_property
+    def pooled(self) -> Pooled | None:
+        """The differences of all samples together; None without an interval."""
+        return pool([sample.values for sample in self.samples], [sample.resolution for sample in self.samples])
 
     @property
     def pairs(self) -> int:
@@ -429,10 +406,7 @@ class Comparison:
 
     def by_data_set(self) -> list[Comparison]:
         """The same comparison on each data set and network alone."""
-        return [
-            Comparison(self.contrast, (sample,), pool([sample.values], [sample.resolution]), self.limits)
-            for sample in self.samples
-        ]
+        return [replace(self, samples=(sample,)) for sample in self.samples]
 
 
 def compare(contrast: Contrast, rows: Sequence[Row]) -> Comparison:
@@ -440,7 +414,7 @@ def compare(contrast: Contrast, rows: Sequence[Row]) -> Comparison:
     samples: list[Sample] = []
     limits: list[str] = []
     if not any(contrast.metric in row for row in rows):
-        return Comparison(contrast, (), None, (f"no {contrast.score.title} in these tables",))
+        return Comparison(contrast, (), (f"no {contrast.score.title} in these tables",))
     for (dataset, model), settings in sorted(_sides_by_setting(contrast, rows).items()):
         where = f"on {dataset}, {model}"
         outcomes = [_sample(contrast, sides) for sides in settings.values()]
@@ -453,11 +427,12 @@ def compare(contrast: Contrast, rows: Sequence[Row]) -> Comparison:
     # Defaults of tuned studies have few seeds, which would set the degrees of freedom of a larger study beside them.
     if own := [sample for sample in samples if "default_of" not in sample.runs[0]]:
         samples = own
-    pooled = pool([sample.values for sample in samples], [sample.resolution for sample in samples])
-    if samples and pooled is None:
-        alone = "one tuning study" if "draw" in samples[0].runs[0] else "one seed"
-        limits.append(alone if all(len(s.values) == 1 for s in samples) else "too few pairs, or no spread")
-    return Comparison(contrast, tuple(samples), pooled, tuple(dict.fromkeys(limits)))
+    comparison = Comparison(contrast, tuple(samples), tuple(dict.fromkeys(limits)))
+    if samples and comparison.pooled is None:
+        single = "one tuning study" if "draw" in samples[0].runs[0] else "one seed"
+        limit = single if all(len(sample.values) == 1 for sample in samples) else "too few pairs, or no spread"
+        return replace(comparison, limits=(*comparison.limits, limit))
+    return comparison
 
 
 def _preference(sample: Sample) -> tuple[float, ...]:

@@ -9,29 +9,8 @@ from collections import defaultdict
 import numpy as np
 
 from lossbench.claims import algebra
-from lossbench.claims.contrasts import (
-    PLAIN,
-    Tables,
-    lead_over,
-    loss,
-    matches,
-    minus,
-    setting_of,
-)
-from lossbench.claims.verdicts import (
-    CONTRADICTED,
-    MATHEMATICS,
-    MORE_SEEDS,
-    NOT_TESTED,
-    RUNS,
-    SUPPORTED,
-    UNDECIDED,
-    Answer,
-    Claim,
-    Exact,
-    above,
-    within,
-)
+from lossbench.claims.contrasts import PLAIN, Tables, lead_over, loss, matches, minus, setting_of
+from lossbench.claims.verdicts import MORE_SEEDS, RUNS, Answer, Claim, above, exact, within
 from lossbench.data.yardsticks import belongs, untrained_accuracy
 from lossbench.stats.paired import holm
 
@@ -51,6 +30,7 @@ PENALTY = "the weight of the penalty, 0.1, is not in the paper"
 NO_GAIN = 0.5  # points
 
 
+@exact(RUNS, "share of seeds in which any pair of losses differs on ten folds (Mann-Whitney)")
 def share_of_seeds(tables: Tables) -> Answer:
     """In which share of seeds the poster's own test finds a difference between any two of its three losses.
 
@@ -59,19 +39,19 @@ def share_of_seeds(tables: Tables) -> Answer:
     """
     from scipy import stats
 
-    seeds = [_any_difference(part) for part in _by_seed(tables)]
-    unit, n = "% of seeds", len(seeds)
+    seeds = [_any_difference(scores) for scores in _by_seed(tables)]
+    unit, n, differing = "% of seeds", len(seeds), sum(seeds)
     if not n:
-        why = "needs folds of CE, r-CE and h-CE under one seed"
+        needed = "folds of CE, r-CE and h-CE"
         limits = () if tables.folds is not None else ("no folds given",)
-        return Answer(NOT_TESTED, math.nan, unit, 0, why, limits=limits, remedy="folds of CE, r-CE and h-CE")
-    share = stats.binomtest(sum(seeds), n).proportion_ci(method="exact")
+        return Answer(None, math.nan, unit, 0, f"needs {needed} under one seed", limits, remedy=needed)
+    share = stats.binomtest(differing, n).proportion_ci(method="exact")
     low, high = 100 * float(share.low), 100 * float(share.high)
-    verdict = SUPPORTED if high < 50 else CONTRADICTED if low > 50 else UNDECIDED
-    why = f"{sum(seeds)} of {n} seeds show a difference"
+    holds = None if low <= 50 <= high else high < 50
     limits = (*(("one seed",) if n == 1 else ()), "folds of one trained network show test sampling, not training")
-    here, remedy = "ten folds of the test images", MORE_SEEDS if verdict == UNDECIDED else ""
-    return Answer(verdict, 100 * sum(seeds) / n, unit, n, why, low, high, limits, here, remedy)
+    why, here = f"{differing} of {n} seeds show a difference", "ten folds of the test images"
+    remedy = MORE_SEEDS if holds is None else ""
+    return Answer(holds, 100 * differing / n, unit, n, why, limits, low, high, here, remedy)
 
 
 def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:
@@ -86,8 +66,7 @@ def _by_seed(tables: Tables) -> list[dict[str, np.ndarray]]:
             usable = row["run_id"] in folds and row["ended"] and belongs(row["dataset"], "cifar-10")
             learned = row.get("test_accuracy", 1.0) > untrained_accuracy(row["dataset"])
             if usable and learned and matches(row, {**where, **PLAIN}):
-                place = (*setting_of(row, ()), row["probability"], row["seed"])
-                tested[place][name] = folds[row["run_id"]]
+                tested[*setting_of(row, ()), row["probability"], row["seed"]][name] = folds[row["run_id"]]
     return [scores for scores in tested.values() if len(scores) == len(FOLDED)]
 
 
@@ -123,7 +102,7 @@ CLAIMS = (
     Claim(
         "layers-folds-show-no-difference", "004", "Results after training",
         "Mann-Whitney tests over ten test folds show no difference between the three losses.",
-        Exact(RUNS, "share of seeds in which any pair of losses differs on ten folds (Mann-Whitney)", share_of_seeds),
+        share_of_seeds,
         "layers-accuracy", "no significant difference", READING,
     ),
     Claim(
@@ -150,13 +129,13 @@ CLAIMS = (
     Claim(
         "layers-tree-informs-any-model", "004", "Introduction, Hierarchical loss function",
         "The path loss brings the class tree into any model.",
-        Exact(MATHEMATICS, "each reading of the path loss against cross-entropy", algebra.tree_in_the_loss),
+        algebra.tree_in_the_loss,
         "layers-algebra", "", ALL_READINGS,
     ),
     Claim(
         "layers-second-sum-acts", "004", "Hierarchical loss function",
         "The sum over inner nodes shapes what is learned.",
-        Exact(MATHEMATICS, "its gradient on random logits, in two readings", algebra.second_sum),
+        algebra.second_sum,
         "layers-algebra", "", ALL_READINGS,
     ),
 )  # fmt: skip

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from scipy.special import ndtr
 
 from lossbench import published, stats
 from lossbench.claims import algebra
 from lossbench.claims.contrasts import alone, lead_over, loss, minus
-from lossbench.claims.verdicts import MATHEMATICS, PRINTED, Answer, Claim, Exact, above, settle, within
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lossbench.claims.verdicts import PRINTED, Answer, Claim, above, exact, within
 
 CE, JS = loss("cross_entropy"), loss("js_divergence")
 FOCAL_HALF, FOCAL_2 = loss("focal", gamma=0.5), loss("focal", gamma=2.0)
@@ -27,36 +25,33 @@ OUTLIER = 5.0  # points of recall below every other class: half of what shirts a
 NOT_EQUAL = "not significant is not equal"
 
 
-@cache
+@exact(PRINTED, "every value computed again from Table 4.1")
 def placement() -> Answer:
-    """Tables 4.2, 4.3 and 4.4 from Table 4.1."""
     wins = stats.probability_wins(_thesis())
     overall = wins.groupby(["metric", "probability"])["wins"].sum().reset_index()
     derived = (stats.placement_points(_thesis()), "points"), (wins, "wins"), (overall, "wins")
     gaps = [_beside(name, *table)["gap"] for name, table in zip(published.DERIVED, derived, strict=False)]
     off, n = int(np.count_nonzero(np.concatenate(gaps) > 1e-9)), sum(map(len, gaps))
-    return Answer(settle(off == 0), float(off), "values that differ", n, f"{n - off} values follow exactly")
+    return Answer(off == 0, off, "values that differ", n, f"{n - off} values follow exactly")
 
 
-@cache
+@exact(PRINTED, "paired one-tailed t-tests over five losses")
 def t_tests() -> Answer:
-    """Table 4.5 from Table 4.1."""
     gaps = _beside("thesis_table_4_5", stats.paired_t_tests(_thesis()), "p_one_tailed")["gap"]
     off = int((gaps > 1e-6).sum())
-    return Answer(settle(off == 0), float(off), "values that differ", len(gaps), "all follow from paired tests")
+    return Answer(off == 0, off, "values that differ", len(gaps), "all follow from paired tests")
 
 
-@cache
+@exact(PRINTED, "normal tail of each loss's mean among the runs, to 5e-4")
 def population() -> Answer:
-    """Table 4.6 from Table 4.1."""
     table = _beside("thesis_table_4_6", stats.population_p_values(_thesis()), "p")
     rows = table[table["gap"] > 5e-4].to_dict("records")
     off = [f"{row['dataset']}, {row['label']}, {row['metric']}" for row in rows]
     why = f"{len(table) - len(off)} follow" + (f", not {'; '.join(off)}" if off else "")
-    return Answer(settle(not off), float(len(off)), "values that differ", len(table), why)
+    return Answer(not off, len(off), "values that differ", len(table), why)
 
 
-@cache
+@exact(PRINTED, "Table 4.6 with the standard error of a mean, two-tailed, Holm within a data set")
 def significant_losses() -> Answer:
     """How many losses differ from the mean of all runs once a mean is compared with the spread of means."""
     table = stats.population_p_values(_thesis(), variant="se", tails=2)
@@ -68,54 +63,45 @@ def significant_losses() -> Answer:
     others = [name for name in named if name != "js_divergence on kmnist"]
     why = f"below 0.05: {', '.join(named) or 'none'}"
     limits = (ONE_RUN, "the runs of a population are not independent", NOT_EQUAL)
-    return Answer(settle(not others), float(len(named)), "losses", len(table), why, limits=limits)
+    return Answer(not others, len(named), "losses", len(table), why, limits)
 
 
-@cache
+@exact(PRINTED, "p values of Table 4.5, two-tailed")
 def significant_functions() -> Answer:
-    """The smallest of the two-tailed p values of accuracy between probability functions, Table 4.5."""
     printed = published.cells("thesis_table_4_5")
     p = 2 * printed.loc[printed["metric"] == "test_accuracy", "printed"]
     why = f"the smallest of {len(p)} two-tailed p values, twice the printed one-tailed one, is {p.min():.3f}"
     limits = (ONE_RUN, NOT_EQUAL, "one-tailed after seeing the sign")
-    return Answer(settle(p.min() >= 0.05), float(p.min()), "smallest p", len(p), why, limits=limits)
+    return Answer(p.min() >= 0.05, float(p.min()), "smallest p", len(p), why, limits)
 
 
-@cache
+@exact(PRINTED, "most over fewest epochs of a data set in Table 4.1")
 def fewer_epochs() -> Answer:
-    """The most epochs over the fewest of the configurations of a data set in Table 4.1; the text says up to 2.5."""
     ratio = _thesis().groupby("dataset")["best_epoch"].agg(lambda epochs: epochs.max() / epochs.min())
     why = f"at most {ratio.max():.3g}, on {ratio.idxmax()}; best of 15 against worst of 15, so partly luck"
-    return Answer(
-        settle(abs(ratio.max() - 2.5) < 0.05), float(ratio.max()), "times", len(ratio), why, limits=(ONE_RUN,)
-    )
+    return Answer(abs(ratio.max() - 2.5) < 0.05, float(ratio.max()), "times", len(ratio), why, (ONE_RUN,))
 
 
-@cache
+@exact(PRINTED, "percentile of each best run as in Table 4.6")
 def best_percentiles() -> Answer:
-    """Percentile of the best run of each data set, by the normal distribution of Table 4.6."""
-    from scipy.special import ndtr
-
     shares = []
     for _, part in _thesis().groupby("dataset"):
         for metric, sign in (("test_accuracy", 1), ("best_epoch", -1)):
             values = sign * part[metric].to_numpy(dtype=float)
             shares.append(100 * float(ndtr((values.max() - values.mean()) / values.std())))
     why = f"between {min(shares):.1f} and {max(shares):.1f}"
-    return Answer(settle(min(shares) >= 99.5), min(shares), "% of runs below", len(shares), why, limits=(ONE_RUN,))
+    return Answer(min(shares) >= 99.5, min(shares), "% of runs below", len(shares), why, (ONE_RUN,))
 
 
-@cache
+@exact(PRINTED, "values of the captions that differ from the table's")
 def captions() -> Answer:
-    """Accuracies of Table 4.1 against those under the figures."""
     key = ["dataset", "label", "probability"]
     table = _thesis().set_index(key)["test_accuracy"]
     figures = published.runs("thesis_figure_captions").set_index(key)["test_accuracy"]
     off = (table - figures.reindex(table.index)).abs() > 1e-9
-    losses = ", ".join(sorted({str(label) for _, label, _ in table.index[off]}))
-    return Answer(
-        settle(not off.any()), float(off.sum()), "values that differ", len(table), f"differ: {losses or 'none'}"
-    )
+    losses = sorted({str(label) for _, label, _ in table.index[off]})
+    why = f"differ: {', '.join(losses) or 'none'}"
+    return Answer(not losses, int(off.sum()), "values that differ", len(table), why)
 
 
 @cache
@@ -139,7 +125,7 @@ CLAIMS = (
     Claim(
         "thesis-ce-ahead-of-kl", "000", "Conclusions 1 and 2, Table 4.2",
         "Cross-entropy and KL divergence are two: the first is ahead in accuracy, the second converges faster.",
-        Exact(MATHEMATICS, "largest difference in value and gradient on one-hot targets", algebra.ce_is_kl),
+        algebra.ce_is_kl,
         "ce-equals-kl", "accuracy 13 against 11 placement points, epochs 7.5 against 13",
     ),
     Claim(
@@ -169,7 +155,7 @@ CLAIMS = (
     Claim(
         "thesis-up-to-2.5-times-fewer-epochs", "000", "Conclusions",
         "The fastest configurations need up to 2.5 times fewer epochs.",
-        Exact(PRINTED, "most over fewest epochs of a data set in Table 4.1", fewer_epochs),
+        fewer_epochs,
         "thesis-epochs", "2.5",
     ),
     Claim(
@@ -217,16 +203,13 @@ CLAIMS = (
     Claim(
         "thesis-functions-not-significant", "000", "Conclusions 7, Table 4.5",
         "The accuracies of the probability functions are not shown to differ.",
-        Exact(PRINTED, "p values of Table 4.5, two-tailed", significant_functions),
+        significant_functions,
         "thesis-probabilities", "smallest one-tailed p 0.054",
     ),
     Claim(
         "thesis-only-kmnist-js-significant", "000", "Section 4.4, Conclusions 7, Table 4.6",
         "Nothing is significant but the poor accuracy of JS divergence on KMNIST.",
-        Exact(
-            PRINTED, "Table 4.6 with the standard error of a mean, two-tailed, Holm within a data set",
-            significant_losses,
-        ),
+        significant_losses,
         "thesis-tables", "p 0.0425",
     ),
     Claim(
@@ -274,31 +257,31 @@ CLAIMS = (
     Claim(
         "thesis-tables-4-2-to-4-4", "000", "Tables 4.2, 4.3, 4.4",
         "The placement points and the counts of wins follow from the runs of Table 4.1.",
-        Exact(PRINTED, "every value computed again from Table 4.1", placement),
+        placement,
         "thesis-tables", slip=True,
     ),
     Claim(
         "thesis-table-4-5", "000", "Table 4.5",
         "The p values between probability functions follow from Table 4.1.",
-        Exact(PRINTED, "paired one-tailed t-tests over five losses", t_tests),
+        t_tests,
         "thesis-tables", "18 p values", slip=True,
     ),
     Claim(
         "thesis-table-4-6", "000", "Table 4.6",
         "The p values of the losses follow from Table 4.1.",
-        Exact(PRINTED, "normal tail of each loss's mean among the runs, to 5e-4", population),
+        population,
         "thesis-tables", "30 p values", slip=True,
     ),
     Claim(
         "thesis-best-runs-100th-percentile", "000", "Section 4.4",
         "The best runs of each data set lie in the 100th percentile.",
-        Exact(PRINTED, "percentile of each best run as in Table 4.6", best_percentiles),
+        best_percentiles,
         "thesis-tables", "100", slip=True,
     ),
     Claim(
         "thesis-captions-agree", "000", "Figures 4.1 to 4.17 against Table 4.1",
         "Figure captions and the table of results report the same accuracies.",
-        Exact(PRINTED, "values of the captions that differ from the table's", captions),
+        captions,
         "thesis-tables", "45 accuracies twice", slip=True,
     ),
 )  # fmt: skip

@@ -33,18 +33,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lossbench.claims.contrasts import Comparison, Contrast, Row, Tables, compare, is_unfinished
 from lossbench.data.yardsticks import belongs
-from lossbench.registry import unknown
 from lossbench.stats.paired import ALPHA, OUTCOMES, holm, judge, pairs_needed, sample_size_equivalence
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 THESIS, ADMA = "14_thesis", "15_adma"
 SAMPLING, FALSE_POSITIVE = "16_sampling_free", "17_false_positive_loss"
@@ -122,35 +119,35 @@ FIVE = tuple(key for key, paper in PAPERS.items() if not paper.source)
 
 @dataclass(frozen=True)
 class Place:
-    """A figure or table: the notebook it stands in and what it shows."""
+    """Where the figure of a claim stands: its notebook, and the ending of its name on a report's page, "" for none."""
 
     notebook: str
-    shows: str
+    ending: str = ""
 
 
 FIGURES = {
-    "ce-equals-kl": Place(THESIS, "cross-entropy and KL divergence run by run"),
-    "thesis-accuracy": Place(THESIS, "accuracy of each loss minus cross-entropy by data set, with intervals"),
-    "thesis-epochs": Place(THESIS, "epochs each loss needs, with intervals"),
-    "thesis-probabilities": Place(THESIS, "accuracy and epochs by probability function"),
-    "thesis-tables": Place(THESIS, "Tables 4.2 to 4.6 re-derived from Table 4.1"),
-    "thesis-confusion": Place(THESIS, "confusion matrices and the recall of each class"),
-    "adma-curves": Place(ADMA, "Adma for several exponents beside cross-entropy, values and gradients"),
-    "adma-tables": Place(ADMA, "Tables 1 to 4 of the paper, cell by cell against cross-entropy"),
-    "adma-accuracy": Place(ADMA, "accuracy of Adma, MSE and squared hinge minus cross-entropy"),
-    "adma-learning": Place(ADMA, "learning curves: first epoch, unrest, gap to the training images"),
-    "adma-exponent": Place(ADMA, "accuracy over the exponent, as printed and divided by e times a"),
-    "adma-fractions": Place(ADMA, "Adma minus cross-entropy over the share of training images"),
-    "sampling-shape": Place(SAMPLING, "the reconstructed loss and its weight over the target's probability"),
-    "sampling-sweeps": Place(SAMPLING, "macro F1 and NMI over beta and gamma"),
-    "sampling-comparison": Place(SAMPLING, "macro F1, NMI and recall@k of all losses"),
-    "fpl-shape": Place(FALSE_POSITIVE, "the loss, its class weights and its two terms"),
-    "fpl-tables": Place(FALSE_POSITIVE, "Tables 2 and 3 of the paper with their sampling noise"),
-    "fpl-accuracy": Place(FALSE_POSITIVE, "False Positive Loss minus cross-entropy on balanced classes"),
-    "fpl-imbalance": Place(FALSE_POSITIVE, "False Positive Loss minus cross-entropy on long tails"),
-    "layers-accuracy": Place(LAYERS, "accuracy of the poster's losses minus cross-entropy, folds and seeds"),
-    "layers-mistakes": Place(LAYERS, "how severe the mistakes are on the class tree"),
-    "layers-algebra": Place(LAYERS, "when the hierarchical loss is only cross-entropy"),
+    "ce-equals-kl": Place(THESIS, "differences"),
+    "thesis-accuracy": Place(THESIS, "differences"),
+    "thesis-epochs": Place(THESIS, "epochs"),
+    "thesis-probabilities": Place(THESIS, "heat"),
+    "thesis-tables": Place(THESIS, "published-000"),
+    "thesis-confusion": Place(THESIS, "confusion"),
+    "adma-curves": Place(ADMA),
+    "adma-tables": Place(ADMA, "published-001"),
+    "adma-accuracy": Place(ADMA, "differences"),
+    "adma-learning": Place(ADMA, "curves"),
+    "adma-exponent": Place(ADMA, "differences"),
+    "adma-fractions": Place(ADMA, "differences"),
+    "sampling-shape": Place(SAMPLING),
+    "sampling-sweeps": Place(SAMPLING, "differences"),
+    "sampling-comparison": Place(SAMPLING, "differences"),
+    "fpl-shape": Place(FALSE_POSITIVE),
+    "fpl-tables": Place(FALSE_POSITIVE, "published-003"),
+    "fpl-accuracy": Place(FALSE_POSITIVE, "differences"),
+    "fpl-imbalance": Place(FALSE_POSITIVE, "imbalance-1"),
+    "layers-accuracy": Place(LAYERS, "differences"),
+    "layers-mistakes": Place(LAYERS, "severity"),
+    "layers-algebra": Place(LAYERS),
 }
 
 
@@ -179,12 +176,6 @@ class Claim:
     printed: str = ""
     reconstruction: str = ""
     slip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.paper not in PAPERS:
-            raise ValueError(unknown("paper", self.paper, PAPERS))
-        if self.figure not in FIGURES and (self.figure or self.paper in FIVE):
-            raise ValueError(unknown("figure", self.figure, FIGURES))
 
     @property
     def notebook(self) -> str:
@@ -277,15 +268,6 @@ class Compared:
         short = self.size is not None and against < ALPHA  # above the bound and clearly below the size is no support
         return 1.0 if short else min(1.0, 2 * mean.p_above(self.low)), against
 
-    def needed(self, comparison: Comparison, family: int) -> float:
-        """Pairs that would decide if the truth were as seen."""
-        assert comparison.pooled is not None
-        mean, sd = comparison.pooled.mean, comparison.pooled.se * math.sqrt(comparison.pooled.n)
-        room = self.high - abs(mean)
-        if math.isfinite(room) and room > 2e-3 * sd:
-            return float(sample_size_equivalence(mean, sd, self.high))
-        return pairs_needed(-room if math.isfinite(room) else mean - self.low, sd, None, family)
-
 
 def above(contrasts: Sequence[Contrast], bound: float = 0.0, **options: Any) -> Compared:
     """Every contrast is above a bound: 0 for "better", less for "not behind by more than"."""
@@ -330,10 +312,10 @@ class Finding:
 
     def decide(self, p_family: float) -> tuple[str, Comparison, str, str]:
         """The verdict, its comparison, why, and what would decide it but more pairs; `p_family` is corrected."""
+        without_pairs = "; ".join(dict.fromkeys(c.contrast.runs for c in self.comparisons if not c.samples))
         paired = [comparison for comparison in self.comparisons if comparison.samples]
         if not paired:
-            needed = "; ".join(dict.fromkeys(c.contrast.runs for c in self.comparisons))
-            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about", needed
+            return NOT_TESTED, self.comparisons[0], "there is no pair of runs that the claim is about", without_pairs
         if math.isnan(p_family):
             return UNDECIDED, paired[0], "no spread over seeds, so no interval", MORE_SEEDS
         against = self.p_contradict < self.p_support
@@ -342,8 +324,7 @@ class Finding:
         if p_family >= ALPHA:
             corrected = "the interval alone would decide, but not after Holm's correction"
             why = corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
-            lacking = [FORMULA] if self.rule.rebuilt else [c.contrast.runs for c in self.comparisons if not c.samples]
-            return UNDECIDED, shown, why, "; ".join(dict.fromkeys(lacking))
+            return UNDECIDED, shown, why, FORMULA if self.rule.rebuilt else without_pairs
         verdict = CONTRADICTED if against else SUPPORTED
         why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
         if against and self.rule.size is not None:
@@ -365,10 +346,8 @@ class Finding:
         if against and all(row.get("trainable") == HEAD_ONLY for row in runs):
             return "only the last layer was trained, and the claim is about networks", "networks trained whole"
         if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
-            return (
-                f"the data sets disagree ({opposed}); more seeds would not settle it",
-                "nothing: it depends on the data",
-            )
+            doubt = f"the data sets disagree ({opposed}); more seeds would not settle it"
+            return doubt, "nothing: it depends on the data"
         about_the_end = against and shown.contrast.metric != OF_THE_START
         if last > MOSTLY * len(runs) and (about_the_end or shown.contrast.metric == "best_epoch"):
             return f"{last} of {len(runs)} runs were still improving when training ended", "longer training"
@@ -376,9 +355,14 @@ class Finding:
 
     def needed(self, shown: Comparison, p_family: float, family: int) -> float:
         """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
-        if shown.pooled is None or shown.opposed or p_family < ALPHA or self.rule.rebuilt:
+        pooled, rule = shown.pooled, self.rule
+        if pooled is None or shown.opposed or p_family < ALPHA or rule.rebuilt:
             return math.nan
-        more = self.rule.needed(shown, family)
+        sd, room = pooled.se * math.sqrt(pooled.n), rule.high - abs(pooled.mean)
+        if math.isfinite(room) and room > 2e-3 * sd:
+            more = float(sample_size_equivalence(pooled.mean, sd, rule.high))
+        else:
+            more = pairs_needed(-room if math.isfinite(room) else pooled.mean - rule.low, sd, None, family)
         each = shown.pairs / sum(len(sample.values) for sample in shown.samples)  # of tuned losses: in a tuning study
         return max(each * more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
 
@@ -401,36 +385,45 @@ def _limits(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Answer:
-    """The verdict on a claim that no comparison of runs decides, with the columns of `COLUMNS` that it fills."""
+    """What decides a claim that no comparison of runs decides; `holds` is None where it stays undecided.
 
-    verdict: str
+    The other fields are columns of `COLUMNS`.
+    """
+
+    holds: bool | None
     estimate: float
     unit: str
     n: int
     why: str
+    limits: tuple[str, ...] = ()
     low: float = math.nan
     high: float = math.nan
-    limits: tuple[str, ...] = ()
     here: str = ""
     remedy: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`."""
+        if self.holds is None:
+            return UNDECIDED if self.n else NOT_TESTED
+        return SUPPORTED if self.holds else CONTRADICTED
 
 
 @dataclass(frozen=True)
 class Exact:
-    """Decided by `find`, by mathematics, from the paper's own numbers, or (`kind` is runs) from the tables of runs."""
+    """Decided by `find`: by mathematics, from the paper's own numbers, or (`kind` is runs) from the tables of runs."""
 
     kind: str
     words: str
     find: Callable[..., Answer]
 
 
+def exact(kind: str, words: str) -> Callable[[Callable[..., Answer]], Exact]:
+    """Make a rule of a function that finds the answer, once unless it looks at runs; `words` are what it tests."""
+    return lambda find: Exact(kind, words, find if kind == RUNS else cache(find))
+
+
 Rule = Compared | Exact
-
-
-def settle(true: bool) -> str:
-    """Verdict of a claim that code decides exactly."""
-    return SUPPORTED if true else CONTRADICTED
-
 
 MARGIN = 100 * (OUTCOMES["test_accuracy"].margin or 0.0)  # percentage points
 COLUMNS = (
@@ -446,26 +439,22 @@ DETAIL = (
 
 def judge_claims(claims: Sequence[Claim], tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
     """A row a claim and kind of runs; see `claims.evaluate`."""
-    import pandas as pd
-
     if not margin > 0:
         raise ValueError(f"margin={margin!r} must be greater than 0, in percentage points")
-    kinds = {UNTUNED: tables.rows, TUNED: tables.tuned}
-    judged = {regime: _judge_runs(claims, runs, regime, margin) for regime, runs in kinds.items()}
+    untuned = _judge_runs(claims, tables.rows, UNTUNED, margin)
+    tuned = _judge_runs(claims, tables.tuned, TUNED, margin)
     rows: list[dict[str, Any]] = []
     for claim in claims:
-        row = {"claim": claim.key, "paper": claim.paper, "place": claim.place, "says": claim.says,
-               "kind": claim.rule.kind, "group": claim.group, "regime": UNTUNED if claim.rule.kind == RUNS else "",
-               "test": claim.rule.words,
-               "printed": claim.printed, "reconstruction": claim.reconstruction, "notebook": claim.notebook,
-               "figure": claim.figure}  # fmt: skip
-        if isinstance(claim.rule, Exact):
-            answer = claim.rule.find(tables) if claim.rule.kind == RUNS else claim.rule.find()
-            rows.append({**row, **vars(answer), "limits": "; ".join(answer.limits)})
+        rule = claim.rule
+        row = {**vars(claim), "claim": claim.key, "notebook": claim.notebook, "kind": rule.kind, "group": claim.group}
+        if isinstance(rule, Exact):
+            answer = rule.find(tables) if rule.kind == RUNS else rule.find()
+            row |= {"regime": UNTUNED if rule.kind == RUNS else "", "test": rule.words}
+            rows.append({**row, **vars(answer), "verdict": answer.verdict, "limits": "; ".join(answer.limits)})
         else:
-            tuned = judged[TUNED].get(claim.key, {"verdict": NOT_TESTED})
-            found = [judged[UNTUNED][claim.key], *([tuned] if tuned["verdict"] != NOT_TESTED else [])]
-            rows += [{**row, **facts} for facts in found]
+            rows.append({**row, **untuned[claim.key]})
+            if claim.key in tuned and tuned[claim.key]["verdict"] != NOT_TESTED:
+                rows.append({**row, **tuned[claim.key]})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.assign(**{name: table[name].fillna("") for name in ("against", "here", "remedy")})
 
@@ -503,22 +492,20 @@ def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[s
         "why": why,
         "remedy": remedy,
         "here": "; ".join(sample.setting for sample in shown.samples),
-        "limits": "; ".join(_where(claim, finding)),
+        "limits": "; ".join(_where(PAPERS[claim.paper], finding)),
     }
 
 
-def _where(claim: Claim, finding: Finding) -> list[str]:
+def _where(paper: Paper, finding: Finding) -> list[str]:
     """Where the runs are not the paper's, and everything that keeps them from saying more."""
-    paper = PAPERS[claim.paper]
     samples = [sample for comparison in finding.comparisons for sample in comparison.samples]
     named = [family for comparison in finding.comparisons for family in comparison.contrast.datasets]
-    wanted = list(dict.fromkeys(named)) or paper.datasets
+    wanted = tuple(dict.fromkeys(named)) or paper.datasets
     used = sorted({sample.dataset for sample in samples})
+    within_wanted = [name for name in used if any(belongs(name, family) for family in wanted)]
     differing = {
         "data sets of the paper without pairs": [f for f in wanted if not any(belongs(name, f) for name in used)],
-        "variants of the paper's data sets": [
-            n for n in used if n not in wanted and any(belongs(n, f) for f in wanted)
-        ],
+        "variants of the paper's data sets": [name for name in within_wanted if name not in wanted],
         "data sets that the paper has not": [n for n in used if not any(belongs(n, f) for f in paper.datasets)],
     }
     epochs = sorted({int(row["epochs"]) for sample in samples for row in sample.runs})
@@ -528,35 +515,18 @@ def _where(claim: Claim, finding: Finding) -> list[str]:
     return [*here, *finding.limits, *(f"{what}: {', '.join(names)}" for what, names in differing.items() if names)]
 
 
-def break_down(claim: Claim, tables: Tables, margin: float = MARGIN) -> pd.DataFrame:
+def break_down(claim: Claim, tables: Tables) -> pd.DataFrame:
     """A claim's contrasts by data set and network; see `claims.detail`."""
-    import pandas as pd
-
-    contrasts = claim.rule.contrasts if isinstance(claim.rule, Compared) else ()
-    rows = [row for contrast in contrasts for row in _rows(compare(contrast, tables.rows), margin)]
+    rows = []
+    for contrast in claim.rule.contrasts if isinstance(claim.rule, Compared) else ():
+        margin = None if contrast.score.margin is None else contrast.score.scale * contrast.score.margin
+        for sample in compare(contrast, tables.rows).samples:
+            (row,) = judge([sample.values], margin=margin, resolution=sample.resolution)
+            own = {name: getattr(sample, name) for name in ("dataset", "model", "setting")}
+            own |= {"runs": len(sample.runs), "unfinished": sum(map(is_unfinished, sample.runs))}
+            own |= {"limits": "; ".join(sample.limits), "against": contrast.says, "unit": contrast.unit}
+            rows.append({**vars(row), **own, "estimate": row.mean, "margin": math.nan if margin is None else margin})
     return pd.DataFrame(rows, columns=list(DETAIL))
-
-
-def _rows(comparison: Comparison, points: float) -> list[dict[str, Any]]:
-    score = comparison.contrast.score
-    margin = None if score.margin is None else points if score.unit == "points" else score.scale * score.margin
-    judged = [judge([s.values], margin=margin, resolution=s.resolution)[0] for s in comparison.samples]
-    return [
-        {
-            **vars(row),
-            "against": comparison.contrast.says,
-            "dataset": sample.dataset,
-            "model": sample.model,
-            "estimate": row.mean,
-            "margin": math.nan if margin is None else margin,
-            "unit": comparison.contrast.unit,
-            "unfinished": sum(map(is_unfinished, sample.runs)),
-            "runs": len(sample.runs),
-            "limits": "; ".join(sample.limits),
-            "setting": sample.setting,
-        }
-        for row, sample in zip(judged, comparison.samples, strict=True)
-    ]
 
 
 def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -564,15 +534,12 @@ def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns: columns `paper name group regime claims` and one for each of `VERDICTS`.
     """
-    import pandas as pd
-
-    parts = {key: part["verdict"] for key, part in table.groupby(["paper", "group", "regime"])}
+    verdicts = {key: part["verdict"] for key, part in table.groupby(["paper", "group", "regime"])}
     rows = []
     for paper, group, regime in itertools.product(PAPERS, GROUPS, ("", *REGIMES)):
-        if (words := parts.get((paper, group, regime))) is not None:
-            counts = {word: int((words == word).sum()) for word in VERDICTS}
-            facts = {"paper": paper, "name": PAPERS[paper].name, "group": group, "regime": regime}
-            rows.append({**facts, "claims": len(words), **counts})
+        if (words := verdicts.get((paper, group, regime))) is not None:
+            counts = [int((words == word).sum()) for word in VERDICTS]
+            rows.append((paper, PAPERS[paper].name, group, regime, len(words), *counts))
     return pd.DataFrame(rows, columns=["paper", "name", "group", "regime", "claims", *VERDICTS])
 
 
@@ -582,11 +549,9 @@ def judged_twice(table: pd.DataFrame) -> pd.DataFrame:
     Returns: columns `claim paper says before after`, the two verdicts, then `needed` and `remedy` of the tuned runs.
     """
     runs = table[table["kind"] == RUNS].set_index("claim")
-    before, after = (runs[runs["regime"] == regime] for regime in REGIMES)
-    before = before[before["verdict"] != NOT_TESTED]
-    shown = after[after.index.isin(before.index)]
-    both = shown[["paper", "says"]].assign(before=before["verdict"], after=shown["verdict"])
-    return both.assign(**{name: shown[name] for name in ("needed", "remedy")}).reset_index()
+    before = runs.loc[(runs["regime"] == UNTUNED) & (runs["verdict"] != NOT_TESTED), "verdict"].rename("before")
+    after = runs[runs["regime"] == TUNED].rename(columns={"verdict": "after"}).join(before, how="inner")
+    return after[["paper", "says", "before", "after", "needed", "remedy"]].reset_index()
 
 
 def still_open(table: pd.DataFrame) -> pd.DataFrame:

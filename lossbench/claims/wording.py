@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from lossbench.claims.verdicts import (
     CONTRADICTED,
@@ -19,9 +21,6 @@ from lossbench.claims.verdicts import (
     TUNED,
     UNDECIDED,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_TESTED: "–"}  # so that colour is not needed
 TITLES = {RUNS: "Decided by runs", MATHEMATICS: "Decided by mathematics", PRINTED: "Decided by the paper's own tables",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -21,27 +21,7 @@ from lossbench.report.evidence import Evidence, Study
 from lossbench.report.tables import Table, intervals
 from lossbench.report.text import say
 
-# Where the page shows what a claim is about: the ending of a figure's name; the papers' tables have names of their own.
-FIGURES = {
-    "ce-equals-kl": "differences",
-    "thesis-accuracy": "differences",
-    "thesis-epochs": "epochs",
-    "thesis-probabilities": "heat",
-    "thesis-tables": "published-000",
-    "thesis-confusion": "confusion",
-    "adma-tables": "published-001",
-    "adma-accuracy": "differences",
-    "adma-learning": "curves",
-    "adma-exponent": "differences",
-    "adma-fractions": "differences",
-    "sampling-sweeps": "differences",
-    "sampling-comparison": "differences",
-    "fpl-tables": "published-003",
-    "fpl-accuracy": "differences",
-    "fpl-imbalance": "imbalance-1",
-    "layers-accuracy": "differences",
-    "layers-mistakes": "severity",
-}
+# The losses that a paper is about, by which its study is told.
 LOSSES = {
     "000": ("js_divergence", "kl_divergence", "focal"),
     "001": ("adma", "mse", "squared_hinge"),
@@ -53,17 +33,22 @@ LOSSES = {
 
 def link_figures(table: pd.DataFrame, studies: Sequence[Study], names: Collection[str]) -> pd.DataFrame:
     """Replace `figure` by the name of a figure of this page, or by nothing where it has none."""
-    places = [_place(row["figure"], row["paper"], studies, names) for row in table.to_dict("records")]
-    return table.assign(figure=places)
+    pairs = zip(table["figure"], table["paper"], strict=True)
+    return table.assign(figure=[_figure_on_page(figure, paper, studies, names) for figure, paper in pairs])
 
 
-def _place(key: str, paper: str, studies: Sequence[Study], names: Collection[str]) -> str:
-    if key not in FIGURES or not studies:
+def _figure_on_page(figure: str, paper: str, studies: Sequence[Study], names: Collection[str]) -> str:
+    ending = claims.FIGURES[figure].ending if figure else ""
+    if not ending or not studies:
         return ""
-    wanted, losses = FIGURES[key], LOSSES.get(paper, ())
-    study = max(studies, key=lambda one: int(one.runs["loss"].isin(losses).sum()))
-    settings = sorted(study.settings, key=lambda one: -int(one.runs["loss"].isin(losses).sum()))
-    candidates = [wanted, *(f"{slug}-{wanted}" for slug in (study.slug, *(one.slug for one in settings)))]
+
+    def runs_of_paper(part: Study | Evidence) -> int:
+        return int(part.runs["loss"].isin(LOSSES.get(paper, ())).sum())
+
+    study = max(studies, key=runs_of_paper)
+    settings = sorted(study.settings, key=runs_of_paper, reverse=True)
+    slugs = [study.slug, *(setting.slug for setting in settings)]
+    candidates = [ending, *(f"{slug}-{ending}" for slug in slugs)]
     return next((name for name in candidates if name in names), "")
 
 
@@ -97,21 +82,17 @@ def page_of(table: pd.DataFrame) -> dict[str, Any]:
 
 def _group(rows: list[dict[str, Any]]) -> dict[str, Any]:
     counts = Counter(row["verdict"] for row in rows)
-    papers = {
-        paper: [row for row in rows if row["paper"] == paper] for paper in dict.fromkeys(r["paper"] for r in rows)
-    }
+    papers = dict.fromkeys(row["paper"] for row in rows)
     return {
         "count": len(rows),
         "verdicts": [(counts[word], word, sign) for word, sign in SIGNS.items() if counts[word]],
-        "papers": [(_title(paper), rows) for paper, rows in papers.items()],
+        "papers": [(_title(paper), [row for row in rows if row["paper"] == paper]) for paper in papers],
     }
 
 
-def _title(paper: str) -> str:
-    about = claims.PAPERS[paper]
-    return (
-        f"{about.name[0].upper()}{about.name[1:]}: {about.source}" if about.source else f"Paper {paper}: {about.name}"
-    )
+def _title(key: str) -> str:
+    name, source = claims.PAPERS[key].name, claims.PAPERS[key].source
+    return f"{name[0].upper()}{name[1:]}: {source}" if source else f"Paper {key}: {name}"
 
 
 def claims_table(table: pd.DataFrame) -> Table:
@@ -131,41 +112,27 @@ def claims_table(table: pd.DataFrame) -> Table:
 
 
 def _shown(row: dict[Any, Any]) -> dict[str, Any]:
-    facts = {
-        "against": _titled(row["against"]),
-        "estimate": estimate(row),
-        "n": count(row["n"]),
-        "needed": count(row["needed"]),
-    }
-    remarks = [_titled(row[name]) for name in ("why", "limits", "reconstruction", "here") if row[name]]
+    facts = {"against": _titled(row["against"]), "estimate": estimate(row)}
+    facts |= {name: count(row[name]) for name in ("n", "needed")}
     tuned = row["regime"] == "tuned"
-    place = [
-        f"Paper {row['paper']}" if row["paper"] in claims.FIVE else claims.PAPERS[row["paper"]].source,
-        row["place"],
-    ]
+    source = claims.PAPERS[row["paper"]].source or f"Paper {row['paper']}"
     return {
+        **{name: row[name] for name in ("paper", "says", "verdict", "group", "figure", "notebook")},
         "id": f"claim-{row['claim']}{'-tuned' if tuned else ''}",
         "key": row["claim"],
         "tuned": tuned,
-        "paper": str(row["paper"]),
-        "place": ", ".join(place),
-        "says": str(row["says"]),
+        "place": f"{source}, {row['place']}",
         "test": _titled(row["test"]),
-        "verdict": row["verdict"],
         "sign": SIGNS[row["verdict"]],
-        "group": row["group"],
         "facts": {name: value for name, value in facts.items() if value not in ("–", "0", "")},
-        "remarks": remarks,
-        "figure": row["figure"],
-        "notebook": str(row["notebook"] or ""),
+        "remarks": [_titled(row[name]) for name in ("why", "limits", "reconstruction", "here") if row[name]],
     }
 
 
 def _titled(text: Any) -> str:
     """A sentence of the claims with the titles of losses in place of their names."""
-    return re.sub(r"\w+", lambda word: ENTRIES[word[0]].title if word[0] in ENTRIES else word[0], str(text)).replace(
-        "_", " "
-    )
+    titled = re.sub(r"\w+", lambda word: ENTRIES[word[0]].title if word[0] in ENTRIES else word[0], str(text))
+    return titled.replace("_", " ")
 
 
 # The papers' numbers beside ours, cell by cell: never in one column, never in one mean.
@@ -176,37 +143,26 @@ Row = dict[Any, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """One published table and how its cells find ours.
-
-    Args:
-        paper: how readers know it.
-        metric: the column that it prints.
-        fits: whether a setting trains as the row of that table did, as far as the table tells losses apart by it.
-    """
+    """A published table: its name, the number of its paper, and the column that it prints."""
 
     table: str
     paper: str
     metric: str
-    fits: Callable[[Evidence, Row], bool]
-
-
-def _any(evidence: Evidence, row: Row) -> bool:
-    return True
-
-
-def _regularised_alike(evidence: Evidence, row: Row) -> bool:
-    fields = evidence.setting.fields
-    decayed = float(fields["weight_decay"]) > 0
-    return str(fields["optimizer"]) == str(row["optimizer"]).lower() and decayed == row["regularisation"].startswith(
-        "L2"
-    )
 
 
 SOURCES = (
-    Source("thesis_table_4_1", "000", "test_accuracy", _any),
-    Source("adma_tables_1_4", "001", "val_accuracy", _regularised_alike),
-    Source("fpl_tables_2_3", "003", "test_accuracy", _any),
+    Source("thesis_table_4_1", "000", "test_accuracy"),
+    Source("adma_tables_1_4", "001", "val_accuracy"),
+    Source("fpl_tables_2_3", "003", "test_accuracy"),
 )
+
+
+def _trained_alike(evidence: Evidence, row: Row) -> bool:
+    """Whether a setting trains as a row of a table did, if the table tells its losses apart by that."""
+    if not row["regularisation"]:
+        return True
+    fields, decayed = evidence.setting.fields, row["regularisation"].startswith("L2")
+    return bool(fields["optimizer"] == row["optimizer"].lower() and (fields["weight_decay"] > 0) == decayed)
 
 
 def compare(studies: Sequence[Study]) -> Iterator[tuple[Figure, Table]]:
@@ -232,37 +188,28 @@ def shared_cells(study: Study, source: Source) -> pd.DataFrame:
     """
     theirs = _printed(source)
     rows = []
-    clean = [one for one in study.settings if _clean(one)]
-    most = {name: max(_images(one) for one in clean if one.setting.fields["dataset"] == name) for name in _data(clean)}
-    for one in clean:
-        if _images(one) < most[one.setting.fields["dataset"]]:
-            continue
-        dataset = str(one.setting.fields["dataset"])
-        same = theirs[[belongs(dataset, family) for family in theirs["dataset"]]]
+    for evidence in _comparable(study):
+        same = theirs[[belongs(evidence.setting.fields["dataset"], family) for family in theirs["dataset"]]]
         if same.empty:
             continue
-        ours, apart = stats.summarise(one.runs, source.metric), stats.compare(one.runs, source.metric)
+        ours, apart = stats.summarise(evidence.runs, source.metric), stats.compare(evidence.runs, source.metric)
         for row in same.to_dict("records"):
-            if source.fits(one, row):
-                rows += [_cell(one, row, mine, theirs, apart, source) for mine in _matches(ours, row)]
+            if _trained_alike(evidence, row):
+                rows += [_cell(evidence, row, mine, theirs, apart, source) for mine in _matches(ours, row)]
     return pd.DataFrame(rows)
 
 
-def _clean(one: Evidence) -> bool:
-    """The papers trained with the right targets."""
-    fields = one.setting.fields
-    usual = float(fields["label_noise"]) == 0 and float(fields["imbalance"]) == 1
-    return usual and "cross_entropy" in set(one.runs["loss"])
-
-
-def _images(one: Evidence) -> float:
-    """Training images asked for; of several sizes the largest comes closest to the papers."""
-    size = one.setting.fields["train_size"]
-    return float("inf") if pd.isna(size) else float(size)
-
-
-def _data(settings: Sequence[Evidence]) -> set[object]:
-    return {one.setting.fields["dataset"] for one in settings}
+def _comparable(study: Study) -> list[Evidence]:
+    """The settings with the right targets, as the papers had them, and on each data set with the most images."""
+    clean = []
+    for evidence in study.settings:
+        fields = evidence.setting.fields
+        usual = float(fields["label_noise"]) == 0 and float(fields["imbalance"]) == 1
+        if usual and "cross_entropy" in set(evidence.runs["loss"]):
+            size = fields["train_size"]
+            clean.append((evidence, fields["dataset"], math.inf if pd.isna(size) else float(size)))
+    most = {dataset: size for _, dataset, size in sorted(clean, key=lambda part: part[2])}
+    return [evidence for evidence, dataset, size in clean if size == most[dataset]]
 
 
 def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
@@ -272,20 +219,14 @@ def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
         return list(exact.to_dict("records"))
     # Our versions without extras stand for them: what the loss is by default, or with constant class weights.
     entry = ENTRIES[row["loss"]]
-    plain = [
-        entry.label(),
-        *(entry.label({"alpha": alpha}) for alpha in ("none", "dataset") if "alpha" in entry.defaults),
-    ]
+    plain = [entry.label()]
+    if "alpha" in entry.defaults:
+        plain += [entry.label({"alpha": alpha}) for alpha in ("none", "dataset")]
     return list(mine[mine["label"].isin(plain)].to_dict("records"))
 
 
 def _cell(
-    one: Evidence,
-    row: Row,
-    mine: Row,
-    theirs: pd.DataFrame,
-    apart: pd.DataFrame,
-    source: Source,
+    evidence: Evidence, row: Row, mine: Row, theirs: pd.DataFrame, apart: pd.DataFrame, source: Source
 ) -> dict[str, Any]:
     same = ["dataset", "model", "optimizer", "regularisation", "function", "source_table"]
     base = theirs[(theirs[same] == pd.Series({name: row[name] for name in same})).all(axis=1)]
@@ -293,14 +234,14 @@ def _cell(
     pair = apart[(apart["probability"] == mine["probability"]) & (apart["label"] == mine["label"])]
     own = pair.iloc[0].to_dict() if len(pair) else dict.fromkeys(("mean", "low", "high"), math.nan) | {"n": 0}
     return {
-        "data": one.setting.fields["dataset"],
-        "setting": one.setting.name,
-        "loss": one.titles[mine["label"]],
+        "data": evidence.setting.fields["dataset"],
+        "setting": evidence.setting.name,
+        "loss": evidence.titles[mine["label"]],
         "probability": mine["probability"],
         "their data": row["dataset"],
         "their table": f"paper {source.paper}, {row['source_table']}",
         "their model": row["model"],
-        "our model": one.setting.fields["model"],
+        "our model": evidence.setting.fields["model"],
         "published": row[source.metric],
         "measured": mine["mean"],
         "measured_low": mine["low"],
@@ -322,23 +263,13 @@ def _figure(source: Source, cells: pd.DataFrame) -> Figure:
     several = apart["setting"].nunique() > apart["data"].nunique()
     panels = []
     for setting, part in apart.groupby("setting", sort=False):
-        functions = part["probability"].nunique() > 1
-        names = [
-            row["loss"]
-            + (f", {row['probability']}" if functions else "")
-            + (f" ({row['their model']})" if models else "")
-            for row in part.to_dict("records")
-        ]
-        drawn = pd.DataFrame(
-            {
-                "name": names,
-                "published": part["published_difference"].astype(float).to_numpy(),
-                "mean": part["difference"].astype(float).to_numpy(),
-                "low": part["low"].to_numpy(),
-                "high": part["high"].to_numpy(),
-                "n": part["n"].to_numpy(),
-            }
-        )
+        names = part["loss"]
+        if part["probability"].nunique() > 1:
+            names = names + ", " + part["probability"]
+        if models:
+            names = names + " (" + part["their model"] + ")"
+        drawn = part[["low", "high", "n"]].assign(name=names, mean=part["difference"].astype(float))
+        drawn["published"] = part["published_difference"].astype(float)
         shown = "; ".join(
             f"{row['name']}: published {number(100 * row['published'], 2, sign=True)}, measured "
             f"{number(100 * row['mean'], 2, sign=True)}"
