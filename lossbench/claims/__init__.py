@@ -11,7 +11,9 @@ decided by runs, by mathematics or by the paper's own tables; these groups are n
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+import pandas as pd
 
 from lossbench.claims.adma import CLAIMS as ADMA
 from lossbench.claims.contrasts import prepare
@@ -39,15 +41,9 @@ from lossbench.claims.verdicts import (
     still_open,
 )
 from lossbench.claims.wording import as_markdown
+from lossbench.records import archive
+from lossbench.records.declaration import TunedDeclaration, declared_tuned
 from lossbench.registry import unknown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-
-    from lossbench.records.archive import AllTables
-    from lossbench.records.declaration import TunedDeclaration
 
 __all__ = ["CLAIMS", "COLUMNS", "FIGURES", "FIVE", "GROUPS", "MARGIN", "NOTEBOOKS", "PAPERS", "REGIMES", "VERDICTS"]
 __all__ += ["Claim", "Paper", "as_markdown", "count_verdicts", "decide", "detail", "evaluate", "judged_twice"]
@@ -58,8 +54,7 @@ CLAIMS: tuple[Claim, ...] = (*THESIS, *ADMA, *SAMPLING_FREE, *FALSE_POSITIVE, *L
 
 def find_claim(key: str) -> Claim:
     """Look a claim up; ValueError with the nearest key if there is none."""
-    by_key = {claim.key: claim for claim in CLAIMS}
-    if key not in by_key:
+    if key not in (by_key := {claim.key: claim for claim in CLAIMS}):
         raise ValueError(unknown("claim", key, by_key))
     return by_key[key]
 
@@ -97,7 +92,7 @@ def evaluate(
 
 
 def decide(
-    source: str | os.PathLike[str] | AllTables,
+    source: str | os.PathLike[str] | archive.AllTables,
     *,
     notebook: str | None = None,
     plans: Sequence[TunedDeclaration] | None = None,
@@ -111,9 +106,6 @@ def decide(
         plans: as in `evaluate`; None takes what is declared in a folder.
         margin: as in `evaluate`.
     """
-    from lossbench.records import archive
-    from lossbench.records.declaration import declared_tuned
-
     if notebook is not None and notebook not in NOTEBOOKS:
         raise ValueError(unknown("notebook with claims", notebook, NOTEBOOKS))
     tables = source if isinstance(source, archive.AllTables) else archive.load_tables(source)

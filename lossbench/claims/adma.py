@@ -126,7 +126,7 @@ CLAIMS = (
         "adma-on-par-with-ce", "001", "Section 5, Tables 1 and 3",
         "With Adam, Adma nearly parallels cross-entropy or surpasses it.",
         above(
-            (minus(ADMA, CE, where=ADAM), minus(ADMA, CE, where=ADAM_L2)),
+            minus(ADMA, CE, where=ADAM), minus(ADMA, CE, where=ADAM_L2),
             bound=-PARALLEL, everywhere=True, tuned=(minus(ANY_ADMA, CE),),
         ),
         "adma-accuracy", "MNIST, Fashion, CIFAR-10: +0.09, +0.28, +0.16; with L2 +0.04, +0.06, −0.52",
@@ -135,13 +135,13 @@ CLAIMS = (
     Claim(
         "adma-leads-without-l2", "001", "Section 5, Table 3",
         "With Adam and no L2, Adma is more accurate than cross-entropy.",
-        above((minus(ADMA, CE, datasets=("mnist", "fashion-mnist", "cifar-10"), where=ADAM),)),
+        above(minus(ADMA, CE, datasets=("mnist", "fashion-mnist", "cifar-10"), where=ADAM)),
         "adma-accuracy", "MNIST, Fashion, CIFAR-10: +0.09, +0.28, +0.16", TUNED,
     ),
     Claim(
         "adma-on-par-with-ce-under-sgd", "001", "Section 5",
         "With SGD, for some learning rate and exponent Adma is as accurate as cross-entropy or more.",
-        above((minus(ADMA_STEP, CE_STEP, where=SGD),), bound=-0.5, exists=True),
+        above(minus(ADMA_STEP, CE_STEP, where=SGD), bound=-0.5, exists=True),
         "adma-accuracy", "higher or parallel for some combination of the two",
         "one combination: a learning rate that makes Adma's first step as long as that of cross-entropy; as accurate "
         "is read as: at most 0.5 points behind",
@@ -149,14 +149,14 @@ CLAIMS = (
     Claim(
         "adma-beats-mse", "001", "Section 5, Tables 1 and 3",
         "Adma is more accurate than the mean squared error, but for SVHN and Dogs vs. Cats.",
-        above((minus(ADMA, MSE, datasets=("mnist", "fashion-mnist", "cifar-10", "cifar-100"), where=ADAM),)),
+        above(minus(ADMA, MSE, datasets=("mnist", "fashion-mnist", "cifar-10", "cifar-100"), where=ADAM)),
         "adma-accuracy", "MNIST, Fashion, CIFAR-10: +0.05, +0.58, +1.27", TUNED,
     ),
     Claim(
         "squared-hinge-worst", "001", "Section 5",
         "The squared hinge is the least accurate of the four losses on Fashion-MNIST, CIFAR-100, flowers and skin.",
         above(
-            tuple(minus(other, HINGE, datasets=WORST_HINGE, where=ADAM) for other in (CE, ADMA, MSE)),
+            *(minus(other, HINGE, datasets=WORST_HINGE, where=ADAM) for other in (CE, ADMA, MSE)),
             tuned=tuple(minus(other, HINGE, datasets=WORST_HINGE) for other in (CE, ANY_ADMA)),
         ),
         "adma-accuracy", "Fashion without L2: 1.71 below cross-entropy", TUNED,
@@ -165,7 +165,7 @@ CLAIMS = (
         "adma-first-epoch", "001", "Section 5, Figure 3",
         "Adma is ahead of the other losses after the first epoch, by a clear margin.",
         above(
-            lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=ADAM),
+            *lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=ADAM),
             tuned=lead_over(ANY_ADMA, (CE, HINGE), "first_epoch_accuracy"),
         ),
         "adma-learning", "MNIST 98 %; cross-entropy 96.5, MSE 95.5, squared hinge 93.5",
@@ -174,44 +174,44 @@ CLAIMS = (
     Claim(
         "adma-converges-faster", "001", "Abstract, section 5",
         "Adma converges faster than cross-entropy.",
-        above(lead_over(ADMA, (CE,), "epochs_needed", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "epochs_needed")),
+        above(*lead_over(ADMA, (CE,), "epochs_needed", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "epochs_needed")),
         "adma-learning", "", TUNED,
     ),
     Claim(
         "adma-steadier", "001", "Section 5, Figure 3",
         "Adma's accuracy varies less from epoch to epoch than that of cross-entropy.",
-        above(lead_over(ADMA, (CE,), "roughness", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "roughness")),
+        above(*lead_over(ADMA, (CE,), "roughness", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "roughness")),
         "adma-learning", "", TUNED,
     ),
     Claim(
         "adma-overfits-less", "001", "Section 5",
         "Adma overfits less: the training accuracy is less far above the validation accuracy.",
-        above(lead_over(ADMA, (CE,), "train_gap", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "train_gap")),
+        above(*lead_over(ADMA, (CE,), "train_gap", where=ADAM), tuned=lead_over(ANY_ADMA, (CE,), "train_gap")),
         "adma-learning", "", TUNED,
     ),
     Claim(
         "adma-leads-with-few-images", "001", "Section 5",
         "With 0.6 of the images of a non-standard data set for training, Adma leads cross-entropy by about 4 points.",
-        above((minus(ADMA, CE, datasets=NON_STANDARD, where={**ADAM, "train_part": 0.6}),), size=4.0),
+        above(minus(ADMA, CE, datasets=NON_STANDARD, where={**ADAM, "train_part": 0.6}), size=4.0),
         "adma-fractions", "about +4 on Flower and Skin Cancer", TUNED,
     ),
     Claim(
         "adma-loses-least-with-fewer-images", "001", "Section 5",
         "When 0.75 instead of 0.8 of a non-standard data set are for training, Adma loses less than cross-entropy.",
-        above((Contrast(FEWER_IMAGES, where=ADAM, datasets=NON_STANDARD),)),
+        above(Contrast(FEWER_IMAGES, where=ADAM, datasets=NON_STANDARD)),
         "adma-fractions", "", TUNED,
     ),
     Claim(
         "adma-exponent-has-an-inner-optimum", "001", "Section 3.1, item 1",
         "Both too large and too small an exponent harm.",
-        above((minus(exponent(0.3), exponent(0.1)), minus(exponent(0.3), exponent(0.5)))),
+        above(minus(exponent(0.3), exponent(0.1)), minus(exponent(0.3), exponent(0.5))),
         "adma-exponent",
     ),
     Claim(
         "adma-robust-to-label-noise", "001", "Section 5",
         "Adma copes better than cross-entropy with noise in the data.",
         above(
-            tuple(minus(ADMA, CE, where={"label_noise": share}) for share in (0.2, 0.4)),
+            *(minus(ADMA, CE, where={"label_noise": share}) for share in (0.2, 0.4)),
             tuned=(minus(ANY_ADMA, CE, where={"label_noise": 0.4}),),
         ),
         "adma-learning", "",
@@ -222,7 +222,7 @@ CLAIMS = (
         "adma-no-exception-with-other-activations", "001", "Section 5",
         "With ReLU, leaky ReLU or Maxout in place of ELU, Adma stands to cross-entropy as before.",
         above(
-            tuple(minus(ADMA, CE, where={"model": f"convnet_{name}"}) for name in ("relu", "leaky_relu", "maxout")),
+            *(minus(ADMA, CE, where={"model": f"convnet_{name}"}) for name in ("relu", "leaky_relu", "maxout")),
             bound=-PARALLEL,
         ),
         "adma-accuracy", "no significant exception", f"read as: at most {PARALLEL:g} points behind",
@@ -230,13 +230,13 @@ CLAIMS = (
     Claim(
         "adma-first-epoch-of-resnet34", "001", "Section 5",
         "On a pretrained ResNet34 too, Adma has the highest accuracy after the first epoch.",
-        above(lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=RESNET34)),
+        above(*lead_over(ADMA, (CE, MSE, HINGE), "first_epoch_accuracy", where=RESNET34)),
         "adma-learning", "", TUNED,
     ),
     Claim(
         "adma-leads-at-a-reduced-rate", "001", "Section 5",
         "With a learning rate reduced to 2e-4, Adma is more accurate than the other losses.",
-        above(lead_over(ADMA, (CE, MSE, HINGE), where={"lr": 2e-4})),
+        above(*lead_over(ADMA, (CE, MSE, HINGE), where={"lr": 2e-4})),
         "adma-accuracy", "leads on SVHN, CIFAR-10 and Flower Recognition with Adam", TUNED,
     ),
     Claim(

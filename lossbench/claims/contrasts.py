@@ -7,26 +7,23 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lossbench import stats
 from lossbench.config import RunConfig
+from lossbench.data.loading import find_spec
 from lossbench.data.trees import TREES, top_groups
 from lossbench.data.yardsticks import belongs
+from lossbench.records.declaration import TunedDeclaration
 from lossbench.registry import parse_value
 from lossbench.stats import metrics
 from lossbench.stats.learned import why_not_learned
 from lossbench.stats.paired import OUTCOMES, TWINS, Outcome, judge
 from lossbench.stats.pooled import Pooled, pool
 from lossbench.stats.runs import COMPARED, merge_idle
-
-if TYPE_CHECKING:
-    from lossbench.data import DatasetSpec
-    from lossbench.records.declaration import TunedDeclaration
-
 
 Row = dict[Any, Any]
 REACHED = 0.95
@@ -139,13 +136,11 @@ def _read_params(params: str) -> dict[str, Any]:
 
 
 @cache
-def _spec(dataset: str) -> DatasetSpec | None:
-    from lossbench.data.loading import find_spec
-
+def _train_size(dataset: str) -> float:
     try:
-        return find_spec(dataset)
+        return find_spec(dataset).train_size
     except (ValueError, OSError):
-        return None
+        return math.nan
 
 
 def _train_parts(table: pd.DataFrame) -> pd.Series:
@@ -153,8 +148,7 @@ def _train_parts(table: pd.DataFrame) -> pd.Series:
 
     Runs of one study that differ in nothing else: 3,000 images of another study are no 0.6 of the 5,000 of this one.
     """
-    whole = table["dataset"].map({name: spec.train_size for name in set(table["dataset"]) if (spec := _spec(name))})
-    size = table["train_size"].astype(float).fillna(whole.astype(float))
+    size = table["train_size"].astype(float).fillna(table["dataset"].map(_train_size).astype(float))
     part = pd.Series(np.nan, index=table.index)
     shared = [name for name in ("study", *SETTING) if name in table and name != "train_size"]
     for _, group in size.groupby([table[name].astype(str) for name in shared], dropna=False):
@@ -299,12 +293,9 @@ class Contrast:
     def runs(self) -> str:
         """The runs that it takes, in words."""
         sides = " and ".join(dict.fromkeys(term.name for term in self.terms))
-        held = [f"{name.replace('_', ' ')} {value}" for name, value in self.where.items()]
-        return (
-            f"runs of {sides}"
-            + (f" on {', '.join(self.datasets)}" if self.datasets else "")
-            + "".join(f", {text}" for text in held)
-        )
+        place = f" on {', '.join(self.datasets)}" if self.datasets else ""
+        shared = [f"{name.replace('_', ' ')} {value}" for name, value in self.where.items()]
+        return ", ".join([f"runs of {sides}{place}", *shared])
 
 
 def loss(name: str, **params: Any) -> Where:
@@ -457,14 +448,10 @@ def _sides_by_setting(contrast: Contrast, rows: Sequence[Row]) -> dict[tuple[str
     return places
 
 
-def matches(values: Row, where: Where) -> bool:
-    """Whether a run has these values."""
-    return all(_equals(values.get(name), wanted) for name, wanted in where.items())
-
-
-def _equals(value: Any, wanted: Any) -> bool:
+def matches(value: Any, wanted: Any) -> bool:
+    """Whether a run, or one value of it, is as wanted: of a mapping every named value."""
     if isinstance(wanted, Mapping):
-        return matches(value or {}, wanted)
+        return all(matches(value.get(name), part) for name, part in wanted.items())
     if isinstance(wanted, float):
         return value is not None and math.isclose(float(value), wanted, rel_tol=1e-6)
     return bool(value == wanted)
@@ -475,9 +462,9 @@ def _sample(contrast: Contrast, sides: list[list[Row]]) -> Sample | str:
 
     Returns: in place of a sample the reason why there is none, empty if a side has no run.
     """
-    runs = [row for rows in sides for row in rows]
     if not all(sides):
         return ""
+    runs = [row for rows in sides for row in rows]
     if reason := _nothing_learned(sides):
         return reason
     scores = [_scores(rows, contrast) for rows in sides]

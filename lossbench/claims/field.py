@@ -21,7 +21,7 @@ ABOUT = f"read as: at most {MARGIN:g} points behind"
 
 def both(*contrasts: Contrast, bound: float = 0.0) -> Compared:
     """Every contrast is above a bound, of untuned losses and of tuned ones with whatever parameters they found."""
-    return above(contrasts, bound=bound, tuned=tuple(map(any_parameters, contrasts)))
+    return above(*contrasts, bound=bound, tuned=tuple(map(any_parameters, contrasts)))
 
 
 def any_parameters(contrast: Contrast) -> Contrast:

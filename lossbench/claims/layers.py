@@ -83,19 +83,19 @@ CLAIMS = (
     Claim(
         "layers-hierarchical-below-ce", "004", "Results after training",
         "The hierarchical loss scores lower than cross-entropy.",
-        above(tuple(minus(CE, reading, datasets=CIFAR) for reading in READINGS), readings=True),
+        above(*(minus(CE, reading, datasets=CIFAR) for reading in READINGS), readings=True),
         "layers-accuracy", "h-CE < CE, no numbers", ALL_READINGS,
     ),
     Claim(
         "layers-penalty-equals-ce", "004", "Results after training",
         "The penalty on confident predictions scores about as cross-entropy does.",
-        within((minus(RCE, CE, datasets=CIFAR),), tuned=True),
+        within(minus(RCE, CE, datasets=CIFAR), tuned=True),
         "layers-accuracy", "CE and r-CE about equal, no numbers", PENALTY,
     ),
     Claim(
         "layers-no-improvement", "004", "Conclusions",
         "Neither the penalty nor the hierarchical loss improves on cross-entropy.",
-        above(tuple(minus(CE, other, datasets=CIFAR) for other in (RCE, *READINGS)), bound=-NO_GAIN, everywhere=True),
+        above(*(minus(CE, other, datasets=CIFAR) for other in (RCE, *READINGS)), bound=-NO_GAIN, everywhere=True),
         "layers-accuracy", "no significant improvement",
         f"{ALL_READINGS}; no improvement is read as: at most {NO_GAIN:g} points; {PENALTY}",
     ),
@@ -109,7 +109,7 @@ CLAIMS = (
         "layers-fewer-critical-mistakes", "004", "Introduction",
         "Knowledge of the class tree could make critical mistakes, an animal for a vehicle or the reverse, fewer.",
         above(
-            tuple(c for reading in READINGS for c in lead_over(reading, (CE,), "test_critical_error", CIFAR)),
+            *(c for reading in READINGS for c in lead_over(reading, (CE,), "test_critical_error", CIFAR)),
             readings=True,
         ),
         "layers-mistakes", "", ALL_READINGS,
@@ -117,13 +117,13 @@ CLAIMS = (
     Claim(
         "layers-penalty-overfits-less", "004", "A closer look at the losses",
         "The penalty on confident predictions avoids overfitting.",
-        above(lead_over(RCE, (CE,), "train_gap", CIFAR), tuned=True),
+        above(*lead_over(RCE, (CE,), "train_gap", CIFAR), tuned=True),
         "layers-accuracy", "", PENALTY,
     ),
     Claim(
         "layers-helps-on-harder-data", "004", "Conclusions",
         "On harder data such as CIFAR-100 the hierarchical loss would help.",
-        above((minus(FLAT, CE, datasets=HARDER),)),
+        above(minus(FLAT, CE, datasets=HARDER)),
         "layers-accuracy", "", f"{READING}; the 242 characters of Omniglot count as harder data too",
     ),
     Claim(

@@ -119,7 +119,7 @@ CLAIMS = (
     Claim(
         "thesis-ce-most-accurate", "000", "Conclusions 1, Table 4.2",
         "Cross-entropy gives the best accuracy of the losses compared, by a little.",
-        above(lead_over(CE, (JS, FOCAL_HALF, FOCAL_2)), tuned=lead_over(CE, (JS, FOCAL))),
+        above(*lead_over(CE, (JS, FOCAL_HALF, FOCAL_2)), tuned=lead_over(CE, (JS, FOCAL))),
         "thesis-accuracy", "13 placement points; Focal 0.5 10, Focal 2 7, JS 4",
     ),
     Claim(
@@ -132,7 +132,7 @@ CLAIMS = (
         "thesis-js-least-accurate", "000", "Conclusions 3, Table 4.2",
         "JS divergence gives the worst accuracy and is not to be recommended.",
         above(
-            tuple(minus(other, JS) for other in (CE, FOCAL_HALF, FOCAL_2)),
+            *(minus(other, JS) for other in (CE, FOCAL_HALF, FOCAL_2)),
             tuned=tuple(minus(other, JS) for other in (CE, FOCAL)),
         ),
         "thesis-accuracy", "last on two of three data sets",
@@ -141,7 +141,7 @@ CLAIMS = (
         "thesis-js-slowest", "000", "Table 4.2, section 4.4",
         "JS divergence needs the most epochs to its best accuracy.",
         above(
-            tuple(minus(JS, other, "best_epoch") for other in (CE, FOCAL_HALF, FOCAL_2)),
+            *(minus(JS, other, "best_epoch") for other in (CE, FOCAL_HALF, FOCAL_2)),
             tuned=tuple(minus(JS, other, "best_epoch") for other in (CE, FOCAL)),
         ),
         "thesis-epochs", "3 of at most 15 placement points",
@@ -149,7 +149,7 @@ CLAIMS = (
     Claim(
         "thesis-focal-half-fastest", "000", "Abstract, Conclusions 2",
         "Focal loss with gamma 0.5 reaches its best accuracy in the fewest epochs.",
-        above(lead_over(FOCAL_HALF, (CE, JS, FOCAL_2), "best_epoch")),
+        above(*lead_over(FOCAL_HALF, (CE, JS, FOCAL_2), "best_epoch")),
         "thesis-epochs", "14 of at most 15 placement points",
     ),
     Claim(
@@ -162,8 +162,8 @@ CLAIMS = (
         "thesis-differences-marginal", "000", "Chapter 4 below Table 4.1, Conclusions",
         "The accuracies of the configurations differ only marginally.",
         within(
-            (*(minus(other, CE) for other in (JS, FOCAL_HALF, FOCAL_2)),
-             minus(SOFT_MARGIN, SOFTMAX), minus(TAYLOR, SOFTMAX), minus(TAYLOR, SOFT_MARGIN)),
+            *(minus(other, CE) for other in (JS, FOCAL_HALF, FOCAL_2)),
+            minus(SOFT_MARGIN, SOFTMAX), minus(TAYLOR, SOFTMAX), minus(TAYLOR, SOFT_MARGIN),
             margin=MARGINAL,
             tuned=tuple(minus(other, CE) for other in (JS, FOCAL)),
         ),
@@ -173,31 +173,31 @@ CLAIMS = (
     Claim(
         "thesis-softmax-most-accurate", "000", "Conclusions 4, Table 4.4",
         "Plain softmax gives the best accuracy of the three probability functions in most cases.",
-        above(lead_over(SOFTMAX, (SOFT_MARGIN, TAYLOR))),
+        above(*lead_over(SOFTMAX, (SOFT_MARGIN, TAYLOR))),
         "thesis-probabilities", "best in 8 of 15 sets; soft margin 4, Taylor 3",
     ),
     Claim(
         "thesis-js-best-with-taylor", "000", "Table 4.3",
         "JS divergence is most accurate with Taylor softmax.",
-        above(lead_over(TAYLOR, (SOFTMAX, SOFT_MARGIN), where=JS)),
+        above(*lead_over(TAYLOR, (SOFTMAX, SOFT_MARGIN), where=JS)),
         "thesis-probabilities", "best on 2 of 3 data sets",
     ),
     Claim(
         "thesis-ce-best-with-soft-margin", "000", "Table 4.3",
         "Cross-entropy is most accurate with soft-margin softmax in most cases.",
-        above(lead_over(SOFT_MARGIN, (SOFTMAX, TAYLOR), where=CE)),
+        above(*lead_over(SOFT_MARGIN, (SOFTMAX, TAYLOR), where=CE)),
         "thesis-probabilities", "best on 2 of 3 data sets",
     ),
     Claim(
         "thesis-kl-best-with-softmax", "000", "Table 4.3",
         "KL divergence is most accurate with softmax.",
-        above(lead_over(SOFTMAX, (SOFT_MARGIN, TAYLOR), where=CE)),
+        above(*lead_over(SOFTMAX, (SOFT_MARGIN, TAYLOR), where=CE)),
         "thesis-probabilities", "best on 3 of 3 data sets", "KL divergence is cross-entropy, whose runs stand for it",
     ),
     Claim(
         "thesis-soft-margin-fastest", "000", "Conclusions 5, Table 4.4",
         "Soft-margin softmax needs the fewest epochs of the three, by a little.",
-        above(lead_over(SOFT_MARGIN, (SOFTMAX, TAYLOR), "best_epoch")),
+        above(*lead_over(SOFT_MARGIN, (SOFTMAX, TAYLOR), "best_epoch")),
         "thesis-probabilities", "first in 6 of 15 sets; Taylor 5, softmax 4",
     ),
     Claim(
@@ -215,43 +215,43 @@ CLAIMS = (
     Claim(
         "thesis-middle-rate-best", "000", "Chapter 3",
         "For the pretrained network a learning rate of 1e-3 is too high and 1e-5 too low; 1e-4 is satisfactory.",
-        above(tuple(minus({"lr": 1e-4}, {"lr": other}, where=FINE_TUNED) for other in (1e-3, 1e-5))),
+        above(*(minus({"lr": 1e-4}, {"lr": other}, where=FINE_TUNED) for other in (1e-3, 1e-5))),
         "thesis-accuracy", "", "read as: 1e-4 is the most accurate of the three",
     ),
     Claim(
         "thesis-augmentation-helps", "000", "Chapter 3",
         "Its transformations of the training images increase the accuracy.",
-        above((minus({"augmentation": "thesis"}, {"augmentation": "none"}),)),
+        above(minus({"augmentation": "thesis"}, {"augmentation": "none"})),
         "thesis-accuracy",
     ),
     Claim(
         "thesis-focal-for-imbalance", "000", "Section 3.1.1",
         "Focal loss copes better than cross-entropy with classes of unequal size.",
-        above(tuple(minus(FOCAL_2, CE, where={"imbalance": factor}) for factor in (10.0, 100.0))),
+        above(*(minus(FOCAL_2, CE, where={"imbalance": factor}) for factor in (10.0, 100.0))),
         "thesis-accuracy", "", "the thesis quotes it from the paper on focal loss and does not measure it",
     ),
     Claim(
         "thesis-shirt-hardest", "000", "Section 4.1",
         "The seventh class of Fashion-MNIST, shirts, is the hardest under every probability function.",
-        above(tuple(alone(which, "hardest_lead", ("fashion-mnist",)) for which in (SOFTMAX, SOFT_MARGIN, TAYLOR))),
+        above(*(alone(which, "hardest_lead", ("fashion-mnist",)) for which in (SOFTMAX, SOFT_MARGIN, TAYLOR))),
         "thesis-confusion",
     ),
     Claim(
         "thesis-cat-hardest", "000", "Section 4.2",
         "The fourth class of CIFAR-10, cats, is the hardest under softmax and soft-margin softmax.",
-        above(tuple(alone(which, "hardest_lead", ("cifar-10",)) for which in (SOFTMAX, SOFT_MARGIN))),
+        above(*(alone(which, "hardest_lead", ("cifar-10",)) for which in (SOFTMAX, SOFT_MARGIN))),
         "thesis-confusion", "under Taylor softmax the third class, birds",
     ),
     Claim(
         "thesis-kmnist-has-no-outlier", "000", "Section 4.3",
         "No class of KMNIST is particularly hard.",
-        above((alone({}, "worst_gap", ("kmnist",), null=OUTLIER, weight=-1.0),)),
+        above(alone({}, "worst_gap", ("kmnist",), null=OUTLIER, weight=-1.0)),
         "thesis-confusion", "", f"read as: the recall of no class lies {OUTLIER:g} points below that of every other",
     ),
     Claim(
         "thesis-similar-classes-confused", "000", "Conclusions 6",
         "Mistakes fall mostly between similar classes.",
-        above((alone({}, "similar_mistakes", ("fashion-mnist", "cifar-10")),)),
+        above(alone({}, "similar_mistakes", ("fashion-mnist", "cifar-10"))),
         "thesis-confusion", "", "similar: in the same branch of the class tree, more often than by chance",
     ),
     Claim(

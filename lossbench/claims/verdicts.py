@@ -269,14 +269,14 @@ class Compared:
         return 1.0 if short else min(1.0, 2 * mean.p_above(self.low)), against
 
 
-def above(contrasts: Sequence[Contrast], bound: float = 0.0, **options: Any) -> Compared:
+def above(*contrasts: Contrast, bound: float = 0.0, **options: Any) -> Compared:
     """Every contrast is above a bound: 0 for "better", less for "not behind by more than"."""
-    return Compared(tuple(contrasts), low=bound, **options)
+    return Compared(contrasts, low=bound, **options)
 
 
-def within(contrasts: Sequence[Contrast], margin: float = math.inf, **options: Any) -> Compared:
+def within(*contrasts: Contrast, margin: float = math.inf, **options: Any) -> Compared:
     """Every contrast lies within a margin of 0 on every data set, or differences that cancel would pass for none."""
-    return Compared(tuple(contrasts), low=-margin, high=margin, everywhere=True, **options)
+    return Compared(contrasts, low=-margin, high=margin, everywhere=True, **options)
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from lossbench.claims.verdicts import (
-    CONTRADICTED,
-    FIVE,
-    GROUPS,
-    MATHEMATICS,
-    NOT_TESTED,
-    PAPERS,
-    PRINTED,
-    RUNS,
-    SLIPS,
-    SUPPORTED,
-    TUNED,
-    UNDECIDED,
-)
+from lossbench.claims.verdicts import CONTRADICTED, GROUPS, PAPERS, SUPPORTED, TUNED, VERDICTS
 
-SIGNS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_TESTED: "–"}  # so that colour is not needed
-TITLES = {RUNS: "Decided by runs", MATHEMATICS: "Decided by mathematics", PRINTED: "Decided by the paper's own tables",
-          SLIPS: "Slips in print: copying and arithmetic"}  # fmt: skip
+SIGNS = dict(zip(VERDICTS, "✓✗?–", strict=True))  # so that colour is not needed
+_BY = ("Decided by runs", "Decided by mathematics", "Decided by the paper's own tables")
+TITLES = dict(zip(GROUPS, (*_BY, "Slips in print: copying and arithmetic"), strict=True))
 NONE = "–"
 
 
@@ -35,14 +22,11 @@ def as_markdown(table: pd.DataFrame, *, links: bool = True) -> str:
 
 
 def _rows(rows: list[dict[Any, Any]], links: bool) -> str:
-    lines = [
-        "| what the paper says | verdict | estimate | n | pairs that would decide |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| what the paper says | verdict | estimate | n | pairs that would decide |", "| --- " * 5 + "|"]
     for row in rows:
         statement = f"[{row['says']}](#{row['figure']})" if links and row["figure"] else row["says"]
-        source = "" if row["paper"] in FIVE else f"{PAPERS[row['paper']].source}: "
-        says = f"{statement} <br> *{source}{row['place']}*"
+        source = PAPERS[row["paper"]].source
+        says = f"{statement} <br> *{source}{': ' * bool(source)}{row['place']}*"
         here = " here" if row["here"] and row["verdict"] in (SUPPORTED, CONTRADICTED) else ""
         tuned = ", every loss tuned" if row["regime"] == TUNED else ""
         verdict = f"{SIGNS[row['verdict']]} {row['verdict']}{here}{tuned} <br> *{row['why']}*"
@@ -69,10 +53,10 @@ def quantity(value: Any, unit: Any) -> str:
     if not _known(value):
         return NONE
     size = abs(float(value))
-    whole = abs(size - round(size)) < 1e-9
-    digits = 0 if whole else _digits(size)
-    text = number(float(value), digits)
-    return f"{text.rstrip('0').rstrip('.') if digits else text} {unit or ''}".strip()
+    if abs(size - round(size)) < 1e-9:
+        return f"{number(float(value), 0)} {unit or ''}".strip()
+    text = number(float(value), _digits(size))
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit or ''}".strip()
 
 
 def count(value: Any) -> str:
