@@ -116,8 +116,8 @@ class Session:
         self._require_alive()
         self.turn += 1
         inputs, indices = logits.detach().cpu().contiguous(), target.cpu().long().contiguous()
-        head = {"do": "forward", "turn": self.turn, "shape": list(inputs.shape), "dtype": _word(inputs)}
-        head |= {"epoch": epoch, "epochs": epochs}
+        head = {"do": "forward", "turn": self.turn, "epoch": epoch, "epochs": epochs}
+        head |= {"shape": list(inputs.shape), "dtype": str(inputs.dtype).removeprefix("torch.")}
         _, content = self.nursery.ask(head, inputs.numpy().tobytes() + indices.numpy().tobytes())
         return _tensor(content, inputs.dtype, (len(inputs),)).to(logits)
 
@@ -227,48 +227,36 @@ def register_locked(
         seed = hashlib.sha256(f"{digest} {context.generator.initial_seed()}".encode()).digest()
         counts = None if context.class_counts is None else context.class_counts.tolist()
         task = {"num_classes": context.num_classes, "class_counts": counts, "class_names": context.class_names}
-        started = nursery(folder, digest).begin(loss=name, params=dict(params), seed=int.from_bytes(seed[:7]), **task)
-        return _State(started)
+        task_seed = int.from_bytes(seed[:7])
+        return _State(nursery(folder, digest).begin(loss=name, params=dict(params), seed=task_seed, **task))
 
     def locked(logits: Tensor, target: Tensor, session: Any, epoch: Any = None, epochs: Any = None, **_: Any) -> Tensor:
         when = (1, 1) if epoch is None or epochs is None else (int(epoch), int(epochs))
         values: Tensor = _Remote.apply(logits, target, session, *when)
         return values
 
-    own = inspect.signature(locked).parameters
-    tensors = [own[key] for key in ("logits", "target", "session", "epoch", "epochs")]
-    kinds = {key: int if isinstance(default, int) else float for key, (default, *_) in searched.items()}
-    hyper = [
-        inspect.Parameter(
-            key,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=Annotated[kinds[key], search(low, high, log=log)],
-        )
-        for key, (default, low, high, log) in searched.items()
-    ]
-    annotated = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in tensors]
-    locked.__signature__ = inspect.Signature([*annotated, *hyper])  # type: ignore[attr-defined]
+    empty, keyword = inspect.Parameter.empty, inspect.Parameter.KEYWORD_ONLY
+    parameters = [own.replace(annotation=empty) for own in inspect.signature(locked).parameters.values()][:-1]
+    for key, (default, low, high, log) in searched.items():
+        kind: Any = int if isinstance(default, int) else float
+        annotation = Annotated[kind, search(low, high, log=log)]
+        parameters.append(inspect.Parameter(key, keyword, default=default, annotation=annotation))
+    locked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     locked.__name__, locked.__module__ = name, "challenger"
     locked.__doc__ = f"The challenger {name}, whose code runs in a process of its own."
     register(state=state, shown=tuple(searched))(locked)
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LOSSBENCH_")}
-    one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSBENCH_")}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "lossbench.training.locked", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**kept, **one}, start_new_session=True)
-
-
-def _word(tensor: Tensor) -> str:
-    return "float64" if tensor.dtype == torch.float64 else "float32"
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
 
 
 def _tensor(content: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    expected = torch.Size(shape).numel() * dtype.itemsize
-    if len(content) != expected:
+    if len(content) != (expected := torch.Size(shape).numel() * dtype.itemsize):
         raise BadLoss(f"the loss's process answers with {len(content)} bytes, not {expected}")
     return torch.frombuffer(bytearray(content), dtype=dtype).reshape(shape)
 
@@ -356,18 +344,15 @@ def _child(extension: Extension, task: dict[str, Any], orders: int, answers: int
         _die_with_parent()
         _warm_up()
         warnings.showwarning = lambda *_, **__: None  # Python's own reads the line that warned from its file
-        seen = _lock()
-        serve = _Server(seen, answers)
+        server = _Server(_lock(), answers)
         torch.manual_seed(task.get("seed", 0))
-        before = set(LOSSES)
-        serve.answer(partial(_load, extension, task, serve, before))
-        while True:
-            order, blob = _receive(orders)
-            if order["do"] == "end":
-                code = 0
-                break
-            serve.answer(partial(serve.work, order, blob))
-    except EOFError:
+        server.answer(partial(server.load, extension, task))
+        with contextlib.suppress(EOFError):  # the study is gone
+            while True:
+                order, blob = _receive(orders)
+                if order["do"] == "end":
+                    break
+                server.answer(partial(server.work, order, blob))
         code = 0
     finally:
         os._exit(code)
@@ -412,15 +397,6 @@ def _lock() -> list[str]:
     return seen
 
 
-def _load(extension: Extension, task: dict[str, Any], serve: _Server, before: set[str]) -> tuple[dict[str, Any], bytes]:
-    importlib.import_module(extension.module)
-    serve.names = [name for name in LOSSES if name not in before]
-    if task["loss"]:
-        known = {key: task[key] for key in ("num_classes", "class_counts", "class_names")}
-        serve.criterion = Criterion(task["loss"], reduction="none", **known, **task["params"])
-    return {}, b""
-
-
 class _Server:
     """What the child keeps of its run."""
 
@@ -438,11 +414,19 @@ class _Server:
         except BaseException as error:  # whatever the code raises
             head, blob = {"status": "wrong", "text": f"{type(error).__name__}: {error}"[:500]}, b""
         if self.seen:
-            head, blob = (
-                {"status": "refused", "text": "asked for: " + "; ".join(list(dict.fromkeys(self.seen))[:3])},
-                b"",
-            )
+            asked = "; ".join(list(dict.fromkeys(self.seen))[:3])
+            head, blob = {"status": "refused", "text": f"asked for: {asked}"}, b""
         _send(self.answers, head, blob)
+
+    def load(self, extension: Extension, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Execute the code, and make the loss that the task names."""
+        before = set(LOSSES)
+        importlib.import_module(extension.module)
+        self.names = [name for name in LOSSES if name not in before]
+        if task["loss"]:
+            given = {key: task[key] for key in ("num_classes", "class_counts", "class_names")}
+            self.criterion = Criterion(task["loss"], reduction="none", **given, **task["params"])
+        return {}, b""
 
     def work(self, order: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
         """Do what an order says: describe, forward or backward."""
@@ -454,10 +438,8 @@ class _Server:
             (gradient,) = torch.autograd.grad((loss * slope).sum(), logits, retain_graph=True)  # a scalar opens no file
             return {}, gradient.contiguous().numpy().tobytes()
         assert self.criterion is not None
-        rows, columns = order["shape"]
-        dtype = getattr(torch, order["dtype"])
-        size = rows * columns * dtype.itemsize
-        logits = torch.frombuffer(bytearray(blob[:size]), dtype=dtype).reshape(rows, columns).requires_grad_()
+        dtype, size = getattr(torch, order["dtype"]), len(blob) - 8 * order["shape"][0]
+        logits = torch.frombuffer(bytearray(blob[:size]), dtype=dtype).reshape(order["shape"]).requires_grad_()
         target = torch.frombuffer(bytearray(blob[size:]), dtype=torch.int64)
         self.criterion.set_epoch(order["epoch"], order["epochs"])
         loss = self.criterion(logits, target)
@@ -468,6 +450,8 @@ class _Server:
 
 def _facts(name: str) -> dict[str, Any]:
     """A loss as its registration declares it, in plain values."""
+    from lossbench.training.checking import check_loss  # loaded before the lock, where it is needed
+
     entry = LOSSES[name]
     refusal = ""
     if entry.takes != "logits":
@@ -479,8 +463,6 @@ def _facts(name: str) -> dict[str, Any]:
         for parameter in entry.parameters.values()
         if parameter.search is not None and isinstance(parameter.default, int | float)
     }
-    from lossbench.training.checking import check_loss  # loaded before the lock, where it is needed
-
     wrong = [] if refusal else [finding.text for finding in check_loss(name) if finding.wrong]
     return {"searched": searched, "refusal": refusal, "wrong": wrong}
 
