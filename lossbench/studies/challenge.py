@@ -79,13 +79,13 @@ from lossbench.losses import register
 def plain(log_probs, target):
     return -log_probs.gather(1, target[:, None]).squeeze(1)
 '''
-PROXY = '''"""The challenger {name}: its code lies in `{code}` and runs behind a lock."""
+PROXY = '''"""The challenger {name}: its code lies in `code` and runs behind a lock."""
 
 from pathlib import Path
 
 from lossbench.training.locked import register_locked
 
-register_locked(Path(__file__).parent / "{code}", "{digest}", "{name}", {searched!r})
+register_locked(Path(__file__).parent / "code", "{digest}", "{name}", {searched!r})
 '''
 
 Say = Callable[[str], object]
@@ -130,19 +130,15 @@ def seeds(code: str, protocol: str, study: int, count: int) -> list[int]:
 
 def _all_seeds(digests: Mapping[str, str], rules: Mapping[str, Any]) -> dict[str, list[int]]:
     """Study -> seeds of its finals."""
-    studies = range(rules["studies"])
-    return {str(k): seeds(digests["code"], digests["protocol"], k, rules["finals"]) for k in studies}
+    code, protocol = digests["code"], digests["protocol"]
+    return {str(study): seeds(code, protocol, study, rules["finals"]) for study in range(rules["studies"])}
 
 
 def protocol(setting: str, budget: str, salt: str = "") -> dict[str, Any]:
     """Everything that is fixed before the code is read; `salt` is a word of whoever asks for the verdict."""
-
-    trials, studies, finals = BUDGETS[budget]
     return {
         "setting": SETTINGS[setting],
-        "trials": trials,
-        "studies": studies,
-        "finals": finals,
+        **dict(zip(("trials", "studies", "finals"), BUDGETS[budget], strict=True)),
         "margin": MARGIN,
         "conditions": CONDITIONS,
         "judged": {name: list(outcomes) for name, outcomes in JUDGED.items()},
@@ -235,7 +231,7 @@ def prepare(
         challenger = submit(Path(file), home, loss)
         losses.append((challenger.name, {}))
     except BadLoss as error:
-        challenger, verdict["refusal"] = _unknown(Path(file), home), str(error)
+        challenger, verdict["refusal"] = _copy_code(Path(file), home), str(error)
     digests = {"code": challenger.digest, "protocol": _digest(rules), "lossbench": instrument, "data": _digest(data)}
     plan = ChallengePlan(
         base,
@@ -255,17 +251,13 @@ def prepare(
         "data": data,
         "code": challenger.code,
         "digests": digests,
-        "machine": {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            **describe_machine(torch.device("cpu"))["versions"],
-        },
+        "machine": {"system": platform.system(), "processor": platform.machine()}
+        | describe_machine(torch.device("cpu"))["versions"],
         "seeds": _all_seeds(digests, rules),
     }
     if "refusal" not in verdict:
         proxy = challenger.folder / f"{challenger.name}_proxy.py"
-        facts = {"name": challenger.name, "code": "code", "digest": challenger.digest, "searched": challenger.searched}
-        write_text(proxy, PROXY.format(**facts))
+        write_text(proxy, PROXY.format(**vars(challenger)))
         extend(proxy)
     return Challenge(plan, challenger, verdict)
 
@@ -278,73 +270,65 @@ def submit(file: Path, home: Path, loss: str | None = None) -> Challenger:
             no loss that could be challenged.
         BadLoss: code that asks for a file or cannot be executed, or a loss with what `lossbench check` calls wrong.
     """
-
-    copied = _unknown(file, home)
-    known = describe(copied.folder / "code", copied.digest)
-    names = list(known)
-    if loss is not None and loss not in names:
-        raise ValueError(unknown("loss of this file", loss, names))
-    if not names:
+    copied = _copy_code(file, home)
+    registered = describe(copied.folder / "code", copied.digest)
+    if loss is not None and loss not in registered:
+        raise ValueError(unknown("loss of this file", loss, list(registered)))
+    if not registered:
         raise ValueError(f"{file} registers no loss: put @register over one, as in docs/your_own.md")
-    if loss is None and len(names) > 1:
-        raise ValueError(f"{file} registers {', '.join(names)}; choose one with --loss")
-    name = loss or names[0]
-    facts = known[name]
+    if loss is None and len(registered) > 1:
+        raise ValueError(f"{file} registers {', '.join(registered)}; choose one with --loss")
+    name = loss or next(iter(registered))
+    facts = registered[name]
     if facts["refusal"]:
         raise ValueError(f"{name} {facts['refusal']}")
     if facts["wrong"]:
         raise BadLoss(f"{name} {facts['wrong'][0]} (lossbench check {file.name} says all that is wrong)")
     searched = {key: (start, low, high, log) for key, (start, low, high, log) in facts["searched"].items()}
-    final = home / f"{name}-{copied.digest[:12]}"
-    if not final.exists():
-        copied.folder.rename(final)
-    return Challenger(name, copied.digest, copied.code, final, searched)
+    folder = home / f"{name}-{copied.digest[:12]}"
+    if not folder.exists():
+        copied.folder.rename(folder)
+    return replace(copied, name=name, folder=folder, searched=searched)
 
 
-def _unknown(file: Path, home: Path) -> Challenger:
-    """The code before anything of it was executed."""
-
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
+def _copy_code(file: Path, home: Path) -> Challenger:
+    """Copy the code, under the name of its file, before anything of it is executed."""
+    if file.suffix != ".py" or not file.is_file():
         raise FileNotFoundError(f"there is no Python file {str(file)!r}; a challenger is a file such as my_loss.py")
-    extension = Extension(path.resolve())
+    path = file.resolve()
+    extension = Extension(path)
     try:
         extension.read()
     except SyntaxError as error:
         raise ValueError(f"{file}:{error.lineno}: SyntaxError: {error.msg}") from None
-    if (size := sum(len(text) for _, text in extension.texts.values())) > MOST_BYTES:
+    texts = dict(extension.texts.values())
+    if (size := sum(map(len, texts.values()))) > MOST_BYTES:
         raise ValueError(f"{file} and what it imports have {size:,} bytes; a challenger has at most {MOST_BYTES:,}")
-    for where, text in extension.texts.values():
-        for module in imported_names(where, text, ""):
-            if module.partition(".")[0] not in ALLOWED and module not in extension.texts:
-                if any(module.startswith(f"{known}.") for known in extension.texts):
-                    continue  # a name in a module that lies beside it
-                raise ValueError(
-                    f"{where.name} imports {module}; a challenger imports torch, numpy, scipy and Python's own"
-                )
-    root = path.resolve().parent
-    code = {}
-    for where, content in extension.texts.values():
-        inside = "challenger.py" if where == path.resolve() else where.relative_to(root).as_posix()
-        code[inside] = content.decode()
+    for where, text in texts.items():
+        for name in imported_names(where, text, ""):
+            beside = any(name == module or name.startswith(f"{module}.") for module in extension.texts)
+            if not beside and name.partition(".")[0] not in ALLOWED:
+                reason = "a challenger imports torch, numpy, scipy and Python's own"
+                raise ValueError(f"{where.name} imports {name}; {reason}")
+    names = {where: where.relative_to(path.parent).as_posix() for where in texts} | {path: "challenger.py"}
+    code = {names[where]: text.decode() for where, text in texts.items()}
     digest = digest_of(code)
     folder = home / f"{path.stem}-{digest[:12]}"
-    for inside, source in code.items():
-        write_text(folder / "code" / inside, source)
+    for name, source in code.items():
+        write_text(folder / "code" / name, source)
     return Challenger(path.stem, digest, code, folder, {})
 
 
 def digest_of(code: Mapping[str, str]) -> str:
     """The hash of a challenger's code, as `Extension.seal` computes it for the copy."""
     hashed = hashlib.sha256()
-    for inside, text in sorted((inside, text.encode()) for inside, text in code.items()):
-        hashed.update(f"{inside} {len(text)} ".encode() + text)
+    for name, text in sorted((name, text.encode()) for name, text in code.items()):
+        hashed.update(f"{name} {len(text)} ".encode() + text)
     return hashed.hexdigest()
 
 
 def source_digest() -> str:
     """The hash of lossbench's own code and of the versions that it computes with: who agrees in it, computes alike."""
-
     root = Path(__file__).resolve().parents[1]
     hashed = hashlib.sha256(f"{platform.python_version()} {torch.__version__} {np.__version__}".encode())
     for path in sorted(root.rglob("*.py")):
@@ -358,7 +342,6 @@ def _digest(values: Any) -> str:
 
 def _possible_setting() -> str:
     """The features of a published network where its package is installed."""
-
     published = MODELS["efficientnet_lite0"].pretrained
     try:
         assert published is not None
@@ -370,7 +353,6 @@ def _possible_setting() -> str:
 
 def _data(base: RunConfig) -> dict[str, str]:
     """The fingerprint of the images, and the hash of the published weights that look at them."""
-
     facts = {"dataset": base.dataset, "fingerprint": find_spec(base.dataset).fingerprint}
     published = MODELS[base.model].pretrained
     if base.pretrained and published is not None:
@@ -385,23 +367,24 @@ def _measured(
     plan: ChallengePlan, declaration: TunedDeclaration, folder: Path, failed: Mapping[str, str]
 ) -> dict[str, Any]:
     """The runs as plain rows, and what is judged from them; `refusal` where the code failed in some."""
-
     if failed:
         text = next(iter(failed.values())).partition(" (see ")[0]
         return {"refusal": f"{len(failed)} runs failed: {text}", "declared": declaration.time}
     runs = load_runs(folder, damaged="skip")
-    parts = {"trial": trials_table(runs, declaration), "clean": finals_table(runs, declaration)}
+    tables = {"trial": trials_table(runs, declaration)}
     for name, changes in CONDITIONS.items():
-        entry = next((entry for entry in declaration.conditions if changes and entry["changes"] == changes), None)
-        if entry is not None:
-            parts[name] = finals_table(runs, declaration, entry)
-    rows = [row for role, table in parts.items() for row in _rows(role, table)]
-    found = {"declared": declaration.time, "plan": declaration.digest, "runs": rows}
-    if not any(row["role"] == "clean" and row["loss"] == plan.losses[1][0] for row in rows):
-        return {**found, "refusal": "every trial of some study diverged, so there is nothing to compare"}
-    return {**found, "judged": judge_rows(rows, plan.losses[1][0])}
+        entry = next((entry for entry in declaration.conditions if entry["changes"] == changes), None)
+        if entry is not None or not changes:
+            tables[name] = finals_table(runs, declaration, entry)
+    rows = [row for role, table in tables.items() for row in _rows(role, table)]
+    facts = {"declared": declaration.time, "plan": declaration.digest, "runs": rows}
+    loss = plan.losses[1][0]
+    if not any(row["role"] == "clean" and row["loss"] == loss for row in rows):
+        return {**facts, "refusal": "every trial of some study diverged, so there is nothing to compare"}
+    return {**facts, "judged": judge_rows(rows, loss)}
 
 
+WINNER = ["loss", "study", "lr", "weight_decay"]  # what its finals share with a winner
 COLUMNS = (
     *("run_id", "study", "point", "loss", "loss_params", "lr", "weight_decay", "seed", "status", "seconds"),
     *("val_accuracy", "test_accuracy", "test_macro_f1", "test_ece", "test_nll", "test_brier", "test_images"),
@@ -409,44 +392,36 @@ COLUMNS = (
 
 
 def _rows(role: str, table: pd.DataFrame) -> list[dict[str, Any]]:
-    kept = table[[name for name in COLUMNS if name in table]]
-    return [{"role": role, **row} for row in json.loads(kept.to_json(orient="records", double_precision=15))]
+    text = table[[name for name in COLUMNS if name in table]].to_json(orient="records", double_precision=15)
+    return [{"role": role, **row} for row in json.loads(text)]
 
 
 def judge_rows(rows: Sequence[Mapping[str, Any]], loss: str) -> list[dict[str, Any]]:
     """Every outcome under every condition, by the rule of the protocol; the verdict's comes first."""
-
     table = pd.DataFrame(rows)
-    cells: dict[tuple[str, str], pd.DataFrame] = {
-        (name, metric): final_differences(table[table["role"] == name], metric)
-        for name, metrics in JUDGED.items()
-        if (table["role"] == name).any()
-        for metric in metrics
-    }
-    families = [[PRIMARY]]
-    for metric in dict.fromkeys(metric for _, metric in cells):
-        families.append([cell for cell in cells if cell[1] == metric and cell != PRIMARY])
+    roles = {name: table[table["role"] == name] for name in JUDGED if (table["role"] == name).any()}
+    cells = [(name, metric) for name in roles for metric in JUDGED[name]]
+    metrics = dict.fromkeys(metric for _, metric in cells)
+    families = [[PRIMARY], *([cell for cell in cells if cell[1] == metric and cell != PRIMARY] for metric in metrics)]
     judged = []
     for family in filter(None, families):
-        outcome = OUTCOMES[family[0][1]]
-        pairs = [cells[cell] for cell in family]
+        metric = family[0][1]
+        outcome = OUTCOMES[metric]
+        pairs = [final_differences(roles[name], metric) for name, _ in family]
         means = [part.groupby("study")["difference"].mean().to_numpy() for part in pairs]
         each = max(1, min(len(part) // max(1, part["study"].nunique()) for part in pairs))
         resolution = 1 / (float(table["test_images"].min()) * each) if outcome.counts_images else 0.0
-        rule: dict[str, Any] = {
-            "margin": outcome.margin,
-            "resolution": resolution,
-            "higher_is_better": outcome.higher_is_better,
-        }
-        for cell, part, row in zip(family, pairs, judge(means, **rule), strict=True):
-            own = table[(table["role"] == cell[0]) & (table["loss"] == loss)]
-            reference = table[(table["role"] == cell[0]) & (table["loss"] == REFERENCE)]
+        judgements = judge(
+            means, margin=outcome.margin, resolution=resolution, higher_is_better=outcome.higher_is_better
+        )
+        for (name, _), part, row in zip(family, pairs, judgements, strict=True):
+            own, reference = (roles[name][roles[name]["loss"] == which] for which in (loss, REFERENCE))
             diverged = int((own["status"] != "finished").sum())
-            numbers = {name: getattr(row, name) for name in ("mean", "low", "high", "p", "p_holm", "p_equivalence")}
-            word = "undecided" if diverged else row.verdict
+            scores = {"own": float(own[metric].mean()), "cross_entropy": float(reference[metric].mean())}
+            numbers = {key: getattr(row, key) for key in ("mean", "low", "high", "p", "p_holm", "p_equivalence")}
             counts = {"pairs": len(part), "studies": row.n, "diverged": diverged, "margin": outcome.margin}
-            scores = {"own": float(own[cell[1]].mean()), "cross_entropy": float(reference[cell[1]].mean())}
-            judged.append({"condition": cell[0], "outcome": cell[1], **scores, **numbers, **counts, "word": word})
+            word = "undecided" if diverged else row.verdict
+            judged.append({"condition": name, "outcome": metric, **scores, **numbers, **counts, "word": word})
     return judged
 
 
@@ -455,23 +430,17 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
 
     The fastest of many calls is what the code takes; the median also holds what else the machine did.
     """
-
     rules = verdict["protocol"]["setting"]
     shape = rules["batch_size"], len(find_spec(rules["dataset"]).class_names)
-    plain = challenger.folder / "plain"
-    write_text(plain / "challenger.py", PLAIN)
-    places = {
+    plain = write_text(challenger.folder / "plain" / "challenger.py", PLAIN).parent
+    codes = {
         challenger.name: (challenger.folder / "code", challenger.digest),
         "plain": (plain, digest_of({"challenger.py": PLAIN})),
     }
-    times = seconds_a_step(places, shape, STEPS)
+    times = seconds_a_step(codes, shape, STEPS)
     late = [[1000 * value for value in part[len(part) // 2 :]] for part in times]  # the first calls may be for show
-    runs = {
-        loss: statistics.fmean(
-            row["seconds"] for row in verdict["runs"] if row["role"] == "clean" and row["loss"] == loss
-        )
-        for loss in (challenger.name, REFERENCE)
-    }
+    runs = pd.DataFrame(verdict["runs"])
+    run_seconds = runs[runs["role"] == "clean"].groupby("loss")["seconds"].mean()
     steps = rules["epochs"] * -(-rules["train_size"] // rules["batch_size"])
     return {
         "batch": list(shape),
@@ -480,29 +449,24 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "cross_entropy_ms": min(late[1]),
         "medians_ms": [statistics.median(part) for part in late],
         "steps_a_run": steps,
-        "own_run_seconds": runs[challenger.name],
-        "cross_entropy_run_seconds": runs[REFERENCE],
+        "own_run_seconds": float(run_seconds[challenger.name]),
+        "cross_entropy_run_seconds": float(run_seconds[REFERENCE]),
     }
 
 
 def committed_tables(setting: Mapping[str, Any]) -> list[tuple[pd.DataFrame, TunedDeclaration]]:
     """The committed tuned studies of a setting: all runs of each, and its declaration."""
-
-    relative = Path("outputs") / "tuned"
-    beside = Path(__file__).resolve().parents[2] / relative
-    places = [place for place in (beside, SHIPPED / "tuned") if packed_folders(place)][:1]
+    beside = Path(__file__).resolve().parents[2] / "outputs" / "tuned"
     return [
         (load_runs(folder), plan)
-        for place in places
-        for folder in packed_folders(place)
+        for folder in packed_folders(beside) or packed_folders(SHIPPED / "tuned")
         for plan in declared_tuned(folder)
-        if {**plan.setting} == {key: value for key, value in setting.items() if key in plan.setting}
+        if plan.setting == {key: value for key, value in setting.items() if key in plan.setting}
     ]
 
 
 def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str, Any]:
     """Where the loss would stand among committed ones that were tuned in the same setting."""
-
     rules = verdict["protocol"]
     budget = [rules[name] for name in ("trials", "studies", "finals")]
     tables = committed_tables(declaration.setting)
@@ -533,7 +497,6 @@ def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str
 
 def _word(verdict: Mapping[str, Any]) -> tuple[str, str]:
     """The word and the sentence of the page."""
-
     if "refusal" in verdict:
         refused = "asked for" in verdict["refusal"] or "took longer than" in verdict["refusal"]
         word = "refused" if refused else "failed"
@@ -541,8 +504,8 @@ def _word(verdict: Mapping[str, Any]) -> tuple[str, str]:
     first = verdict["judged"][0]
     mean, low, high = (number(100 * first[key], 2, sign=True) for key in ("mean", "low", "high"))
     where = f"{first['pairs']} pairs in {first['studies']} studies"
-    said = f"{verdict['loss']} minus cross-entropy, both tuned alike: {mean} [{low}, {high}] points of test accuracy"
-    return first["word"], f"{first['word']}: {said}, {where}"
+    points = f"{verdict['loss']} minus cross-entropy, both tuned alike: {mean} [{low}, {high}] points of test accuracy"
+    return first["word"], f"{first['word']}: {points}, {where}"
 
 
 def check(path: str | os.PathLike[str]) -> list[str]:
@@ -551,7 +514,6 @@ def check(path: str | os.PathLike[str]) -> list[str]:
     Hashes, seeds, the choice of the winners, every judged number and the word are computed again from the code, the
     protocol and the runs that the file holds. That the runs are true only a run of the same command shows.
     """
-
     try:
         verdict = json.loads(Path(path).read_text(encoding="utf-8"))
         digests, rules, loss = verdict["digests"], verdict["protocol"], verdict["loss"]
@@ -570,9 +532,9 @@ def check(path: str | os.PathLike[str]) -> list[str]:
         finals = table[table["role"] != "trial"]
         if any(row["seed"] not in expected[str(row["study"])] for row in finals.to_dict("records")):
             wrong.append("a final has a seed that does not come from the hashes")
-        trials = table[table["role"] == "trial"].reset_index(drop=True)
-        chosen = {(r["loss"], r["study"], r["lr"], r["weight_decay"]) for r in choose(trials).to_dict("records")}
-        if {(r["loss"], r["study"], r["lr"], r["weight_decay"]) for r in finals.to_dict("records")} != chosen:
+        chosen = choose(table[table["role"] == "trial"].reset_index(drop=True))
+        ran, won = (set(part[WINNER].itertuples(index=False, name=None)) for part in (finals, chosen))
+        if ran != won:
             wrong.append("the finals are not those of the trials with the best validation accuracy")
         again = judge_rows(verdict["runs"], loss)
         for row, stored in zip(again, verdict["judged"], strict=True):

@@ -41,7 +41,7 @@ START_SECONDS = 300.0  # for torch and the code's imports
 MOST_BYTES = 100_000  # of code: room for any formula, and none for the test images
 ALLOWED = ("torch", "numpy", "scipy", "lossbench", *sys.stdlib_module_names)
 OF_CHECKS = ("lossbench.training.checking", "torch.fx.experimental.symbolic_shapes")  # gradcheck imports it late
-KEPT_GRAPHS = 4
+MOST_GRAPHS = 4
 LENGTHS = struct.Struct("<II")
 WATCHED = (
     *("open", "os.", "subprocess.", "socket.", "ctypes.", "shutil.", "glob.", "resource.", "mmap.", "sqlite3."),
@@ -67,7 +67,11 @@ class Nursery:
     def begin(self, **task: Any) -> Session:
         """A fresh child for a run; the one before it ends."""
         if self.session is not None:
-            self.session.end()
+            self.session = None
+            try:
+                self.ask({"do": "end"})
+            except BadLoss:
+                self.kill()
         if self.process is None or self.process.poll() is not None:
             self.process = _start(self.arguments)
             self.ask({}, seconds=START_SECONDS)  # ready
@@ -131,15 +135,6 @@ class Session:
     def _require_alive(self) -> None:
         if self.nursery.session is not self:
             raise BadLoss("this run's process has been ended, because another run has begun")
-
-    def end(self) -> None:
-        """Let the child go."""
-        if self.nursery.session is self:
-            self.nursery.session = None
-            try:
-                self.nursery.ask({"do": "end"})
-            except BadLoss:
-                self.nursery.kill()
 
 
 class _Remote(torch.autograd.Function):
@@ -378,7 +373,7 @@ def _lock() -> list[str]:
     """From here on no file can be opened; returns the list of what was asked for."""
     import resource
 
-    seen: list[str] = []
+    asked: list[str] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -390,18 +385,18 @@ def _lock() -> list[str]:
             return
         if event == "open" and what.endswith((".py", ".pyc", ".so")):
             raise OSError(f"a loss can open no file: import {what} at the top of the file")
-        seen.append(f"{event} {what}".strip())
+        asked.append(f"{event} {what}".strip())
         raise PermissionError(f"a loss sees logits and targets only, and asked for: {event} {what}")
 
     sys.addaudithook(watch)
-    return seen
+    return asked
 
 
 class _Server:
     """What the child keeps of its run."""
 
-    def __init__(self, seen: list[str], answers: int) -> None:
-        self.seen, self.answers = seen, answers
+    def __init__(self, asked: list[str], answers: int) -> None:
+        self.asked, self.answers = asked, answers
         self.names: list[str] = []
         self.criterion: Criterion | None = None
         self.graphs: dict[int, tuple[Tensor, Tensor]] = {}
@@ -413,8 +408,8 @@ class _Server:
             head = {"status": "ok", **head}
         except BaseException as error:  # whatever the code raises
             head, blob = {"status": "wrong", "text": f"{type(error).__name__}: {error}"[:500]}, b""
-        if self.seen:
-            asked = "; ".join(list(dict.fromkeys(self.seen))[:3])
+        if self.asked:
+            asked = "; ".join(list(dict.fromkeys(self.asked))[:3])
             head, blob = {"status": "refused", "text": f"asked for: {asked}"}, b""
         _send(self.answers, head, blob)
 
@@ -444,7 +439,7 @@ class _Server:
         self.criterion.set_epoch(order["epoch"], order["epochs"])
         loss = self.criterion(logits, target)
         self.graphs[order["turn"]] = logits, loss
-        self.graphs.pop(order["turn"] - KEPT_GRAPHS, None)
+        self.graphs.pop(order["turn"] - MOST_GRAPHS, None)
         return {}, loss.detach().to(dtype).contiguous().numpy().tobytes()
 
 
