@@ -346,8 +346,8 @@ class Sample:
     @property
     def unusual(self) -> list[str]:
         """The fields of the setting that are not the defaults, other than how much is trained on what."""
-        told = ("dataset", "model", "epochs", "train_size")
-        values = {name: {text(row, name) for row in self.runs} for name in SETTING if name not in told}
+        fields = [name for name in SETTING if name not in ("dataset", "model", "epochs", "train_size")]
+        values = {name: {text(row, name) for row in self.runs} for name in fields}
         plain = {name: text(RunConfig.defaults(), name) for name in values}
         return [f"{name.replace('_', ' ')} {', '.join(texts) or 'not set'}"
                 for name, texts in values.items() if len(texts) == 1 and texts != {plain[name]}]  # fmt: skip
@@ -436,16 +436,16 @@ def _sides_by_setting(contrast: Contrast, rows: Sequence[Row]) -> dict[tuple[str
     """The runs that each term selects, by data set and network and by setting."""
     opened = contrast.opened
     shared = {**{key: value for key, value in PLAIN.items() if key not in opened}, **contrast.where}
-    places: dict[tuple[str, str], dict[Any, list[list[Row]]]] = defaultdict(dict)
+    networks: dict[tuple[str, str], dict[Any, list[list[Row]]]] = defaultdict(dict)
     for row in rows:
         if contrast.datasets and not any(belongs(row["dataset"], family) for family in contrast.datasets):
             continue
         if matches(row, shared):
             for i, term in enumerate(contrast.terms):
                 if matches(row, term.where):
-                    settings = places[row["dataset"], row["model"]]
+                    settings = networks[row["dataset"], row["model"]]
                     settings.setdefault(setting_of(row, opened), [[] for _ in contrast.terms])[i].append(row)
-    return places
+    return networks
 
 
 def matches(value: Any, wanted: Any) -> bool:

@@ -320,21 +320,21 @@ class Finding:
             return UNDECIDED, paired[0], "no spread over seeds, so no interval", MORE_SEEDS
         against = self.p_contradict < self.p_support
         weakest, opposed = int(np.nanargmax(self.support)), int(np.nanargmin(self.contradict))
-        shown = self.comparisons[opposed if against and self.p < ALPHA else weakest]
+        decisive = self.comparisons[opposed if against and self.p < ALPHA else weakest]
         if p_family >= ALPHA:
             corrected = "the interval alone would decide, but not after Holm's correction"
             why = corrected if self.p < ALPHA else f"unclear whether it is {self.rule.allowed}"
-            return UNDECIDED, shown, why, FORMULA if self.rule.rebuilt else without_pairs
+            return UNDECIDED, decisive, why, FORMULA if self.rule.rebuilt else without_pairs
         verdict = CONTRADICTED if against else SUPPORTED
         why = f"the interval is not {self.rule.allowed}" if against else f"every interval is {self.rule.allowed}"
         if against and self.rule.size is not None:
             why = f"the interval lies below the claimed {self.rule.size:g}"
-        doubt, remedy = self._doubt(shown, against)
-        return (UNDECIDED, shown, f"{why}, but {doubt}", remedy) if doubt else (verdict, shown, why, "")
+        doubt, remedy = self._doubt(decisive, against)
+        return (UNDECIDED, decisive, f"{why}, but {doubt}", remedy) if doubt else (verdict, decisive, why, "")
 
-    def _doubt(self, shown: Comparison, against: bool) -> tuple[str, str]:
+    def _doubt(self, decisive: Comparison, against: bool) -> tuple[str, str]:
         """Why a verdict is withheld although the intervals would give it, and what would help; empty if it is not."""
-        checked = (shown,) if against else self.comparisons
+        checked = (decisive,) if against else self.comparisons
         runs = _runs(checked)
         last = sum(map(is_unfinished, runs))
         if not all(row["ended"] for row in runs):
@@ -348,23 +348,25 @@ class Finding:
         if opposed := next(filter(None, (comparison.opposed for comparison in checked)), ""):
             doubt = f"the data sets disagree ({opposed}); more seeds would not settle it"
             return doubt, "nothing: it depends on the data"
-        about_the_end = against and shown.contrast.metric != OF_THE_START
-        if last > MOSTLY * len(runs) and (about_the_end or shown.contrast.metric == "best_epoch"):
+        about_the_end = against and decisive.contrast.metric != OF_THE_START
+        if last > MOSTLY * len(runs) and (about_the_end or decisive.contrast.metric == "best_epoch"):
             return f"{last} of {len(runs)} runs were still improving when training ended", "longer training"
         return "", ""
 
-    def needed(self, shown: Comparison, p_family: float, family: int) -> float:
+    def needed(self, decisive: Comparison, p_family: float, family: int) -> float:
         """Pairs that would decide if the truth were as seen; nan where more seeds would not."""
-        pooled, rule = shown.pooled, self.rule
-        if pooled is None or shown.opposed or p_family < ALPHA or rule.rebuilt:
+        pooled, rule = decisive.pooled, self.rule
+        if pooled is None or decisive.opposed or p_family < ALPHA or rule.rebuilt:
             return math.nan
         sd, room = pooled.se * math.sqrt(pooled.n), rule.high - abs(pooled.mean)
         if math.isfinite(room) and room > 2e-3 * sd:
             more = float(sample_size_equivalence(pooled.mean, sd, rule.high))
         else:
             more = pairs_needed(-room if math.isfinite(room) else pooled.mean - rule.low, sd, None, family)
-        each = shown.pairs / sum(len(sample.values) for sample in shown.samples)  # of tuned losses: in a tuning study
-        return max(each * more, shown.pairs + len(shown.samples)) if math.isfinite(more) else math.nan
+        each = decisive.pairs / sum(
+            len(sample.values) for sample in decisive.samples
+        )  # of tuned losses: in a tuning study
+        return max(each * more, decisive.pairs + len(decisive.samples)) if math.isfinite(more) else math.nan
 
 
 def _runs(comparisons: Sequence[Comparison]) -> list[Row]:
@@ -465,33 +467,37 @@ def _judge_runs(claims: Sequence[Claim], rows: Sequence[Row], regime: str, margi
     findings = {key: rule.judge(rows, margin) for key, rule in rules.items() if rule.contrasts}
     facts: dict[str, dict[str, Any]] = {}
     for paper in PAPERS:
-        mine = [c for c in claims if c.paper == paper and c.key in findings]
-        p_values = [findings[c.key].p for c in mine]
+        of_paper = [c for c in claims if c.paper == paper and c.key in findings]
+        p_values = [findings[c.key].p for c in of_paper]
         family = sum(map(math.isfinite, p_values))
-        for claim, p_holm in zip(mine, map(float, holm(p_values)), strict=True):
+        for claim, p_holm in zip(of_paper, map(float, holm(p_values)), strict=True):
             test = {"regime": regime, "test": rules[claim.key].words}
             facts[claim.key] = {**test, **_facts(claim, findings[claim.key], p_holm, family)}
     return facts
 
 
 def _facts(claim: Claim, finding: Finding, p_holm: float, family: int) -> dict[str, Any]:
-    verdict, shown, why, remedy = finding.decide(p_holm)
-    low, high = shown.pooled.interval() if shown.pooled else (math.nan, math.nan)
-    unpooled = [sample.values.mean() for sample in shown.samples]
+    verdict, decisive, why, remedy = finding.decide(p_holm)
+    low, high = decisive.pooled.interval() if decisive.pooled else (math.nan, math.nan)
+    unpooled = [sample.values.mean() for sample in decisive.samples]
     return {
         "verdict": verdict,
-        "estimate": shown.pooled.mean if shown.pooled else sum(unpooled) / len(unpooled) if unpooled else math.nan,
+        "estimate": decisive.pooled.mean
+        if decisive.pooled
+        else sum(unpooled) / len(unpooled)
+        if unpooled
+        else math.nan,
         "low": low,
         "high": high,
-        "unit": shown.contrast.unit,
-        "n": shown.pairs,
-        "needed": finding.needed(shown, p_holm, family) if verdict == UNDECIDED else math.nan,
-        "against": shown.contrast.says,
+        "unit": decisive.contrast.unit,
+        "n": decisive.pairs,
+        "needed": finding.needed(decisive, p_holm, family) if verdict == UNDECIDED else math.nan,
+        "against": decisive.contrast.says,
         "p": finding.p,
         "p_holm": p_holm,
         "why": why,
         "remedy": remedy,
-        "here": "; ".join(sample.setting for sample in shown.samples),
+        "here": "; ".join(sample.setting for sample in decisive.samples),
         "limits": "; ".join(_where(PAPERS[claim.paper], finding)),
     }
 

@@ -175,9 +175,12 @@ def compare(studies: Sequence[Study]) -> Iterator[tuple[Figure, Table]]:
 
 @cache
 def _printed(source: Source) -> pd.DataFrame:
-    """The rows of a published table that print its metric."""
+    """The rows of a published table that print its metric, each with its `difference` to cross-entropy there."""
     table = published.runs(source.table)
-    return table.assign(function=stats.probability_labels(table))[table[source.metric].notna()]
+    table = table.assign(function=stats.probability_labels(table))[table[source.metric].notna()]
+    alike = ["dataset", "model", "optimizer", "regularisation", "function", "source_table"]
+    base = table[table["loss"] == "cross_entropy"].drop_duplicates(alike).set_index(alike)[source.metric]
+    return table.assign(difference=table[source.metric] - table.join(base.rename("base"), on=alike)["base"])
 
 
 def shared_cells(study: Study, source: Source) -> pd.DataFrame:
@@ -192,10 +195,12 @@ def shared_cells(study: Study, source: Source) -> pd.DataFrame:
         same = theirs[[belongs(evidence.setting.fields["dataset"], family) for family in theirs["dataset"]]]
         if same.empty:
             continue
-        ours, apart = stats.summarise(evidence.runs, source.metric), stats.compare(evidence.runs, source.metric)
+        means, differences = stats.summarise(evidence.runs, source.metric), stats.compare(evidence.runs, source.metric)
+        differences = differences[["probability", "label", "mean", "low", "high", "n", "verdict"]]
+        measured = means.merge(differences, on=["probability", "label"], how="left", suffixes=("", "_difference"))
         for row in same.to_dict("records"):
             if _trained_alike(evidence, row):
-                rows += [_cell(evidence, row, mine, theirs, apart, source) for mine in _matches(ours, row)]
+                rows += [_cell(evidence, row, match, source) for match in _matches(measured, row)]
     return pd.DataFrame(rows)
 
 
@@ -212,9 +217,9 @@ def _comparable(study: Study) -> list[Evidence]:
     return [evidence for evidence, dataset, size in clean if size == most[dataset]]
 
 
-def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
-    mine = ours[(ours["probability"] == row["function"]) & (ours["loss"] == row["loss"]) & (ours["n"] > 0)]
-    exact = mine[mine["label"] == row["label"]]
+def _matches(measured: pd.DataFrame, row: Row) -> list[Row]:
+    same = (measured["probability"] == row["function"]) & (measured["loss"] == row["loss"]) & (measured["n"] > 0)
+    exact = measured[same & (measured["label"] == row["label"])]
     if len(exact) or row["loss"] not in TUNED:
         return list(exact.to_dict("records"))
     # Our versions without extras stand for them: what the loss is by default, or with constant class weights.
@@ -222,38 +227,32 @@ def _matches(ours: pd.DataFrame, row: Row) -> list[Row]:
     plain = [entry.label()]
     if "alpha" in entry.defaults:
         plain += [entry.label({"alpha": alpha}) for alpha in ("none", "dataset")]
-    return list(mine[mine["label"].isin(plain)].to_dict("records"))
+    return list(measured[same & measured["label"].isin(plain)].to_dict("records"))
 
 
-def _cell(
-    evidence: Evidence, row: Row, mine: Row, theirs: pd.DataFrame, apart: pd.DataFrame, source: Source
-) -> dict[str, Any]:
-    same = ["dataset", "model", "optimizer", "regularisation", "function", "source_table"]
-    base = theirs[(theirs[same] == pd.Series({name: row[name] for name in same})).all(axis=1)]
-    theirs_base = base.loc[base["loss"] == "cross_entropy", source.metric].astype(float).tolist()
-    pair = apart[(apart["probability"] == mine["probability"]) & (apart["label"] == mine["label"])]
-    own = pair.iloc[0].to_dict() if len(pair) else dict.fromkeys(("mean", "low", "high"), math.nan) | {"n": 0}
+def _cell(evidence: Evidence, row: Row, match: Row, source: Source) -> dict[str, Any]:
+    pairs = match["n_difference"]
     return {
         "data": evidence.setting.fields["dataset"],
         "setting": evidence.setting.name,
-        "loss": evidence.titles[mine["label"]],
-        "probability": mine["probability"],
+        "loss": evidence.titles[match["label"]],
+        "probability": match["probability"],
         "their data": row["dataset"],
         "their table": f"paper {source.paper}, {row['source_table']}",
         "their model": row["model"],
         "our model": evidence.setting.fields["model"],
         "published": row[source.metric],
-        "measured": mine["mean"],
-        "measured_low": mine["low"],
-        "measured_high": mine["high"],
-        "runs": mine["n"],
-        "diverged": mine["diverged"],
-        "published_difference": row[source.metric] - theirs_base[0] if theirs_base else float("nan"),
-        "difference": own["mean"],
-        "low": own["low"],
-        "high": own["high"],
-        "n": int(own["n"]),
-        "verdict": own.get("verdict", ""),
+        "measured": match["mean"],
+        "measured_low": match["low"],
+        "measured_high": match["high"],
+        "runs": match["n"],
+        "diverged": match["diverged"],
+        "published_difference": row["difference"],
+        "difference": match["mean_difference"],
+        "low": match["low_difference"],
+        "high": match["high_difference"],
+        "n": int(pairs) if pairs > 0 else 0,
+        "verdict": "" if pd.isna(match["verdict"]) else match["verdict"],
     }
 
 

@@ -154,7 +154,7 @@ class Challenge:
 
     plan: ChallengePlan
     challenger: Challenger
-    known: dict[str, Any]
+    facts: dict[str, Any]
 
     def judge(self, say: Say = lambda text: None, **how: Any) -> dict[str, Any]:
         """Tune, judge and time the loss beside cross-entropy; returns what `verdict.json` in its `folder` holds.
@@ -163,7 +163,7 @@ class Challenge:
             say: called with a line after each phase.
             how: workers, device and so on, as `run_configs` takes them.
         """
-        verdict, folder = dict(self.known), self.challenger.folder
+        verdict, folder = dict(self.facts), self.challenger.folder
         if "refusal" not in verdict:
             with hold(folder.parent):  # the trials of cross-entropy serve every challenger of this folder
                 result = run_tuned(self.plan, folder.parent, say=say, **{"timeout": RUN_SECONDS, **how})
@@ -182,8 +182,8 @@ class Challenge:
 
     def expect(self) -> tuple[str, list[RunConfig]]:
         """How many runs a verdict takes, and runs that cost as much as those that are left."""
-        if "refusal" in self.known:
-            return _word(self.known)[1], []
+        if "refusal" in self.facts:
+            return _word(self.facts)[1], []
         points = self.plan.points()
         trials = [config for config in points if not Record.of(config, self.challenger.folder.parent).finished]
         winners = {(place["loss"], place["study"]): config for config, place in points.items()}  # which, is not known
@@ -438,16 +438,17 @@ def _cost(challenger: Challenger, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "plain": (plain, digest_of({"challenger.py": PLAIN})),
     }
     times = seconds_a_step(codes, shape, STEPS)
-    late = [[1000 * value for value in part[len(part) // 2 :]] for part in times]  # the first calls may be for show
+    # The first half may be for show.
+    milliseconds = [[1000 * value for value in calls[len(calls) // 2 :]] for calls in times]
     runs = pd.DataFrame(verdict["runs"])
     run_seconds = runs[runs["role"] == "clean"].groupby("loss")["seconds"].mean()
     steps = rules["epochs"] * -(-rules["train_size"] // rules["batch_size"])
     return {
         "batch": list(shape),
         "steps_timed": STEPS,
-        "own_ms": min(late[0]),
-        "cross_entropy_ms": min(late[1]),
-        "medians_ms": [statistics.median(part) for part in late],
+        "own_ms": min(milliseconds[0]),
+        "cross_entropy_ms": min(milliseconds[1]),
+        "medians_ms": [statistics.median(calls) for calls in milliseconds],
         "steps_a_run": steps,
         "own_run_seconds": float(run_seconds[challenger.name]),
         "cross_entropy_run_seconds": float(run_seconds[REFERENCE]),
@@ -473,16 +474,16 @@ def _rank(verdict: Mapping[str, Any], declaration: TunedDeclaration) -> dict[str
     if not tables:
         return {"table": [], "why": "no committed study has this setting"}
     rows: dict[str, dict[str, Any]] = {REFERENCE: {"loss": REFERENCE, "mean": 0.0, "low": 0.0, "high": 0.0}}
-    known: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     for runs, plan in tables:
         for row in judge_finals(finals_table(runs, plan), margin=plan.margin).to_dict("records"):
             rows.setdefault(str(row["loss"]), {key: row[key] for key in ("loss", "mean", "low", "high")})
-        known |= dict(zip(runs["run_id"], runs["val_accuracy"].astype(float), strict=True))
+        accuracies |= dict(zip(runs["run_id"], runs["val_accuracy"].astype(float), strict=True))
     first = verdict["judged"][0]
     own = {"loss": verdict["loss"], **{key: first[key] for key in ("mean", "low", "high")}}
     table = sorted([*rows.values(), own], key=lambda row: -row["mean"])
-    again = [row for row in verdict["runs"] if row["role"] == "trial" and row["run_id"] in known]
-    same = sum(abs(row["val_accuracy"] - known[row["run_id"]]) < 1e-9 for row in again)
+    again = [row for row in verdict["runs"] if row["role"] == "trial" and row["run_id"] in accuracies]
+    same = sum(abs(row["val_accuracy"] - accuracies[row["run_id"]]) < 1e-9 for row in again)
     return {
         "table": table,
         "place": 1 + next(i for i, row in enumerate(table) if row is own),

@@ -161,10 +161,7 @@ class _State(LossState):
         return {"session": self.session}
 
 
-@cache
-def nursery(folder: Path, digest: str) -> Nursery:
-    """This process's nursery of a folder of code."""
-    return Nursery(folder, digest)
+nursery = cache(Nursery)  # this process's, of a folder of code
 
 
 def describe(folder: Path, digest: str) -> dict[str, dict[str, Any]]:
