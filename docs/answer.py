@@ -222,8 +222,16 @@ def answer_short(evidence: Evidence) -> str:
         f"elsewhere {'yes' if len(differ) else 'not shown'}.** With every loss tuned alike, {ahead} of {len(clean)} "
         "comparisons on such images are better than cross-entropy. With wrong targets, with rare classes and for "
         f"features that serve other images, losses differ by up to {100 * differ['mean'].abs().max():.0f} points"
-        f"{turn if both else ''}."
+        f"{turn if both else ''}.{_tuned_on_wrong(evidence)}"
     )
+
+
+def _tuned_on_wrong(evidence: Evidence) -> str:
+    settings = [setting for setting in evidence.tuned if "label_noise" in setting.changed]
+    if not settings:
+        return ""
+    words = pd.concat([setting.judged() for setting in settings])["verdict"]
+    return f" Once all are tuned on the wrong targets themselves, {words.isin(AHEAD).sum()} of {len(words)} are better."
 
 
 def answer_clean(evidence: Evidence) -> str:

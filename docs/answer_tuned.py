@@ -15,7 +15,17 @@ from lossbench.plots.style import title_of
 from lossbench.records import archive
 from lossbench.records.declaration import declared_tuned
 from lossbench.records.packed import packed_folders
-from lossbench.report.matrix import CALIBRATION, CLEAN, TunedSetting, cells, fates, settings_of
+from lossbench.report.matrix import (
+    ACCURACY,
+    CALIBRATION,
+    CLEAN,
+    TunedSetting,
+    cells,
+    fates,
+    name_condition,
+    settings_of,
+)
+from lossbench.stats.runs import REFERENCE
 
 TUNED = Path(__file__).resolve().parents[1] / "outputs" / "tuned"
 DIFFERS = tuple(word for word in stats.VERDICTS if word not in ("equivalent", "undecided"))
@@ -70,7 +80,8 @@ def answer_tuned(settings: Sequence[TunedSetting]) -> str:
     for question in others:
         rows = judged[(judged["question"] == question) & judged["verdict"].isin(DIFFERS)]
         told = [f"{_named(part)} ({where})" for where, part in rows.groupby("place", sort=False)]
-        parts.append(f"; {question}: {'; '.join(told) or 'nothing decided'}")
+        levels = filter(None, (compare_levels(setting, settings) for setting in settings if setting.base == question))
+        parts.append(f"; {question}: {'; '.join(told) or 'nothing decided'}" + "".join(f" ({text})" for text in levels))
     return (
         f"{_HEAD} with {trials} trials a loss, of {len(clean)} comparisons on clean data in {places} settings "
         f"{tally(clean['verdict'])}{''.join(parts)}."
@@ -78,6 +89,21 @@ def answer_tuned(settings: Sequence[TunedSetting]) -> str:
 
 
 _HEAD = "**Every loss tuned alike:**"
+
+
+def compare_levels(setting: TunedSetting, settings: Iterable[TunedSetting]) -> str:
+    """`cross-entropy 82.7 %, tuned on clean images 77.9 %`: of changed training images; nothing without a rival."""
+    for other in settings:
+        changes, finals = other.conditions.get(name_condition(setting.changed), ({}, None))
+        alike = ("model", "pretrained", "trainable", "optimizer")
+        same = other.images == setting.images and all(other.fields[name] == setting.fields[name] for name in alike)
+        if finals is not None and same and changes == setting.changed:
+            here, there = (
+                number(100 * float(rows.loc[rows["loss"] == REFERENCE, ACCURACY].astype(float).mean()), 1)
+                for rows in (setting.finals, finals)
+            )
+            return f"cross-entropy {here} %, tuned on clean images {there} %"
+    return ""
 
 
 def _named(rows: pd.DataFrame) -> str:
@@ -121,7 +147,7 @@ def place(setting: TunedSetting) -> str:
     frozen = fields["pretrained"] and fields["trainable"] == "head"
     network = f"the frozen features of {fields['model']}" if frozen else fields["model"]
     optimizer = "" if fields["optimizer"] == "adam" else f" under {fields['optimizer'].partition('_')[0].upper()}"
-    tuned_on = f", tuned with {setting.base}" if setting.changed else ""
+    tuned_on = f", {setting.base}" if setting.changed else ""
     return f"{setting.images} with {network}{optimizer}{tuned_on}"
 
 

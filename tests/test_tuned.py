@@ -416,8 +416,8 @@ def test_a_committed_study_has_all_runs_that_it_declared_before_them(folder: Pat
     ("settings", "questions"),
     [
         ({}, {"clean": "test_accuracy", "calibration": "test_ece"}),
-        ({"label_noise": 0.4}, {"40 % wrong targets": "test_accuracy"}),
-        ({"imbalance": 100.0}, {"tail 100:1": "test_macro_f1"}),
+        ({"label_noise": 0.4}, {"tuned on 40 % wrong targets": "test_accuracy"}),
+        ({"imbalance": 100.0}, {"tuned on tail 100:1": "test_macro_f1"}),
         (
             {"dataset": "ham10000-5984"},
             {"clean": "test_accuracy", "tail 72:1": "test_macro_f1", "calibration": "test_ece"},

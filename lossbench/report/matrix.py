@@ -75,7 +75,7 @@ class TunedSetting:
     @property
     def base(self) -> str:
         """The question that the finals themselves answer."""
-        return name_condition(self.changed) or CLEAN
+        return f"tuned on {name_condition(self.changed)}" if self.changed else CLEAN
 
     @property
     def tail(self) -> float:
@@ -94,8 +94,7 @@ class TunedSetting:
 
         A data set of classes of very different size is asked for both.
         """
-        own = {"transfer": TRANSFER, "imbalance": F1}
-        asked = {}
+        own, asked = {"transfer": TRANSFER, "imbalance": F1}, {}
         for what, (changes, finals) in {self.base: (self.changed, self.finals), **self.conditions}.items():
             asked[what] = (next((outcome for name, outcome in own.items() if name in changes), ACCURACY), finals)
         if self.tail > 1:
