@@ -199,7 +199,7 @@ def test_kappa_is_one_in_flat_nodes_and_zero_elsewhere_unless_given():
 
 
 @pytest.mark.parametrize("probability", PROBABILITIES)
-@pytest.mark.parametrize(("mode", "node_weight"), zip(MODES, NODE_WEIGHTS, strict=True))
+@pytest.mark.parametrize(("mode", "node_weight"), list(zip(MODES, NODE_WEIGHTS, strict=True)))
 def test_gradcheck_passes_on_every_probability_function(mode, node_weight, probability):
     criterion = build(
         mode,
