@@ -40,7 +40,7 @@ def test_a_loss_needs_torch_and_nothing_else_that_is_heavy() -> None:
 
 
 def test_a_run_does_not_load_the_compiler(tmp_path: Path) -> None:
-    config = "lossbench.RunConfig(dataset='shapes', epochs=1, train_size=40)"
+    config = "lossbench.RunConfig(dataset='shapes', model='convnet', epochs=1, train_size=40)"
     loaded = modules_after(f"import lossbench; lossbench.run({config}, {str(tmp_path)!r})")
     assert "torch.optim.adam" in loaded
     assert not {"torch._dynamo", "sympy", "torchvision", "matplotlib", "seaborn"} & loaded

@@ -241,7 +241,8 @@ def test_missing_data_stop_a_study_before_it_starts(tmp_path: Path) -> None:
 def long_study(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A study of 15 runs in a process of its own, with its first record written."""
     command = [sys.executable, "-m", "lossbench", "study", "thesis", "--dataset", "shapes", "--seeds", "1"]
-    command += ["--epochs", "8", "--set", "train_size=100", "--workers", "2", "--output", str(tmp_path)]
+    command += ["--epochs", "8", "--set", "train_size=100", "--set", "embedding_scores=false"]
+    command += ["--workers", "2", "--output", str(tmp_path)]
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     study = subprocess.Popen(command, **pipes, preexec_fn=hear_ctrl_c)
     try:
@@ -265,7 +266,7 @@ def test_ctrl_c_keeps_every_finished_record_and_a_second_call_ends_the_study(
     assert not still_there(workers), "no worker outlives the study"
     done = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
     assert 1 <= len(done) < 15
-    configs = plan_study("thesis", ["shapes"], 1, {"epochs": 8, "train_size": 100})
+    configs = plan_study("thesis", ["shapes"], 1, {"epochs": 8, "train_size": 100, "embedding_scores": False})
     assert run_configs(configs, tmp_path, workers=2, show_progress=False).finished == 15 - len(done)
     records = {record.path.name: (record.path / "history.csv").read_bytes() for record in find_records(tmp_path)}
     assert len(records) == 15
