@@ -43,7 +43,11 @@ typer.main.get_command = cache(typer.main.get_command)
 # The files that take longest, the longest first: with `--no-loadscope-reorder` the workers of `make unit` begin with
 # them, so that none is left alone with one of them at the end.
 
-SLOWEST = ("test_ray", "test_training")
+SLOWEST = (
+    *("test_ray", "test_notebooks", "test_browser", "test_studies", "test_docs", "test_notebook_runs", "test_training"),
+    *("test_explorer", "test_report", "test_models", "test_own", "test_survival", "test_losses", "test_records"),
+    *("test_tuned", "test_wheel", "test_data", "test_demo", "test_until", "test_template", "test_pilot"),
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

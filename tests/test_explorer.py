@@ -11,7 +11,6 @@ import math
 import random
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
@@ -250,12 +249,6 @@ def test_mistakes_are_named_with_what_is_allowed(call, error, words):
 def test_every_paper_has_a_preset_that_says_where_it_comes_from():
     sources = " ".join(preset.source for preset in PRESETS.values())
     assert all(f"paper {paper}" in sources for paper in ("000", "001", "002", "003", "004"))
-
-
-def test_numbers_load_without_widgets_and_figures():
-    heavy = "{'ipywidgets', 'anywidget', 'matplotlib', 'pandas', 'torchvision'}"
-    code = f"import sys, lossbench.explorer; print(sorted({heavy} & set(sys.modules)))"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 # The explorer's widget without a browser: its state, the tables it answers with, and what it leaves behind.
