@@ -44,9 +44,10 @@ typer.main.get_command = cache(typer.main.get_command)
 # them, so that none is left alone with one of them at the end.
 
 SLOWEST = (
-    *("test_ray", "test_notebooks", "test_browser", "test_studies", "test_docs", "test_notebook_runs", "test_training"),
-    *("test_explorer", "test_report", "test_models", "test_own", "test_survival", "test_losses", "test_records"),
-    *("test_tuned", "test_wheel", "test_data", "test_demo", "test_until", "test_template", "test_pilot"),
+    *("test_ray", "test_notebooks", "test_studies", "test_docs", "test_browser", "test_training", "test_notebook_runs"),
+    *("test_report", "test_explorer", "test_models", "test_challenge", "test_losses", "test_ensemble", "test_tuned"),
+    *("test_report_records", "test_survival", "test_records", "test_own", "test_data", "test_demo", "test_claims"),
+    *("test_wheel", "test_template", "test_pilot"),
 )
 
 
