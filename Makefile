@@ -37,7 +37,7 @@ $(VENV)/audit/bin/pip-audit:
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 
 unit: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 notebooks: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 LOSSBENCH_OUTPUT=$(TEST_OUTPUT) \

@@ -67,7 +67,13 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("asymmetric", {"gamma_target": 1.0, "gamma_rest": 0.0}),
     ("asymmetric", {"epsilon": 0.0}),
 ]
-PAIRS = [(*variant, probability) for variant in VARIANTS for probability in PROBABILITIES]
+# Each with softmax and with another probability function in turn: of either a loss sees no more than log-probabilities.
+OTHERS = [name for name in PROBABILITIES if name != "softmax"]
+PAIRS = [
+    (*variant, probability)
+    for place, variant in enumerate(VARIANTS)
+    for probability in ("softmax", OTHERS[place % len(OTHERS)])
+]
 
 
 def name_of(value: object) -> str | None:

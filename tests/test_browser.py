@@ -13,6 +13,11 @@ from browsing import CHROMIUM, STEPS, Watched, browser, lab
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "05_explorer.ipynb"
 STEPS_TAKEN = 100
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium"),
+    pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +43,7 @@ def opened(chromium, tmp_path_factory):
         watched.page.close()
 
 
-@pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
-@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_the_keys_move_a_slider_and_the_picture_within_a_frame(opened):
     page = opened[0].page
     page.evaluate(STEPS)
@@ -57,10 +59,7 @@ def test_the_keys_move_a_slider_and_the_picture_within_a_frame(opened):
     assert np.quantile(work, 0.1) <= 16  # other programs lengthen many steps, but not the quickest
 
 
-@pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
-@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_another_loss_comes_from_the_kernel_and_the_code_follows(opened):
     page = opened[0].page
     page.locator(".lossbench-explorer .lb-of-left .lb-loss select").select_option(label="adma")
@@ -71,10 +70,7 @@ def test_another_loss_comes_from_the_kernel_and_the_code_follows(opened):
     page.wait_for_function("!document.querySelector('.lossbench-explorer .lb-waits')", timeout=30_000)  # both trained
 
 
-@pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
-@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_the_page_of_its_own_sleeps_while_the_widget_lives_and_nothing_goes_wrong(opened):
     watched = opened[0]
     assert watched.page.locator("figure img").first.is_hidden()
@@ -83,10 +79,7 @@ def test_the_page_of_its_own_sleeps_while_the_widget_lives_and_nothing_goes_wron
     assert watched.outside == []
 
 
-@pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium: apt-get install chromium")
-@pytest.mark.skipif(find_spec("playwright") is None, reason="needs the playwright package (extra: test)")
 def test_the_exported_page_moves_without_a_kernel_or_a_network(opened, chromium):
     watched, folder = opened
     watched.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
@@ -127,6 +120,7 @@ PAGES = sorted(
     if 'http-equiv="refresh"' not in path.read_text(encoding="utf-8")  # leaves for another page while it is looked at
 )
 PHONE = {"width": 375, "height": 740}
+needs_site = pytest.mark.skipif(not PAGES, reason="no site is built: make site")
 
 
 @pytest.fixture
@@ -141,9 +135,7 @@ def page(chromium):
     opened.close()
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not PAGES, reason="no site is built: make site")
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
+@needs_site
 @pytest.mark.parametrize("name", PAGES, ids=str)
 def test_a_page_opens_on_a_phone_without_errors_or_another_host(page, name):
     page.goto((HTML / name).as_uri(), wait_until="load")
@@ -154,9 +146,7 @@ def test_a_page_opens_on_a_phone_without_errors_or_another_host(page, name):
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not PAGES, reason="no site is built: make site")
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
+@needs_site
 def test_formulas_are_drawn_without_a_network(page):
     page.goto((HTML / "losses.html").as_uri())
     page.wait_for_function("window.MathJax?.startup?.promise", timeout=30_000)
@@ -165,9 +155,7 @@ def test_formulas_are_drawn_without_a_network(page):
     assert page.locator("mjx-container").count() > 40
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not PAGES, reason="no site is built: make site")
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium here: apt-get install chromium")
+@needs_site
 def test_search_finds_a_loss(page):
     page.goto((HTML / "search.html").as_uri() + "?q=focal")
     page.wait_for_selector("ul.search li a[href*='04_loss_functions']", timeout=30_000)  # the list is filled bit by bit

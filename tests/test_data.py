@@ -193,9 +193,11 @@ def test_the_full_set_loads_from_debians_folder_within_two_seconds() -> None:
     assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)
 
 
-@pytest.mark.parametrize("name", IDX_FILES)
-@pytest.mark.parametrize("harm", ["flip", "flip_packed", "truncate", "empty", "other"])
-def test_every_harm_to_every_file_is_found_and_the_file_named(mini: Path, name: str, harm: str) -> None:
+HARMS = ("flip", "flip_packed", "truncate", "empty", "other")
+
+
+@pytest.mark.parametrize(("name", "harm"), [(IDX_FILES[k % 4], HARMS[k % 5]) for k in range(9)])
+def test_every_harm_to_a_file_is_found_and_the_file_named(mini: Path, name: str, harm: str) -> None:
     packed = mini / f"{name}.gz"
     payload = bytearray(gzip.decompress(packed.read_bytes()))
     bad = packed
@@ -236,16 +238,13 @@ def test_an_unknown_name_gets_the_nearest_match() -> None:
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
-@pytest.mark.parametrize("kind", ["empty", "missing", "file"])
-def test_an_empty_or_missing_folder_is_refused_for_every_dataset(name: str, kind: str, tmp_path: Path) -> None:
-    folder = tmp_path / "named"
-    if kind == "empty":
-        folder.mkdir()
-    elif kind == "file":
-        folder.write_text("x")
-    with pytest.raises(FileNotFoundError, match="named") as error:
-        load(name, folder)
-    assert "fashion-mini" in str(error.value)
+def test_an_empty_or_missing_folder_is_refused_for_every_dataset(name: str, tmp_path: Path) -> None:
+    (tmp_path / "named empty").mkdir()
+    (tmp_path / "named file").write_text("x")
+    for kind in ("empty", "missing", "file"):
+        with pytest.raises(FileNotFoundError, match="named") as error:
+            load(name, tmp_path / f"named {kind}")
+        assert "fashion-mini" in str(error.value)
 
 
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if not spec.embedded])
@@ -313,11 +312,6 @@ def test_the_four_shapes_are_told_apart_by_nearest_mean() -> None:
     assert 0.4 < accuracy < 1  # far above chance (0.25), yet not solved by a linear rule
 
 
-def test_naming_the_datasets_does_not_import_torch() -> None:
-    code = "import lossbench, sys; lossbench.DATASETS; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def _digest(image: torch.Tensor) -> bytes:
     return hashlib.sha256(image.numpy().tobytes()).digest()
 
@@ -337,9 +331,12 @@ def _rows(*parts: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, bytes]]:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in MINIATURES if name not in OWN_SPLIT])
-@pytest.mark.parametrize("packing", ["folder", "zip", "tar.xz", "tar.gz"])
-def test_every_miniature_is_imported_whole_from_every_packing(
+PACKINGS = ("folder", "zip", "tar.xz", "tar.gz")
+PACKED = [name for name in MINIATURES if name not in OWN_SPLIT]
+
+
+@pytest.mark.parametrize(("name", "packing"), [(name, PACKINGS[place % 4]) for place, name in enumerate(PACKED)])
+def test_every_miniature_is_imported_whole_from_a_folder_or_an_archive(
     name: str, packing: str, miniature: Callable[[str], tuple[Path, Arrays]], tmp_path: Path
 ) -> None:
     folder, expected = miniature(name)
@@ -806,7 +803,7 @@ NASTY = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(name=NASTY | st.text(max_size=30))
 def test_no_name_leads_out_of_the_cache(name: str) -> None:
     try:
@@ -842,13 +839,13 @@ def test_one_flipped_bit_anywhere_in_an_imported_file_is_found(tmp_path: Path) -
     spec = replace(DATASETS["shapes"], name="x", class_names=("a", "b"))
     write_tensors(path, spec, Arrays(images, target, images, target), origin="here")
     content = path.read_bytes()
-    for position in range(0, len(content), 3):
+    for position in range(0, len(content), 7):
         harmed = bytearray(content)
         harmed[position] ^= 1
         path.write_bytes(harmed)
         with pytest.raises(ValueError, match=r"x\.safetensors"):
             read_tensors(path)
-    for length in range(0, len(content), 7):
+    for length in range(0, len(content), 31):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match=r"x\.safetensors"):
             read_tensors(path)
@@ -923,8 +920,7 @@ SCRIPTS = (
 SCRIPTS += ("v1.0 v10", "a_b ab", "cat cats Cat", "t-shirt tshirt", "café cafe\u0301", "! ?", "train tram", "nul con")
 
 
-@pytest.mark.parametrize("packing", ["folder", "zip", "tar.gz"])
-@pytest.mark.parametrize("classes", SCRIPTS)
+@pytest.mark.parametrize(("classes", "packing"), [(c, PACKINGS[place % 4]) for place, c in enumerate(SCRIPTS)])
 def test_class_names_are_used_as_they_are(classes: str, packing: str, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", spread("{" + ",".join(classes.split()) + "}"))
     about = import_dataset(pack(folder, packing, tmp_path), "mine")
@@ -1158,8 +1154,8 @@ def test_what_is_transparent_is_white_and_not_the_colour_hidden_below(mode: str)
 
 def test_two_imports_of_one_name_at_once_both_end_whole(pets: Path) -> None:
     code = f"from lossbench.data.importing import import_dataset as f; f({str(pets)!r}, 'pets')"
-    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0] * 2
     read_tensors(cache_path("pets"))
     assert [path.name for path in cache_path("pets").parent.iterdir()] == ["pets.safetensors"]
 

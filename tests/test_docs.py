@@ -32,6 +32,7 @@ from docs import answer, answer_picture, cards, handouts, slides
 from lossbench import LOSSES, Criterion, archive, stats
 from lossbench.cli import app
 from lossbench.records.lease import HEARTBEAT_SECONDS, STALE_AFTER
+from lossbench.registry import extend
 from lossbench.report.evidence import gather
 from lossbench.report.tables import comparisons
 from lossbench.studies.execute import ENGINES, take_shard
@@ -261,9 +262,9 @@ def blocks(evidence):
 
 
 @pytest.fixture(scope="module")
-def judged():
+def judged(evidence):
     """Every comparison of the committed studies by the engine alone."""
-    return stats.compare(archive.load_tables(archive.reference_folder()).runs)
+    return stats.compare(evidence.runs)
 
 
 def block(text, name="answer"):
@@ -393,8 +394,8 @@ def test_no_two_texts_of_the_picture_touch_and_none_is_cut(evidence, layout):
     assert (cut, touching) == ([], [])
 
 
-def test_the_report_has_the_same_word_for_every_comparison(judged):
-    table = comparisons(gather(archive.reference_folder()))
+def test_the_report_has_the_same_word_for_every_comparison(evidence, judged):
+    table = comparisons(gather(archive.reference_folder(), evidence.tables))
     key = ["study", "probability", "label", "n", "mean"]
 
     def words(rows):
@@ -519,13 +520,12 @@ def test_the_example_is_finite_at_extreme_logits(anti_focal):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_the_short_example_is_a_loss_that_a_file_of_ones_own_can_add(tmp_path):
+def test_the_short_example_is_a_loss_that_a_file_of_ones_own_can_add(tmp_path, leave_no_trace):
     source = tmp_path / "my_loss.py"
     source.write_text(OWN, encoding="utf-8")
-    code = "import lossbench, sys, torch; lossbench.extend(sys.argv[1]); "
-    code += "print(lossbench.Criterion('mine', strength=2.0)(torch.zeros(3, 4), torch.arange(3)).item())"
-    printed = subprocess.check_output([sys.executable, "-c", code, str(source)], text=True)
-    assert float(printed) == pytest.approx(2 * math.log(4))
+    extend(source)
+    loss = Criterion("mine", strength=2.0)(torch.zeros(3, 4), torch.arange(3))
+    assert loss.item() == pytest.approx(2 * math.log(4))
 
 
 @pytest.mark.parametrize("line", re.findall(r"^    (lossbench .+)$", TEXT, re.MULTILINE))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import gc
 import io
+import itertools
 import json
 import math
 import random
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
@@ -251,12 +251,6 @@ def test_every_paper_has_a_preset_that_says_where_it_comes_from():
     assert all(f"paper {paper}" in sources for paper in ("000", "001", "002", "003", "004"))
 
 
-def test_numbers_load_without_widgets_and_figures():
-    heavy = "{'ipywidgets', 'anywidget', 'matplotlib', 'pandas', 'torchvision'}"
-    code = f"import sys, lossbench.explorer; print(sorted({heavy} & set(sys.modules)))"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
-
-
 # The explorer's widget without a browser: its state, the tables it answers with, and what it leaves behind.
 
 
@@ -394,7 +388,7 @@ def test_explore_names_mistakes_before_anything_is_drawn(arguments, error, words
         explore(**arguments)
 
 
-@pytest.mark.parametrize("name", ["thesis_taylor", "sampling_free_beta", "tree"])
+@pytest.mark.parametrize("name", ["sampling_free_beta", "tree"])
 def test_the_still_picture_is_drawn_and_says_in_words_what_it_shows(name):
     comparison = PRESETS[name].comparison
     still = draw(comparison, look="Look <here>.")
@@ -417,7 +411,7 @@ def test_answers_leave_no_widgets_and_figures_behind(listening):
 
     gc.collect()
     before = len(_instances), plt.get_fignums()
-    for step in range(40):
+    for step in range(10):
         listening.ask("loss", side("focal", gamma=0.1 * step))
     draw(Comparison())
     gc.collect()
@@ -479,9 +473,8 @@ def random_sides(count):
 
 
 @needs_node
-@pytest.mark.parametrize(("axis", "at"), [("p", POINTS), ("z", Z)])
-def test_the_page_draws_what_python_computes_wherever_the_sliders_stand(axis, at, tmp_path):
-    asked = [(one, 10) for one in random_sides(4)]
+def test_the_page_draws_what_python_computes_wherever_the_sliders_stand(tmp_path):
+    asked = [(one, 10) for one in random_sides(3)]
     asked += [(side("mse"), 2), (side("focal", gamma=1.3), 37), (side("js_divergence"), 300)]
     data = [
         {
@@ -491,13 +484,17 @@ def test_the_page_draws_what_python_computes_wherever_the_sliders_stand(axis, at
         }
         for one, classes in asked
     ]
+    axes = {"p": POINTS, "z": Z}
     code = f"""data.map(one => {{
         Object.values(one.tables).forEach(it.decode);
-        const along = it.curveOf(one.tables, one.side, one.classes).along("{axis}");
-        return {at.tolist()}.map(along).map(point => {json.dumps(PAGE_QUANTITIES)}.map(quantity => point[quantity]));
+        const curve = it.curveOf(one.tables, one.side, one.classes);
+        return {json.dumps([[axis, at.tolist()] for axis, at in axes.items()])}.map(([axis, at]) => at
+            .map(curve.along(axis)).map(point => {json.dumps(PAGE_QUANTITIES)}.map(quantity => point[quantity])));
     }})"""
-    for (one, classes), got in zip(asked, run_node(tmp_path, code, data), strict=True):
-        expected = curves(one, at, axis=axis, num_classes=classes)
+    drawn = run_node(tmp_path, code, data)
+    for ((one, classes), both), (place, axis) in itertools.product(zip(asked, drawn, strict=True), enumerate(axes)):
+        got = both[place]
+        expected = curves(one, axes[axis], axis=axis, num_classes=classes)
         whole = curves(one, axis=axis, num_classes=classes)
         for quantity, values in zip(PAGE_QUANTITIES, np.array(got, dtype=float).T, strict=True):
             wanted = expected.quantity(quantity)

@@ -199,7 +199,7 @@ def test_kappa_is_one_in_flat_nodes_and_zero_elsewhere_unless_given():
 
 
 @pytest.mark.parametrize("probability", PROBABILITIES)
-@pytest.mark.parametrize(("mode", "node_weight"), EVERY)
+@pytest.mark.parametrize(("mode", "node_weight"), list(zip(MODES, NODE_WEIGHTS, strict=True)))
 def test_gradcheck_passes_on_every_probability_function(mode, node_weight, probability):
     criterion = build(
         mode,
@@ -213,39 +213,16 @@ def test_gradcheck_passes_on_every_probability_function(mode, node_weight, proba
     assert torch.autograd.gradcheck(lambda z: criterion(z, target), logits.requires_grad_())
 
 
-@pytest.mark.parametrize("probability", PROBABILITIES)
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("size", [1e-4, 1e4])
-def test_extreme_logits_keep_value_and_gradient_finite_in_float32(mode, probability, size):
-    criterion = build(mode, tree="cifar-10-mammals", node_weight="literal", kappa=1.0, probability=probability)
-    logits, target = draw(criterion, batch=64)
-    logits = (logits.sign() * size).float().requires_grad_()
-    loss = criterion(logits, target)
-    loss.sum().backward()
-    assert loss.isfinite().all()
-    assert logits.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("mode", MODES)
-def test_half_precision_is_computed_in_float32(mode, dtype):
-    criterion = build(mode)
-    logits, target = draw(criterion)
-    narrow = logits.to(dtype)
-    assert torch.equal(criterion(narrow, target), criterion(narrow.float(), target))
-
-
-@LAWS
-@given(st.integers(1, 64), st.sampled_from(MODES), st.sampled_from(list(TREES)), st.sampled_from(NODE_WEIGHTS))
-def test_one_value_a_sample_and_the_reductions_belong_together(batch, mode, tree, node_weight):
-    logits, target = draw(build(mode, tree=tree), batch=batch)
-    none, mean, total = (
-        build(mode, tree=tree, node_weight=node_weight, reduction=reduction)(logits, target)
-        for reduction in ("none", "mean", "sum")
-    )
-    assert none.shape == (batch,)
-    torch.testing.assert_close(mean, none.mean())
-    torch.testing.assert_close(total, none.sum())
+def test_extreme_logits_keep_value_and_gradient_finite_in_float32(mode):
+    for probability, size in itertools.product(PROBABILITIES, (1e-4, 1e4)):
+        criterion = build(mode, tree="cifar-10-mammals", node_weight="literal", kappa=1.0, probability=probability)
+        logits, target = draw(criterion, batch=64)
+        logits = (logits.sign() * size).float().requires_grad_()
+        loss = criterion(logits, target)
+        loss.sum().backward()
+        assert loss.isfinite().all(), (probability, size)
+        assert logits.grad.isfinite().all(), (probability, size)
 
 
 @LAWS
@@ -306,19 +283,6 @@ def test_taylor_softmax_in_conditional_mode_is_a_taylor_softmax_in_each_group():
     siblings, top = taylor(logits[:, [0, 1]]), taylor(logits[:, [3, 2]])
     expected = torch.cat([siblings + top[:, :1], top[:, 1:]], dim=1)
     torch.testing.assert_close(criterion.log_probs(logits), expected)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_it_compiles_and_maps(mode):
-    criterion = build(mode, node_weight="literal", kappa=1.0)
-    logits, target = draw(criterion)
-    expected = criterion(logits, target)
-    torch._dynamo.reset()
-    compiled = torch.compile(criterion, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(logits, target), expected)
-    mapped = torch.func.vmap(criterion)(torch.stack([logits, -logits]), torch.stack([target, target]))
-    torch.testing.assert_close(mapped[0], expected)
-    torch.testing.assert_close(mapped[1], criterion(-logits, target))
 
 
 def test_a_tree_that_went_through_json_gives_the_same_loss():

@@ -379,9 +379,9 @@ def when(condition, action, limit=240.0):
 
 @pytest.mark.slow
 def test_each_run_is_an_executed_notebook_with_the_record_of_any_other_engine(tmp_path):
-    configs = grid(dataset=["shapes"], epochs=[2], train_size=[100], loss=["focal"], seed=[0, 1])
+    configs = grid(dataset=["shapes"], epochs=[2], train_size=[100], loss=["focal"])
     summary = study(configs, tmp_path, workers=2)
-    assert (summary.finished, summary.exit_code) == (2, 0)
+    assert (summary.finished, summary.exit_code) == (1, 0)
     for config in configs:
         record = Record.of(config, tmp_path)
         alone = lossbench.run(config, tmp_path / "alone")
@@ -397,7 +397,7 @@ def test_each_run_is_an_executed_notebook_with_the_record_of_any_other_engine(tm
     assert all(f'href="{config.run_id}.ipynb"' in page for config in configs)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "notebooks").iterdir()}
     again = study(configs, tmp_path)
-    assert (again.finished, again.skipped) == (0, 2)
+    assert (again.finished, again.skipped) == (0, 1)
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "notebooks").iterdir()}
 
 

@@ -21,36 +21,34 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "lossbench").rglob("*.py"))
 
 
-def modules_after(code: str) -> set[str]:
-    """The modules that a fresh interpreter holds after running `code`."""
-    command = [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(done.stdout.splitlines()[-1].split())
+def modules_after(*pieces: str) -> list[set[str]]:
+    """The modules that a fresh interpreter holds after each of these pieces of code in turn."""
+    code = "import sys\n" + "".join(f"{piece}\nprint('holds', *sys.modules)\n" for piece in pieces)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [set(line.split()) for line in done.stdout.splitlines() if line.startswith("holds ")]
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = {"torch", "torchvision", "pandas", "matplotlib", "matplotlib.pyplot", "seaborn", "scipy", "sklearn"}
-    assert not heavy & modules_after("import lossbench")
+HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "matplotlib.pyplot", "seaborn", "scipy", "sklearn"}
+RUN = "lossbench.run(lossbench.RunConfig(dataset='shapes', model='convnet', epochs=1, train_size=40), FOLDER)"
+LOADS = [  # code -> what it loads, what it does not
+    ("import lossbench", "lossbench", HEAVY),
+    ("lossbench.DATASETS", "lossbench.data", {"torch"}),
+    ("lossbench.Criterion('focal'); lossbench.RunConfig()", "torch", HEAVY - {"torch", "matplotlib"}),
+    ("import lossbench.explorer", "torch", {"ipywidgets", "anywidget", "matplotlib", "pandas", "torchvision"}),
+    (RUN, "torch.optim.adam", {"torch._dynamo", "sympy", "torchvision", "matplotlib", "seaborn"}),
+]
 
 
-def test_a_loss_needs_torch_and_nothing_else_that_is_heavy() -> None:
-    loaded = modules_after("import lossbench; lossbench.Criterion('focal'); lossbench.RunConfig()")
-    assert "torch" in loaded
-    assert not {"torchvision", "pandas", "matplotlib.pyplot", "seaborn", "scipy", "sklearn"} & loaded
-
-
-def test_a_run_does_not_load_the_compiler(tmp_path: Path) -> None:
-    config = "lossbench.RunConfig(dataset='shapes', epochs=1, train_size=40)"
-    loaded = modules_after(f"import lossbench; lossbench.run({config}, {str(tmp_path)!r})")
-    assert "torch.optim.adam" in loaded
-    assert not {"torch._dynamo", "sympy", "torchvision", "matplotlib", "seaborn"} & loaded
+def test_nothing_heavy_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
+    pieces = [code.replace("FOLDER", repr(str(tmp_path))) for code, *_ in LOADS]
+    for (code, needed, banned), loaded in zip(LOADS, modules_after(*pieces), strict=True):
+        assert needed in loaded, code
+        assert not banned & loaded, code
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    loaded = modules_after(
-        "import sys; sys.argv = ['lossbench', '--help']\n"
-        "from lossbench.cli import main\n"
-        "try: main()\nexcept SystemExit: pass"
+    (loaded,) = modules_after(
+        "sys.argv = ['lossbench', '--help']\nfrom lossbench.cli import main\ntry: main()\nexcept SystemExit: pass"
     )
     assert "typer" in loaded
     assert not {"torch", "numpy"} & loaded
@@ -67,10 +65,10 @@ def test_help_is_there_in_the_blink_of_an_eye() -> None:
     assert min(times) < 0.7, "seconds of the processor: the clock on the wall also counts other programs"
 
 
-@pytest.mark.parametrize("name", lossbench.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(lossbench, name) is not None
-    assert name in dir(lossbench)
+def test_every_public_name_is_there() -> None:
+    for name in lossbench.__all__:
+        assert getattr(lossbench, name) is not None, name
+        assert name in dir(lossbench)
 
 
 def test_run_stays_a_function_after_everything_is_loaded() -> None:

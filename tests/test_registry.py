@@ -92,25 +92,20 @@ def test_no_name_of_a_run_without_extensions_changes(own_losses: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["process", "ensemble"])  # the others: test_own.py
-def test_a_study_trains_it(engine: str, own_losses: Path, tmp_path: Path) -> None:
+def test_a_study_trains_a_loss_and_a_probability_function_of_a_file(
+    engine: str, own_losses: Path, tmp_path: Path
+) -> None:
+    own_losses.write_text(SOURCE + PROBABILITY, encoding="utf-8")
     extend(own_losses)
     plan = plan_losses([("scaled", {}), ("scaled", {"scale": 1.0})], ["shapes"], 1, {"epochs": 1, "train_size": 40})
+    plan.append(tiny(probability="plain"))
     summary = run_configs(plan, tmp_path, engine=engine, workers=2, show_progress=False)
     assert not summary.failed
-    assert summary.finished == 3
-    runs = load_runs(tmp_path).set_index("label")
-    assert set(runs.index) == {"cross_entropy", "scaled scale=2", "scaled scale=1"}
-    assert runs.loc["scaled scale=1", "test_nll"] == pytest.approx(runs.loc["cross_entropy", "test_nll"], abs=1e-5)
-
-
-def test_a_probability_function_of_a_file_reaches_the_workers(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(PROBABILITY, encoding="utf-8")
-    extend(path)
-    config = tiny(probability="plain")
-    assert run_configs([config, tiny()], tmp_path, show_progress=False).finished == 2
-    scores = [Record.of(c, tmp_path).result["test_nll"] for c in (config, tiny())]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    assert summary.finished == 4
+    nll = load_runs(tmp_path).set_index(["label", "probability"])["test_nll"].to_dict()
+    assert {label for label, _ in nll} == {"cross_entropy", "scaled scale=2", "scaled scale=1"}
+    assert nll["scaled scale=1", "softmax"] == pytest.approx(nll["cross_entropy", "softmax"], abs=1e-5)
+    assert nll["cross_entropy", "plain"] == pytest.approx(nll["cross_entropy", "softmax"], abs=1e-5)
 
 
 def test_a_machine_with_another_version_of_the_file_refuses(

@@ -66,7 +66,7 @@ def weights(config: RunConfig) -> dict[str, torch.Tensor]:
     return run_start(config, dataset, prepare(config, dataset, CPU).train, CPU).model.body.state_dict()
 
 
-def test_a_run_writes_a_whole_record(tmp_path: Path) -> None:
+def test_a_run_writes_a_whole_record_whose_scores_are_those_of_its_predictions(tmp_path: Path) -> None:
     record = run(TINY, tmp_path)
     names = {path.name for path in record.path.iterdir()}
     assert names == {"config.json", "history.csv", "predictions.npz", "result.json"}
@@ -78,22 +78,13 @@ def test_a_run_writes_a_whole_record(tmp_path: Path) -> None:
     assert result["status"] == "finished"
     assert result["val_accuracy"] == record.history["val_accuracy"].max()
     assert result["best_epoch"] == record.history["val_accuracy"].argmax() + 1, "the first epoch with the best score"
-
-
-def test_the_scores_are_those_of_the_stored_predictions(tmp_path: Path) -> None:
-    record = run(TINY, tmp_path)
     target, log_probs = record.predictions
     probs = np.exp(log_probs.astype(np.float64))
-    assert record.result["test_accuracy"] == pytest.approx(accuracy_score(target, log_probs.argmax(1)), abs=1e-7)
-    assert record.result["test_nll"] == pytest.approx(log_loss(target, probs / probs.sum(1, keepdims=True)), abs=1e-5)
-    assert record.result["test_accuracy"] > 0.9, "shapes are easy"
-
-
-def test_equal_configs_give_bit_identical_records(tmp_path: Path) -> None:
-    config = replace(TINY, loss="focal", probability="soft_margin_softmax")
-    first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")
-    for name in ("history.csv", "predictions.npz"):
-        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
+    assert result["test_accuracy"] == pytest.approx(accuracy_score(target, log_probs.argmax(1)), abs=1e-7)
+    assert result["test_nll"] == pytest.approx(log_loss(target, probs / probs.sum(1, keepdims=True)), abs=1e-5)
+    assert result["test_accuracy"] > 0.9, "shapes are easy"
+    again = run(TINY, tmp_path, progress=stop_after(1))
+    assert again.result == result, "a finished run is not run again"
 
 
 def test_another_seed_gives_another_history(tmp_path: Path) -> None:
@@ -107,21 +98,6 @@ def test_cross_entropy_and_kl_divergence_are_one_function_and_js_divergence_is_a
         (run(replace(TINY, loss=loss), tmp_path).path / "history.csv").read_bytes() for loss in losses
     )
     assert first == twin != other
-
-
-@pytest.mark.parametrize("loss", list(LOSSES))
-def test_every_loss_starts_from_the_same_weights_and_trains(tmp_path: Path, loss: str) -> None:
-    config = replace(TINY, dataset="fashion-mini", train_size=200, epochs=2, loss=loss)
-    reference = weights(replace(config, loss="cross_entropy"))
-    assert all(torch.equal(value, reference[name]) for name, value in weights(config).items())
-    result = run(config, tmp_path).result
-    assert result["status"] == "finished"
-    assert result["test_accuracy"] > 0.2, "chance is 0.1"
-
-
-@pytest.mark.parametrize("probability", list(PROBABILITIES))
-def test_every_probability_function_trains(tmp_path: Path, probability: str) -> None:
-    assert run(replace(TINY, probability=probability), tmp_path).result["test_accuracy"] > 0.9
 
 
 OPTIONS = [
@@ -311,13 +287,6 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, opti
             assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    record = run(TINY, tmp_path)
-    before = (record.path / "result.json").stat().st_mtime_ns
-    again = run(TINY, tmp_path, progress=stop_after(1))
-    assert (again.path / "result.json").stat().st_mtime_ns == before
-
-
 def test_a_diverging_run_is_recorded_with_its_last_finite_scores(tmp_path: Path) -> None:
     config = replace(TINY, lr=1e30, optimizer="sgd", loss="mse")
     with pytest.warns(UserWarning, match=r"training loss became nan at step \d+ of epoch 1"):
@@ -482,18 +451,12 @@ def test_hooks_are_called(kind: type[torch.optim.Optimizer]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not start a child at its parent's peak")
-def test_a_childs_peak_memory_is_its_own_and_not_its_parents() -> None:
-    ballast = torch.ones(1500 * 2**20, dtype=torch.uint8)
-    code = "from lossbench.training.machine import peak_memory_mb; print(peak_memory_mb())"
-    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    assert peak_memory_mb() > 1500 > child
-    del ballast
-
-
-def test_peak_memory_grows_with_what_is_held() -> None:
+def test_peak_memory_grows_with_what_is_held_and_a_childs_is_its_own() -> None:
     before = peak_memory_mb()
     ballast = torch.ones((int(before) + 200) * 2**20, dtype=torch.uint8)
-    assert peak_memory_mb() >= before + 150
+    code = "from lossbench.training.machine import peak_memory_mb; print(peak_memory_mb())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert peak_memory_mb() >= before + 150 > child
     del ballast
 
 
@@ -1078,14 +1041,21 @@ def test_images_that_are_infinite_end_the_run_at_its_first_step(
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_every_loss_gives_the_same_bits_twice(tmp_path: Path, loss: str) -> None:
+def test_every_loss_starts_from_the_same_weights_trains_and_gives_the_same_bits_twice(
+    tmp_path: Path, loss: str
+) -> None:
     names = list(PROBABILITIES)
     probability = names[list(LOSSES).index(loss) % len(names)]  # each probability function a few times
     params = {"tree": TREE} if loss == "hierarchical_cross_entropy" else {}
-    config = replace(TINY_RUN, loss=loss, loss_params=params, probability=probability, epochs=2)
-    first, second = (run(config, tmp_path / name).path for name in "ab")
+    shared = replace(TINY, train_size=200, epochs=2)
+    config = replace(shared, loss=loss, loss_params=params, probability=probability)
+    reference = weights(shared)
+    assert all(torch.equal(value, reference[name]) for name, value in weights(config).items())
+    first, second = (run(config, tmp_path / name) for name in "ab")
+    assert first.result["status"] == "finished"
+    assert first.result["test_accuracy"] > 0.5, "chance is 0.25"
     for name in ("history.csv", "predictions.npz"):
-        assert (first / name).read_bytes() == (second / name).read_bytes()
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
 
 
 def test_another_number_of_threads_gives_nearly_the_same_scores(tmp_path: Path) -> None:
