@@ -43,8 +43,8 @@ OTHER_COLOURS = (BLUE, ORANGE, PURPLE, YELLOW)
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (2.5, 1.2)))
 LINES += ((0, (8, 2, 1, 2, 1, 2)), (0, (10, 3)))
 MARKERS = "osD^vPX"
-# Of the variants of a loss: shares of white, or of ink below 0; a line with much white vanishes on the page.
-SHADES = (0.0, -0.45, 0.3, -0.25, -0.65, 0.15)
+# Of the variants of a loss: shares of white, or of ink below 0; more of either would vanish on a light or a dark page.
+SHADES = (0.0, -0.35, 0.3, -0.2, 0.15, -0.5)
 INSIDE = 6  # names that find room inside a frame
 
 
