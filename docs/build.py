@@ -179,10 +179,9 @@ def adapt(notebook: Any, number: str) -> Any:
             cell.source = PAGE.sub(r'href="\1.html', site_links(cell.source, "../", "../"))
         if cell.source.rstrip().endswith(";"):  # asks for no result, which nbval's way of executing does not hear
             cell.outputs = [o for o in cell.get("outputs", []) if o.output_type != "execute_result"]
-        for result in cell.get("outputs", []):
-            # A terminal's progress and warnings about the machine are no part of the page.
-            if result.get("name") == "stderr":
-                cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-stderr"]
+        # A terminal's progress and warnings about the machine are no part of the page.
+        if any(result.get("name") == "stderr" for result in cell.get("outputs", [])):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-stderr"]
     notebook.cells = fold_answers(notebook.cells)
     return notebook
 

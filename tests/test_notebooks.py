@@ -160,7 +160,8 @@ def test_a_prediction_is_not_followed_by_its_answer_in_the_open(notebook):
 
 def test_an_answer_ends_before_the_next_heading_or_question(notebook):
     answers = [cell.source for cell in tagged(notebook, "answer") if cell.cell_type == "markdown"]
-    assert [text for text in answers if re.search(r"^##|<details|\*\*Predict:?\*\*", text, re.MULTILINE)] == []
+    next_one = re.compile(r"^##|<details|\*\*(Predict:?\*\*|Exercise)", re.MULTILINE)
+    assert [text for text in answers if next_one.search(text)] == []
 
 
 def test_it_opens_with_a_title_a_question_and_three_goals(notebook):

@@ -459,7 +459,7 @@ def test_robustness_against_a_reference_is_paired_by_seed(ax):
     assert table["mean"].tolist() == pytest.approx([-0.1, 0.1])
     assert table["high"].isna().all()  # constant differences, and nothing says how finely they are counted
     assert plots.robustness(runs, "imbalance", ax, reference="cross_entropy").get_ylabel() == (
-        "test accuracy\nminus that of cross-entropy, points"
+        "test accuracy minus that\nof cross-entropy, points"
     )
     assert ax.get_xscale() == "log"  # 1 and 100
 

@@ -169,21 +169,22 @@ def draw(comparison: Comparison, look: str = "") -> Still:
     """
     sides = comparison.sides[: len(LOOKS)]
     drawn = [curves(one, axis=comparison.axis, num_classes=comparison.num_classes) for one in sides]
-    figure = Figure(figsize=(10.6, 5.0), dpi=180, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(7.8, 7.2), dpi=180, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 4)
+    axes = figure.subplots(3, 3)
     third = "slope_p" if comparison.axis == "p" else "p"
-    for ax, quantity in zip(axes[0], ("loss", "slope_z", f"curvature_{comparison.curvature}", third), strict=True):
+    for ax, quantity in zip(axes.flat, ("loss", "slope_z", f"curvature_{comparison.curvature}", third), strict=False):
         _draw_panel(ax, comparison, drawn, quantity)
-    _draw_batch(axes[1, 0], comparison)
-    for ax, name in zip(axes[1, 1:3], ("left", "right"), strict=True):
+    _draw_batch(axes[1, 1], comparison)
+    for ax, name in zip(axes[2, :2], ("left", "right"), strict=True):
         _draw_moons(ax, name, train_on_moons(getattr(comparison, name), noise=comparison.noise, seed=comparison.seed))
-    axes[1, 3].set_axis_off()
+    for ax in axes[1:, 2]:
+        ax.set_axis_off()
     names = ("left: ", "right: ", *[""] * len(LOOKS))
     for one, style, name in zip(sides, LOOKS, names, strict=False):
-        axes[1, 3].plot([], [], label=textwrap.fill(name + one.label, 34), **style)
-    axes[1, 3].plot([], [], "o", mfc="none", mec=INK, label="left and right cross")
-    axes[1, 3].legend(loc="center left", frameon=False, fontsize=7.5, handlelength=3.4)
+        axes[1, 2].plot([], [], label=textwrap.fill(name + one.label, 28), **style)
+    axes[1, 2].plot([], [], "o", mfc="none", mec=INK, label="left and right cross")
+    axes[1, 2].legend(loc="center left", frameon=False, fontsize=7.5, handlelength=3.4)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Still(comparison, buffer.getvalue(), look)

@@ -235,9 +235,13 @@ def weight_surface(
     top = height.max() if top is None else top
     ax.plot_surface(alpha, beta, height, cmap="cividis", vmin=0, vmax=top, rcount=len(alpha), ccount=len(alpha))
     ax.set_title(title, fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold")
-    ax.tick_params(labelsize=FIGURE_FONT - 1)
-    ax.locator_params(nbins=5)
-    ax.set(xlabel=r"$\alpha$", ylabel=r"$\beta$", zlabel=QUANTITIES.get(what, what), zlim=(0, top))
+    ax.tick_params(labelsize=FIGURE_FONT - 1, pad=-1)
+    ax.locator_params(nbins=4)
+    ax.set_zlabel(QUANTITIES.get(what, what), rotation=90, labelpad=-4)
+    ax.zaxis.set_rotate_label(False)
+    ax.set_xlabel(r"step $\alpha$", labelpad=-5)
+    ax.set_ylabel(r"step $\beta$", labelpad=-5)
+    ax.set_zlim(0, top)
     ax.view_init(30, 230)
     return ax
 

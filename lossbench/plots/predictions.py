@@ -73,7 +73,9 @@ def reliability(table: pd.DataFrame, ax: Any = None, title: str = "") -> Any:
     ax.scatter(filled["confidence"], filled["accuracy"], s=3 + 220 * share, color=INK, zorder=3)
     for x, y, part in zip(filled["confidence"], filled["accuracy"], share, strict=True):
         if part >= 0.05:
-            text = {"xytext": (-4 - 6 * part, 6 + 5 * part), "textcoords": "offset points", "ha": "right"}
+            away = 1 if y < x < 0.9 else -1  # from the diagonal, and inside the frame
+            text = {"xytext": (away * (4 + 6 * part), -away * (6 + 5 * part)), "textcoords": "offset points"}
+            text |= {"ha": "left" if away > 0 else "right", "va": "top" if away > 0 else "baseline"}
             ax.annotate(f"{100 * part:.0f} %", (x, y), **text, fontsize=FIGURE_FONT - 1.5, color=INK)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)

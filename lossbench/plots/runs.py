@@ -491,7 +491,7 @@ def robustness(
     ax.autoscale_view()
     name_ends(ax, ends, {titles[label]: style for label, style in styles.items()})
     unit = f"{outcome.title}, %" if scale == 100 else outcome.title
-    label = unit if reference is None else difference_label(metric, reference).replace(" minus ", "\nminus ", 1)
+    label = unit if reference is None else fold(difference_label(metric, reference), 25)
     return settle(ax, title, NAMES.get(field, field.replace("_", " ")), label)
 
 

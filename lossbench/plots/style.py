@@ -43,7 +43,8 @@ OTHER_COLOURS = (BLUE, ORANGE, PURPLE, YELLOW)
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (2.5, 1.2)))
 LINES += ((0, (8, 2, 1, 2, 1, 2)), (0, (10, 3)))
 MARKERS = "osD^vPX"
-SHADES = (0.0, 0.5, -0.45, 0.3, -0.25, 0.6)  # of the variants of a loss: shares of white, or of ink below 0
+# Of the variants of a loss: shares of white, or of ink below 0; more of either would vanish on a light or a dark page.
+SHADES = (0.0, -0.35, 0.3, -0.2, 0.15, -0.5)
 INSIDE = 6  # names that find room inside a frame
 
 
@@ -124,7 +125,8 @@ def titles_of(table: Any) -> dict[str, str]:
 
 def settle(ax: Any, title: str = "", x: str = "", y: str = "", pad: float = 6) -> Any:
     """Set the title at the left, `pad` points above, the axis labels, thin spines and a faint grid; return `ax`."""
-    ax.set_title(fold(title, 46), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=pad)
+    letters = max(46, round(11 * ax.get_window_extent().width / ax.figure.dpi))  # 11 fit into an inch
+    ax.set_title(fold(title, letters), loc="left", fontsize=FIGURE_FONT + 0.5, color=INK, fontweight="bold", pad=pad)
     ax.set_xlabel(x, fontsize=FIGURE_FONT, color=INK)
     ax.set_ylabel(y, fontsize=FIGURE_FONT, color=INK)
     ax.tick_params(labelsize=FIGURE_FONT - 0.5, color=GREY, labelcolor=INK, length=3, width=0.6)
@@ -152,7 +154,7 @@ def legend(ax: Any, entries: int, place: str = "best") -> Any:
         return ax.legend(loc=place, **look)
     handles, labels = ax.get_legend_handles_labels()
     names = [fold(name, 24) for name in labels]
-    under = ax.transAxes + ScaledTranslation(0, -0.45, ax.figure.dpi_scale_trans)  # inches: one gap at any height
+    under = ax.transAxes + ScaledTranslation(0, -0.55, ax.figure.dpi_scale_trans)  # inches: one gap at any height
     return ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, ncols=2, **look)
 
 

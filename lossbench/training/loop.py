@@ -299,8 +299,15 @@ def train_epoch(training: Training, split: Split) -> dict[str, float]:
     return average(training, torch.stack(losses), torch.cat(outputs), split.target[order])
 
 
-def train_step(training: Training, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Learn from one batch of uint8 images, without waiting for a GPU. Returns the loss and (batch, outputs) logits."""
+def train_step(
+    training: Training,
+    images: Tensor,
+    target: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Learn from one batch of uint8 images, without waiting for a GPU.
+
+    Returns: the loss and (batch, outputs) logits.
+    """
     model, criterion, optimizer = training.model, training.criterion, training.optimizer
     images = training.normalise(images, training.augmentation)
     with autocast(training.config, images.device):
