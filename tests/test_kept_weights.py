@@ -76,7 +76,8 @@ def test_a_head_on_features_is_kept_with_its_published_body(tmp_path: Path) -> N
     config = replace(TINY, model="efficientnet_lite0", pretrained=True, trainable="head")
     record = run(config, tmp_path, keep="weights")
     images = load_dataset("shapes").test.images
-    assert np.array_equal(load(record.path.name, tmp_path).log_probs(images).numpy(), record.predictions[1])
+    log_probs = load(record.path.name, tmp_path).log_probs(images).numpy()
+    assert np.abs(log_probs - record.predictions[1]).max() < 1e-5, "features may be of a cache made by other threads"
 
 
 def test_loading_leaves_the_random_streams_alone(tmp_path: Path) -> None:

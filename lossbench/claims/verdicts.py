@@ -108,6 +108,10 @@ PAPERS = {
         "symmetric cross-entropy", ("mnist", "cifar-10", "cifar-100"), "convolutional and residual networks",
         "Wang et al. 2019, arXiv:1908.06112",
     ),
+    "menon-2020": Paper(
+        "logit adjustment", ("cifar-10", "cifar-100", "imagenet", "inaturalist"), "residual networks",
+        "Menon et al. 2020, arXiv:2007.07314",
+    ),
     "leng-2022": Paper("Poly-1", ("imagenet",), "ResNet50 and EfficientNetV2", "Leng et al. 2022, arXiv:2204.12511"),
     "hui-2023": Paper(
         "squentropy", ("mnist", "cifar-10", "cifar-100", "svhn"), "residual networks and others",
