@@ -362,6 +362,10 @@ def test_the_page_and_the_packed_study_carry_the_declared_plan(study: tuple[Tune
     packed = archive.pack(output, tmp_path / "packed")
     assert declared_tuned(packed) == [declaration]
     assert archive.pack(output, packed) == packed, "packed once more into the same place"
+    left = archive.load_tables(packed)
+    trials = {trial["run_id"] for trial in declaration.runs}
+    assert trials < set(left.runs["run_id"])
+    assert set(left.reliability["run_id"]) == set(left.runs["run_id"]) - trials, "trials are judged by validation"
     for source in (output, packed):
         page = tmp_path / "page"
         assert report.build(source, page, pdf=False) == page / "tuned.html"

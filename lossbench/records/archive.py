@@ -18,6 +18,7 @@ import pandas as pd
 
 from lossbench.files import SHIPPED
 from lossbench.records.declaration import NAME as DECLARED
+from lossbench.records.declaration import TunedDeclaration, declared_tuned
 from lossbench.records.packed import TABLES, Row, packed_folders, read_description, read_study, write_study
 from lossbench.records.record import Record, output_folder
 from lossbench.records.tables import Damaged, Damages, live_rows, load_history, load_runs, read_tables
@@ -38,6 +39,7 @@ __all__ = [
 Output = str | os.PathLike[str] | None
 
 REFERENCE = Path("outputs") / "reference"
+OF_TEST_IMAGES = ("confusion", "reliability", "folds")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def pack(
 
     `folder` gets `runs.csv.gz`, `history.csv.gz`, `confusion.csv.gz`, `reliability.csv.gz`, `folds.csv.gz`,
     `study.json`, and `study-plan.json` where the study was declared. Numbers come back exactly. The same runs give the
-    same bytes. The folder is whole or as it was: an earlier packed study in it is replaced, never merged.
+    same bytes. The trials of a tuned study, which are judged by their validation accuracy, have no rows in the last
+    three tables. The folder is whole or as it was: an earlier packed study in it is replaced, never merged.
 
     Args:
         output: an output folder with finished runs.
@@ -149,7 +152,7 @@ def pack(
         something else than a packed study or, without `overwrite`, runs that would be lost.
     """
     source, goal = Path(output), Path(folder)
-    tables = _tables_of(source)
+    tables = leave_out_trials(_tables_of(source), declared_tuned(source))
     _require_replaceable(goal, {row["run_id"] for row in tables["runs"]}, overwrite)
     goal.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=goal.parent, prefix=f".{goal.name}.") as scratch:
@@ -177,6 +180,13 @@ def _tables_of(source: Path) -> dict[str, list[Row]]:
             f"{unfinished[0]!r}; finish the study (it goes on where it stopped) or delete their folders"
         )
     return tables
+
+
+def leave_out_trials(tables: dict[str, list[Row]], plans: Iterable[TunedDeclaration]) -> dict[str, list[Row]]:
+    """The tables without what the trials of tuned studies were on single test images."""
+    trials = {trial["run_id"] for plan in plans for trial in [*plan.runs, *plan.widened]}
+    kept = {table: [row for row in tables[table] if row["run_id"] not in trials] for table in OF_TEST_IMAGES}
+    return tables | kept
 
 
 def _describe(source: Path, runs: Sequence[Row], name: str, note: str) -> dict[str, Any]:
