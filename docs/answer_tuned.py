@@ -16,16 +16,15 @@ from lossbench.records import archive
 from lossbench.records.declaration import declared_tuned
 from lossbench.records.packed import packed_folders
 from lossbench.report.matrix import (
-    ACCURACY,
     CALIBRATION,
     CLEAN,
     TunedSetting,
     cells,
     fates,
     name_condition,
+    reference_level,
     settings_of,
 )
-from lossbench.stats.runs import REFERENCE
 
 TUNED = Path(__file__).resolve().parents[1] / "outputs" / "tuned"
 DIFFERS = tuple(word for word in stats.VERDICTS if word not in ("equivalent", "undecided"))
@@ -92,16 +91,13 @@ _HEAD = "**Every loss tuned alike:**"
 
 
 def compare_levels(setting: TunedSetting, settings: Iterable[TunedSetting]) -> str:
-    """`cross-entropy 82.7 %, tuned on clean images 77.9 %`: of changed training images; nothing without a rival."""
+    """`cross-entropy 82.7 %, tuned on clean images 77.8 %`: of changed training images; nothing without a rival."""
     for other in settings:
         changes, finals = other.conditions.get(name_condition(setting.changed), ({}, None))
         alike = ("model", "pretrained", "trainable", "optimizer")
         same = other.images == setting.images and all(other.fields[name] == setting.fields[name] for name in alike)
         if finals is not None and same and changes == setting.changed:
-            here, there = (
-                number(100 * float(rows.loc[rows["loss"] == REFERENCE, ACCURACY].astype(float).mean()), 1)
-                for rows in (setting.finals, finals)
-            )
+            here, there = map(reference_level, (setting.finals, finals))
             return f"cross-entropy {here} %, tuned on clean images {there} %"
     return ""
 

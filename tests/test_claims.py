@@ -572,8 +572,8 @@ def tuned_study(effects, dataset="cifar-10", studies=3, finals=5, luck=0.0, trai
                 shared["params"] = {} if i == 0 else {"epsilon": 0.05 * (study + 1)}
                 accuracy = 80 + rng.normal(0, luck) + (effects[study] if i else 0)
                 rows.append(config(dataset, seed, shared, run_id=run_id, test_accuracy=accuracy / 100, **own))
-    plan = SimpleNamespace(trials=2, studies=studies, finals=finals, runs=trials, widened=[], winners=winners,
-                           conditions=[])  # fmt: skip
+    plan = SimpleNamespace(trials=2, studies=studies, finals=finals, runs=trials, winners=winners,
+                           trial_ids={row["run_id"] for row in trials}, conditions=[])  # fmt: skip
     return pd.DataFrame(rows), plan
 
 

@@ -107,7 +107,7 @@ def _told_apart(rows: list[Row], plans: Sequence[TunedDeclaration]) -> tuple[lis
     finals: dict[tuple[str, int, str], str] = {}
     for plan in plans:
         budget = f"{plan.trials} trials, {plan.studies} studies, {plan.finals} finals"
-        trials |= {row["run_id"] for row in [*plan.runs, *plan.widened]}
+        trials |= plan.trial_ids
         defaults |= {row["run_id"] for row in plan.runs if row.get("point") == 0}
         for winner in [*plan.winners, *(row for condition in plan.conditions for row in condition["winners"])]:
             finals |= {(run_id, winner["study"], budget): run_id for run_id in winner["finals"] if run_id in by_id}

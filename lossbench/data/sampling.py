@@ -134,7 +134,8 @@ def epoch_order(target: Tensor, sampler: str, generator: torch.Generator) -> Ten
     if sampler == "shuffled":
         order = torch.randperm(len(target), generator=generator)
     else:
-        rarity = 1 / torch.bincount(target.cpu()).double()[target.cpu()]
+        classes = target.cpu()
+        rarity = 1 / torch.bincount(classes).double()[classes]
         order = torch.multinomial(rarity, len(target), replacement=True, generator=generator)
     return order.to(target.device)
 

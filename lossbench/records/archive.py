@@ -184,7 +184,7 @@ def _tables_of(source: Path) -> dict[str, list[Row]]:
 
 def leave_out_trials(tables: dict[str, list[Row]], plans: Iterable[TunedDeclaration]) -> dict[str, list[Row]]:
     """The tables without what the trials of tuned studies were on single test images."""
-    trials = {trial["run_id"] for plan in plans for trial in [*plan.runs, *plan.widened]}
+    trials = set[str]().union(*(plan.trial_ids for plan in plans))
     kept = {table: [row for row in tables[table] if row["run_id"] not in trials] for table in OF_TEST_IMAGES}
     return tables | kept
 

@@ -81,6 +81,11 @@ class TunedDeclaration:
     conditions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def trial_ids(self) -> set[str]:
+        """The run ids of the trials, those beyond a range among them."""
+        return {row["run_id"] for row in [*self.runs, *self.widened]}
+
+    @property
     def plan(self) -> str:
         """What was declared, as text; the same when a later version of lossbench has more fields with defaults."""
         defaults, values = RunConfig.defaults(), self._declared

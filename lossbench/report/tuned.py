@@ -27,7 +27,7 @@ NAME = "tuned.html"
 
 def run_ids(plans: Sequence[TunedDeclaration]) -> set[str]:
     """Every run of these studies."""
-    trials = {row["run_id"] for plan in plans for row in [*plan.runs, *plan.widened]}
+    trials = set[str]().union(*(plan.trial_ids for plan in plans))
     groups = [plan.winners for plan in plans]
     groups += [condition["winners"] for plan in plans for condition in plan.conditions]
     return trials | {final for winners in groups for row in winners for final in row["finals"]}

@@ -311,10 +311,13 @@ class _Study:
     def _ask_again(self) -> None:
         """Put back the runs whose tasks Ray has kept for a while though no node has anything to do for them."""
         waiting = [stream for stream, run in self.streams.items() if run.began is None]
+        if not waiting:
+            self.idle_since = None
+            return
         begun = len(self.streams) - len(waiting)
         # A worker that starts counts as used from its start on, and so does the work of others.
         used = sum(node.get("CPU", 0) for node in _live_nodes()) - self.ray.available_resources().get("CPU", 0)
-        if not waiting or used > begun * self.demand["CPU"]:
+        if used > begun * self.demand["CPU"]:
             self.idle_since = None
         elif self.idle_since is None:
             self.idle_since = time.monotonic()
